@@ -1,0 +1,47 @@
+"""The list of images every other part works from: paths, domain ids and labels, no pixels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ImageIndex:
+    """Images of a dataset in a fixed order; a *row* everywhere in the project is a position here.
+
+    Attributes:
+        root: folder that `paths` are relative to.
+        domains: domain names; the position is the domain id.
+        classes: names of all classes, known and unknown; the position is the label.
+        paths: N POSIX paths "domain/class/file", relative to `root`.
+        domain: int64 [N], domain id of each row.
+        label: int64 [N], class id of each row.
+        names: class name -> the names a prompt may call it.
+        unknown: classes that are unknown unless a recipe says otherwise.
+        test_fraction: default share of instances reserved for the target test.
+        problems: one line per file that was skipped or needed special handling.
+    """
+
+    root: Path
+    domains: tuple[str, ...]
+    classes: tuple[str, ...]
+    paths: tuple[str, ...]
+    domain: NDArray[np.int64]
+    label: NDArray[np.int64]
+    names: dict[str, tuple[str, ...]]
+    unknown: tuple[str, ...]
+    test_fraction: float
+    problems: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def path(self, row: int) -> Path:
+        """Absolute path of one row's file."""
+        return self.root / self.paths[row]
+
+    def class_id(self, name: str) -> int:
+        """Label of a class name; raises ValueError for a name that is not in `classes`."""
+        return self.classes.index(name)
