@@ -1,0 +1,230 @@
+"""Open-set metrics over arrays.
+
+Conventions used throughout: `scores` float [N], higher = more known; `known` bool [N], the image
+is of a known class; `correct` bool [N], it is known and its arg-max class is right; an image is
+accepted if and only if score >= threshold. A metric that has no images to speak about is None.
+"""
+
+from collections.abc import Collection, Hashable, Sequence
+from fractions import Fraction
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import auc, confusion_matrix, roc_auc_score, roc_curve
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.floating]
+Ints = NDArray[np.integer]
+
+
+def closed_set_accuracy(predictions: Ints, labels: Ints) -> float | None:
+    """Share of known images whose arg-max class is right; nothing is rejected.
+
+    `predictions` int [N], `labels` int [N] with -1 for unknown images, which never count.
+    """
+    return _share((predictions == labels)[labels >= 0])
+
+
+def h_score(correct_known: Bools, accepted_known: Bools, accepted_unknown: Bools) -> float | None:
+    """Harmonic mean of (known: right and accepted) and (unknown: rejected), over images.
+
+    `correct_known`, `accepted_known` bool [known images]; `accepted_unknown` bool [unknown
+    images]. 0 when both shares are 0; None without known or without unknown images.
+    """
+    right = _share(correct_known & accepted_known)
+    rejected = _share(~accepted_unknown)
+    if right is None or rejected is None:
+        return None
+    return float(_harmonic(np.float64(right), np.float64(rejected)))
+
+
+def deployed_h_score(
+    scores: Floats, correct: Bools, known: Bools, threshold: float
+) -> float | None:
+    """H-score of any score at one threshold."""
+    accepted = scores >= threshold
+    return h_score(correct[known], accepted[known], accepted[~known])
+
+
+def known_acceptance(scores: Floats, known: Bools, threshold: float) -> float | None:
+    """Share of known images that are accepted."""
+    return _share(scores[known] >= threshold)
+
+
+def unknown_rejection(scores: Floats, known: Bools, threshold: float) -> float | None:
+    """Share of unknown images that are rejected."""
+    return _share(scores[~known] < threshold)
+
+
+def auroc(scores: Floats, known: Bools) -> float | None:
+    """Probability that a known image outscores an unknown one, ties counted half."""
+    if not _both_present(known):
+        return None
+    return float(roc_auc_score(known, scores))
+
+
+def fpr95(scores: Floats, known: Bools, tpr: float = 0.95) -> float | None:
+    """Share of unknown images accepted at the highest threshold that keeps `tpr` of the known."""
+    if not _both_present(known):
+        return None
+    false_positive, true_positive, _ = roc_curve(known, scores, drop_intermediate=False)
+    return float(false_positive[np.argmax(true_positive >= tpr)])
+
+
+def oscr(scores: Floats, correct: Bools, known: Bools) -> float | None:
+    """Area under the correct-classification rate of known over the false-positive rate of unknown.
+
+    Both rates are taken at every distinct score as threshold; images with equal scores enter in
+    one step, joined by a straight line. Equals the probability that a known image is right and
+    outscores an unknown one (ties half), so it is at most the closed-set accuracy.
+    Dhamija et al. 2018 (arXiv 1811.04110).
+    """
+    if not _both_present(known):
+        return None
+    _, right, wrong = _accepted_counts(scores, correct & known, ~known)
+    ccr = np.concatenate([[0.0], right / known.sum()])
+    fpr = np.concatenate([[0.0], wrong / (~known).sum()])
+    return float(auc(fpr, ccr))
+
+
+def best_h_score(scores: Floats, correct: Bools, known: Bools) -> float | None:
+    """Largest H-score over every distinct threshold: an oracle, it reads the target's labels."""
+    if not _both_present(known):
+        return None
+    _, right, wrong = _accepted_counts(scores, correct & known, ~known)
+    return float(_harmonic(right / known.sum(), 1 - wrong / (~known).sum()).max())
+
+
+def seed_grid_h_scores(
+    probabilities: Floats, labels: Ints, n_known: int, steps: int = 10
+) -> NDArray[np.float64] | None:
+    """H-scores of the HDG evaluation protocol: a grid of thresholds on the max softmax.
+
+    `probabilities` [N, n_known] are the softmax of every target image, `labels` int [N]; a label
+    outside 0..n_known-1 is unknown. The grid runs evenly from the smallest to the largest entry
+    of the whole matrix (not only the row maxima); an image is rejected if its largest probability
+    is strictly below the threshold. Returns the float64 [steps] H-scores, 0/0 being 0. The
+    maximum is an oracle: it reads the target's labels. (arXiv 2404.09011, evaluation code.)
+    """
+    known = (labels >= 0) & (labels < n_known)
+    if not _both_present(known):
+        return None
+    score = probabilities.max(axis=1)
+    correct = known & (probabilities.argmax(axis=1) == labels)
+    grid = np.linspace(probabilities.min(), probabilities.max(), steps)
+    accepted = score[None, :] >= grid[:, None]
+    right = (accepted & correct).sum(axis=1) / known.sum()
+    rejected = (~accepted & ~known).sum(axis=1) / (~known).sum()
+    return _harmonic(right, rejected)
+
+
+class RiskCoverage(NamedTuple):
+    """One entry per distinct score, from the strictest threshold to the one that accepts all."""
+
+    threshold: NDArray[np.float64]
+    coverage: NDArray[np.float64]  # share of images accepted
+    risk: NDArray[np.float64]  # share of the accepted images that are wrong
+
+
+def risk_coverage(scores: Floats, correct: Bools) -> RiskCoverage:
+    """Error among accepted images against the share accepted, for known images only.
+
+    `scores` float [N] and `correct` bool [N] of known images. Empty arrays for no images.
+    (El-Yaniv & Wiener 2010, JMLR 11.)
+    """
+    threshold, accepted, right = _accepted_counts(scores, np.ones(len(scores), bool), correct)
+    return RiskCoverage(threshold, accepted / max(len(scores), 1), 1 - right / accepted)
+
+
+def confusion(predictions: Ints, labels: Ints, accepted: Bools, n_known: int) -> NDArray[np.int64]:
+    """Counts int64 [n_known + 1, n_known + 1]: row = truth, column = answer; last = unknown.
+
+    `predictions` int [N] are arg-max classes, `labels` int [N] with -1 for unknown. Rejected
+    images fall in the last column.
+    """
+    truth = np.where(labels >= 0, labels, n_known)
+    answer = np.where(accepted, predictions, n_known)
+    if truth.size == 0:
+        return np.zeros((n_known + 1, n_known + 1), np.int64)
+    return confusion_matrix(truth, answer, labels=np.arange(n_known + 1)).astype(np.int64)
+
+
+def per_class(
+    predictions: Ints, labels: Ints, accepted: Bools, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """One row per known class: class, images, accuracy, accepted, deployed_accuracy.
+
+    `accuracy` is closed-set, `accepted` the share accepted, `deployed_accuracy` the share that is
+    right and accepted; None for a class without images. Arguments as in `confusion`.
+    """
+    rows: list[dict[str, Any]] = []
+    for label, name in enumerate(names):
+        mine = labels == label
+        right = predictions[mine] == label
+        rows.append(
+            {
+                "class": name,
+                "images": int(mine.sum()),
+                "accuracy": _share(right),
+                "accepted": _share(accepted[mine]),
+                "deployed_accuracy": _share(right & accepted[mine]),
+            }
+        )
+    return rows
+
+
+def hybridness(classes_per_source: Sequence[Collection[Hashable]]) -> float | None:
+    """Overlap of the label sets of the source domains: 0 = disjoint, 1 = identical.
+
+    H = mean over pairs of sources of |C_i & C_j| / |union of all C|, our reading of the splits of
+    HDG (arXiv 2404.09011), whose stated ratios it reproduces. None for fewer than two sources or
+    no classes.
+    """
+    sets = [set(classes) for classes in classes_per_source]
+    union = len(set().union(*sets))
+    pairs = list(combinations(sets, 2))
+    if not pairs or not union:
+        return None
+    return float(Fraction(sum(len(a & b) for a, b in pairs), len(pairs) * union))
+
+
+def h2_cv(values: Sequence[float] | Floats, ddof: int = 0) -> float | None:
+    """H²-CV: coefficient of variation of H-scores over hybridness levels; lower = more robust.
+
+    std(values, ddof) / mean(values). The HDG paper's formula could not be read; this is our
+    reading, with the population standard deviation by default. None when it is undefined: too
+    few values, or a mean of 0.
+    """
+    array = np.asarray(values, np.float64)
+    if array.size <= ddof or array.mean() == 0:
+        return None
+    return float(array.std(ddof=ddof) / array.mean())
+
+
+def _share(flags: Bools) -> float | None:
+    return float(np.mean(flags)) if flags.size else None
+
+
+def _both_present(known: Bools) -> bool:
+    return bool(known.any() and not known.all())
+
+
+def _harmonic(a: Any, b: Any) -> Any:
+    total = a + b
+    return np.where(total > 0, 2 * a * b / np.where(total > 0, total, 1), 0.0)
+
+
+def _accepted_counts(
+    scores: Floats, first: Bools, second: Bools
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """For every distinct score as threshold, descending: how many of each mask are accepted."""
+    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    descending = np.asarray(scores, np.float64)[order]
+    last_of_tie = np.flatnonzero(np.append(descending[1:] != descending[:-1], True)[: len(order)])
+    return (
+        descending[last_of_tie],
+        np.cumsum(first[order], dtype=np.int64)[last_of_tie],
+        np.cumsum(second[order], dtype=np.int64)[last_of_tie],
+    )

@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+
+from edgedistill.errors import EdgeDistillError
+from edgedistill.openset import SCORES, Outputs, calibrate, evaluate
+
+
+def _outputs(n: int = 60, unknown: float = 0.3, classes: int = 3) -> Outputs:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, classes, size=n)
+    logits = rng.normal(size=(n, classes)).astype(np.float32)
+    logits[np.arange(n), labels] += 2.5
+    stranger = rng.random(n) < unknown
+    logits[stranger] = rng.normal(size=(int(stranger.sum()), classes))
+    return Outputs(logits, np.tanh(logits), np.where(stranger, -1, labels))
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_every_score_gives_every_metric(score: str) -> None:
+    outputs = _outputs()
+    threshold = calibrate(outputs.score(score)[outputs.labels >= 0], 0.9)
+    result = evaluate(outputs, score=score, threshold=threshold, known=["a", "b", "c"])
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert set(result) == {
+        "accuracy",
+        "h_score",
+        "oracle_h_score",
+        "grid_mean_h_score",
+        "best_h_score",
+        "auroc",
+        "fpr95",
+        "oscr",
+        "known_acceptance",
+        "unknown_rejection",
+        "images_known",
+        "images_unknown",
+        "per_class",
+    }
+    assert result["images_known"] + result["images_unknown"] == 60
+    assert 0.9 <= result["known_acceptance"] < 0.95
+    assert 0.5 < result["auroc"] <= 1 and result["oscr"] <= result["accuracy"]
+    assert result["h_score"] <= result["best_h_score"] + 1e-12
+    assert sum(row["images"] for row in result["per_class"]) == result["images_known"]
+    weighted = sum(r["images"] * r["accuracy"] for r in result["per_class"])
+    assert weighted / result["images_known"] == pytest.approx(result["accuracy"])
+
+
+def test_the_deployed_h_score_is_its_definition() -> None:
+    outputs = Outputs(
+        np.array([[3.0, 0], [0, 2.0], [1.0, 0], [0, 0.5], [2.5, 0]]),
+        None,
+        np.array([0, 0, 0, -1, -1]),
+    )
+    result = evaluate(outputs, score="max_logit", threshold=1.0, known=["a", "b"])
+    assert result["known_acceptance"] == 1.0 and result["unknown_rejection"] == 0.5
+    assert result["h_score"] == pytest.approx(2 * (2 / 3) * 0.5 / (2 / 3 + 0.5))
+
+
+def test_the_oracle_does_not_depend_on_the_runs_own_score() -> None:
+    known = ["a", "b", "c"]
+    results = [evaluate(_outputs(), score=s, threshold=0.0, known=known) for s in SCORES]
+    assert len({r["oracle_h_score"] for r in results}) == 1
+
+
+@pytest.mark.parametrize(("unknown", "empty"), [(0.0, "images_unknown"), (1.0, "images_known")])
+def test_one_kind_of_image_leaves_open_set_metrics_out(unknown: float, empty: str) -> None:
+    result = evaluate(
+        _outputs(unknown=unknown), score="energy", threshold=1.0, known=["a", "b", "c"]
+    )
+    assert result[empty] == 0
+    for name in ("h_score", "oracle_h_score", "best_h_score", "auroc", "fpr95", "oscr"):
+        assert result[name] is None
+    assert (result["accuracy"] is None) == (unknown == 1.0)
+
+
+def test_no_images_at_all() -> None:
+    result = evaluate(_outputs(n=0), score="max_softmax", threshold=0.5, known=["a", "b", "c"])
+    assert result["accuracy"] is None and result["images_known"] == 0
+
+
+def test_accepting_everything_needs_no_finite_threshold() -> None:
+    result = evaluate(_outputs(), score="max_logit", threshold=-np.inf, known=["a", "b", "c"])
+    assert result["known_acceptance"] == 1.0 and result["h_score"] == 0.0
+
+
+def test_a_diverged_student_is_named() -> None:
+    logits = np.zeros((4, 2))
+    logits[1] = np.nan
+    with pytest.raises(EdgeDistillError, match="1 of 4 images"):
+        Outputs(logits, None, np.zeros(4, np.int64))
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(ValueError, match="do not fit labels"):
+        Outputs(np.zeros((4, 2)), None, np.zeros(3, np.int64))
+    with pytest.raises(ValueError, match="do not fit logits"):
+        Outputs(np.zeros((4, 2)), np.zeros((4, 3)), np.zeros(4, np.int64))
+    with pytest.raises(ValueError, match="labels must lie"):
+        Outputs(np.zeros((4, 2)), None, np.full(4, 2))
+    with pytest.raises(ValueError, match="class names"):
+        evaluate(_outputs(), score="energy", threshold=0.0, known=["a"])
+
+
+def test_a_method_without_projection_has_no_cosine_score() -> None:
+    outputs = Outputs(np.zeros((4, 2)), None, np.zeros(4, np.int64))
+    with pytest.raises(EdgeDistillError, match="scores available"):
+        evaluate(outputs, score="max_cosine", threshold=0.0, known=["a", "b"])
