@@ -1,0 +1,179 @@
+"""What a training method is: its hyper-parameters, its head and a pure function to losses.
+
+A method never touches files, devices or the teacher network. Adding one is adding a file and a
+line in the table of ``edgedistill.methods``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    NotRequired,
+    TypedDict,
+    TypeVar,
+)
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from edgedistill.teacher.text import TextBank
+
+
+class HyperParameters(BaseModel):
+    """Base of every method's hyper-parameters: strict, immutable, unknown keys refused.
+
+    A field whose default corrects the authors' code carries ``json_schema_extra={"authors": v}``,
+    ``v`` being the value that reproduces their code.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class StudentOutput(NamedTuple):
+    """What the student says about a batch."""
+
+    features: Tensor
+    """[B, d] pooled output of the backbone."""
+    logits: Tensor
+    """[B, C] over the known classes."""
+    projected: Tensor | None
+    """[B, D] unit-norm, only from methods that project into the teacher's space."""
+
+
+class Teaching(NamedTuple):
+    """What the teacher says about a batch."""
+
+    image: Tensor
+    """[B, D] unit-norm float32 image embeddings of the views the student saw."""
+    text: TextBank
+    """Texts of the known classes, in label order, on the same device."""
+
+
+class ParamGroup(TypedDict):
+    """Parameters trained alike: at ``lr`` if given, else at ``lr_scale`` times the recipe's rate.
+
+    Weight decay applies to every group, normalisation layers and biases included, as in both
+    methods' own code.
+    """
+
+    name: str
+    params: list[nn.Parameter]
+    lr_scale: NotRequired[float]
+    lr: NotRequired[float]
+
+
+HyperT = TypeVar("HyperT", bound=HyperParameters)
+HeadT = TypeVar("HeadT", bound=nn.Module)
+
+
+class Method(ABC, Generic[HyperT, HeadT]):
+    """One way of training a student; stateless apart from its hyper-parameters and class texts."""
+
+    name: ClassVar[str]
+    Hyper: ClassVar[type[HyperParameters]]
+    needs_teacher: ClassVar[bool]
+
+    def __init__(self, hyper: HyperT, *, text: TextBank | None) -> None:
+        """``text`` may be None for methods whose head does not depend on the class texts."""
+        self.hyper = hyper
+        self.text = text
+
+    @property
+    def optimizers(self) -> int:
+        """How many identical optimisers step on each gradient."""
+        return 1
+
+    @abstractmethod
+    def head(self, feature_dim: int, num_classes: int) -> HeadT:
+        """A module from features [B, feature_dim] to StudentOutput with C = num_classes.
+
+        Initial values are drawn from torch's global generator, which the caller seeds.
+        """
+
+    @abstractmethod
+    def terms(
+        self, head: HeadT, out: StudentOutput, labels: Tensor, teaching: Teaching | None
+    ) -> dict[str, Tensor]:
+        """The named losses of `losses`, given float32 outputs, with autocast off."""
+
+    def losses(
+        self, head: HeadT, out: StudentOutput, labels: Tensor, teaching: Teaching | None
+    ) -> dict[str, Tensor]:
+        """Scalar float32 losses: "loss" is what to minimise, the rest its unweighted terms.
+
+        ``head`` is the module that made ``out``; ``labels`` is int64 [B]. Computed in float32
+        whatever the outputs' dtype and the surrounding autocast: at CLIP's logit scale of 100 the
+        rounding of a bfloat16 cosine would move a logit by about 0.4.
+        Raises ValueError if the method needs the teacher and ``teaching`` is None.
+        """
+        with torch.autocast(out.logits.device.type, enabled=False):
+            return self.terms(head, _float32(out), labels, teaching)
+
+    def cosines(self, out: StudentOutput) -> Tensor | None:
+        """Cosines of the projected student with the class texts, float32 [B, C].
+
+        None if the method does not project. Used by the max_cosine score.
+        """
+        if out.projected is None:
+            return None
+        with torch.autocast(out.projected.device.type, enabled=False):
+            return self.class_texts().cosines(out.projected.float())
+
+    def param_groups(self, backbone: nn.Module, head: HeadT) -> list[ParamGroup]:
+        """Every trainable parameter exactly once, with its share of the learning rate."""
+        return [group("backbone", backbone), group("head", head)]
+
+    def keep_fraction(self, step: int, total_steps: int) -> float | None:
+        """Share of the batch, hardest samples first, to train on at ``step`` (from 0); None: all.
+
+        The caller ranks the batch by the current student's cross-entropy.
+        """
+        return None
+
+    def after_step(self, head: HeadT) -> None:
+        """Called once after every optimiser step, to keep parameters in their range."""
+
+    def class_texts(self) -> TextBank:
+        """The class texts given at construction. Raises ValueError if there are none."""
+        if self.text is None:
+            raise ValueError(f"method '{self.name}' needs the class texts")
+        return self.text
+
+    def taught(self, teaching: Teaching | None) -> Teaching:
+        """``teaching`` itself. Raises ValueError if it is None."""
+        if teaching is None:
+            raise ValueError(f"method '{self.name}' needs the teacher's embeddings")
+        return teaching
+
+
+def group(name: str, *modules: nn.Module, lr_scale: float = 1.0) -> ParamGroup:
+    """The trainable parameters of some modules as one group."""
+    return {"name": name, "params": trainable(modules), "lr_scale": lr_scale}
+
+
+def trainable(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
+    """Parameters of the modules that require a gradient."""
+    return [p for module in modules for p in module.parameters() if p.requires_grad]
+
+
+def authors_values(hyper: type[BaseModel]) -> dict[str, Any]:
+    """Fields in which the authors' code differs from the default, with the authors' value."""
+    values: dict[str, Any] = {}
+    for name, field in hyper.model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and "authors" in extra:
+            values[name] = extra["authors"]
+    return values
+
+
+def _float32(out: StudentOutput) -> StudentOutput:
+    projected = None if out.projected is None else out.projected.float()
+    return StudentOutput(out.features.float(), out.logits.float(), projected)

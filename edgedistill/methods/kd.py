@@ -1,0 +1,48 @@
+"""KD: cross-entropy plus distillation of the teacher's class probabilities."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from edgedistill.methods.base import HyperParameters, Method, StudentOutput, Teaching
+from edgedistill.methods.functional import distillation
+from edgedistill.methods.heads import LinearHead
+
+
+class KDHyper(HyperParameters):
+    """Hyper-parameters of classical knowledge distillation."""
+
+    temperature: float = Field(
+        4.0, gt=0, le=100, description="Softens the teacher's and the student's distributions."
+    )
+    weight: float = Field(
+        1.0, ge=0, le=1000, description="Weight of the distillation term beside cross-entropy."
+    )
+
+
+class KD(Method[KDHyper, LinearHead]):
+    """Knowledge distillation (arXiv 1503.02531) from CLIP's zero-shot classifier."""
+
+    name: ClassVar[str] = "kd"
+    Hyper: ClassVar[type[HyperParameters]] = KDHyper
+    needs_teacher: ClassVar[bool] = True
+
+    def head(self, feature_dim: int, num_classes: int) -> LinearHead:
+        return LinearHead(feature_dim, num_classes)
+
+    def terms(
+        self, head: LinearHead, out: StudentOutput, labels: Tensor, teaching: Teaching | None
+    ) -> dict[str, Tensor]:
+        image, text = self.taught(teaching)
+        teacher = text.cosines(image) * text.logit_scale
+        hard = F.cross_entropy(out.logits, labels)
+        soft = distillation(teacher, out.logits, self.hyper.temperature)
+        return {
+            "loss": hard + self.hyper.weight * soft,
+            "cross_entropy": hard,
+            "distillation": soft,
+        }
