@@ -1,0 +1,99 @@
+"""The embedded benchmark: 28 classes of emoji in four styles, built from two PyPI packages of art.
+
+Domains: `openmoji` (OpenMoji in colour), `line` (its line layer alone), `twemoji`, and `camera`
+(either vendor's art photographed on a surface). Every emoji is in all four, under the same file
+name, so a split by file stem keeps its four pictures on one side.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edgedistill.data.build_once import build_once
+from edgedistill.data.cache_dir import cache_dir
+from edgedistill.data.emoji_art import line_layer, on_white, rasterise, read_svg
+from edgedistill.data.emoji_camera import photograph
+from edgedistill.data.emoji_catalogue import Emoji, art_versions, catalogue
+from edgedistill.data.emoji_classes import CLASSES, UNKNOWN, EmojiClass
+from edgedistill.data.folder import DESCRIPTION_FILE, FolderDescription, read_folder
+from edgedistill.data.index import ImageIndex
+
+# Part of the folder name: raise it whenever the pictures change.
+VERSION = 1
+DOMAINS = ("openmoji", "line", "twemoji", "camera")
+SIZE = 128
+TEST_FRACTION = 0.3
+
+
+def load_emoji() -> ImageIndex:
+    """The embedded benchmark, built in the cache folder on first use (under a minute).
+
+    Raises:
+        EdgeDistillError: the art packages are missing, or the cache cannot be written.
+    """
+    return read_folder(build_once(emoji_root(), build_emoji))
+
+
+def emoji_root() -> Path:
+    """Where the benchmark lies; the name holds our version and those of the art packages."""
+    art = "-".join(f"{name.split('-')[0]}{version}" for name, version in art_versions().items())
+    return cache_dir() / f"emoji-v{VERSION}-{art}"
+
+
+def build_emoji(
+    root: Path, classes: Sequence[EmojiClass] = CLASSES, limit: int | None = None
+) -> None:
+    """Draw the benchmark into an existing folder: `domain/class/<code points>.png`, 128 px RGB.
+
+    Args:
+        root: the folder.
+        classes: which classes.
+        limit: at most this many emoji per class, None for all.
+    """
+    emojis = catalogue(classes, limit)
+    for domain in DOMAINS:
+        for cls in classes:
+            (root / domain / cls.folder).mkdir(parents=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with (
+        Progress(*columns, TimeRemainingColumn(), transient=True) as progress,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        task = progress.add_task("drawing the emoji benchmark", total=len(emojis))
+        for _ in pool.map(lambda emoji: _draw(emoji, root), emojis):
+            progress.advance(task)
+    folders = {cls.folder for cls in classes}
+    description = FolderDescription(
+        domains=list(DOMAINS),
+        names={cls.folder: list(cls.names) for cls in classes},
+        unknown=[cls.folder for cls in UNKNOWN if cls.folder in folders],
+        test_fraction=TEST_FRACTION,
+    )
+    text = json.dumps(description.model_dump(), indent=1, ensure_ascii=False)
+    (root / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _draw(emoji: Emoji, root: Path) -> None:
+    for domain, image in pictures(emoji).items():
+        image.save(root / domain / emoji.folder / f"{emoji.code}.png")
+
+
+def pictures(emoji: Emoji, size: int = SIZE) -> dict[str, Image.Image]:
+    """The RGB picture of one emoji in every domain, `size` x `size`."""
+    openmoji, twemoji = read_svg(emoji.openmoji), read_svg(emoji.twemoji)
+    seed = hashlib.blake2b(f"camera/{emoji.code}".encode(), digest_size=8).digest()
+    rng = np.random.default_rng(int.from_bytes(seed, "big"))
+    printed = openmoji if rng.random() < 0.5 else twemoji
+    return {
+        "openmoji": on_white(rasterise(openmoji, size)),
+        "line": on_white(rasterise(line_layer(openmoji), size)),
+        "twemoji": on_white(rasterise(twemoji, size)),
+        "camera": photograph(rasterise(printed, size), size, rng),
+    }

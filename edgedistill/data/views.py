@@ -1,0 +1,134 @@
+"""Views: random crops that are a pure function of (seed, image, view number).
+
+Nothing is stored: the parameters of a view come from a counter-based generator, so a view can be
+made again at any time, in any batch, at any size. Teacher and student render the same parameters
+each at its own input size. The augmentation is the one both methods use (random resized crop,
+mirror, colour jitter, random greyscale), with three deliberate differences to torchvision's:
+crops come from a stored square image, hue turns the chroma plane of YIQ instead of HSV, and
+brightness, contrast, saturation and hue are applied in that order, as one affine colour map.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+# Raise when a view's pixels change: caches made by another version are then not used.
+VERSION = 1
+
+_LUMA = (0.299, 0.587, 0.114)
+_TO_YIQ = torch.tensor([_LUMA, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135)])
+_FROM_YIQ = torch.linalg.inv(_TO_YIQ)
+
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """Ranges of the random parameters; see the recipe's `views` section."""
+
+    seed: int
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    flip: float
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    greyscale: float
+
+
+def image_key(path: str) -> int:
+    """64-bit key of an image from its path in the dataset, stable when others come and go."""
+    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "little")
+
+
+def view_parameters(
+    spec: ViewSpec, keys: NDArray[np.uint64], numbers: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Parameters of view `numbers[i]` of image `keys[i]`, float32 `[B, 10]`.
+
+    Columns: centre x, centre y, width, height of the crop in -1..1 coordinates, mirror (±1),
+    brightness, contrast, saturation factors, hue angle in radians, greyscale (0 or 1).
+    """
+    u = _uniforms(spec.seed, keys, numbers, 10)
+    area = spec.scale[0] + (spec.scale[1] - spec.scale[0]) * u[:, 0]
+    low, high = math.log(spec.ratio[0]), math.log(spec.ratio[1])
+    ratio = np.exp(low + (high - low) * u[:, 1])
+    width = np.minimum(np.sqrt(area * ratio), 1)
+    height = np.minimum(np.sqrt(area / ratio), 1)
+    columns = [
+        (2 * u[:, 2] - 1) * (1 - width),
+        (2 * u[:, 3] - 1) * (1 - height),
+        width,
+        height,
+        np.where(u[:, 4] < spec.flip, -1.0, 1.0),
+        1 + spec.brightness * (2 * u[:, 5] - 1),
+        1 + spec.contrast * (2 * u[:, 6] - 1),
+        1 + spec.saturation * (2 * u[:, 7] - 1),
+        2 * math.pi * spec.hue * (2 * u[:, 8] - 1),
+        (u[:, 9] < spec.greyscale).astype(np.float64),
+    ]
+    return np.stack(columns, 1).astype(np.float32)
+
+
+def render_views(images: Tensor, parameters: Tensor, size: int) -> Tensor:
+    """Cut and colour views.
+
+    Args:
+        images: uint8 `[B, 3, S, S]` stored images.
+        parameters: float32 `[B, 10]` from `view_parameters`.
+        size: side of the result in pixels.
+
+    Returns:
+        float32 `[B, 3, size, size]` in 0..1, not normalised.
+    """
+    p = parameters
+    theta = torch.zeros(len(p), 2, 3, device=p.device)
+    theta[:, 0, 0], theta[:, 0, 2] = p[:, 2] * p[:, 4], p[:, 0]
+    theta[:, 1, 1], theta[:, 1, 2] = p[:, 3], p[:, 1]
+    grid = F.affine_grid(theta, [len(p), 3, size, size], align_corners=False)
+    x = F.grid_sample(images.float() / 255, grid, padding_mode="border", align_corners=False)
+    matrix, offset = _colour_map(x, p)
+    coloured = torch.baddbmm(offset[:, :, None], matrix, x.flatten(2))
+    return coloured.clamp_(0, 1).view_as(x)
+
+
+def _colour_map(x: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+    """The jitter of each image as `colour -> matrix @ colour + offset`."""
+    luma = torch.tensor(_LUMA, device=x.device)
+    eye = torch.eye(3, device=x.device)
+    grey = luma.expand(3, 3)
+    brightness, contrast, saturation = (p[:, i, None, None] for i in (5, 6, 7))
+    mean = (x.mean((2, 3)) @ luma)[:, None] * p[:, 5, None]
+    cos, sin, one = p[:, 8].cos(), p[:, 8].sin(), torch.ones_like(p[:, 8])
+    zero = torch.zeros_like(one)
+    turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)
+    hue = _FROM_YIQ.to(x.device) @ turn @ _TO_YIQ.to(x.device)
+    colour = hue @ (saturation * eye + (1 - saturation) * grey)
+    colour = torch.where(p[:, 9, None, None] > 0, grey @ colour, colour)
+    matrix = colour @ (contrast * brightness * eye)
+    offset = colour @ ((1 - p[:, 6, None]) * mean).expand(-1, 3)[:, :, None]
+    return matrix, offset[:, :, 0]
+
+
+def _uniforms(
+    seed: int, keys: NDArray[np.uint64], numbers: NDArray[np.int64], count: int
+) -> NDArray[np.float64]:
+    """`[B, count]` numbers in [0, 1): splitmix64 of (seed, key, number, column)."""
+    with np.errstate(over="ignore"):
+        state = _mix(keys ^ _mix(np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15)))
+        state = _mix(state + numbers.astype(np.uint64) * np.uint64(0xD1342543DE82EF95))
+        columns = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        bits = _mix(state[:, None] + columns[None])
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mix(x: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+    z = np.asarray(x, dtype=np.uint64)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
