@@ -1,0 +1,152 @@
+"""Read, override, validate and write recipes; every mistake becomes one line."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from edgedistill.data.nearest import choices
+from edgedistill.errors import EdgeDistillError
+from edgedistill.methods import METHODS
+from edgedistill.recipe.faithful import authors_values
+from edgedistill.recipe.schema import Recipe
+from edgedistill.students import STUDENTS
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a TOML recipe, apply `a.b=value` overrides, check everything.
+
+    Raises EdgeDistillError with one line that names the file and the key.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EdgeDistillError(f"{path}: no such recipe{_nearby(path)}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EdgeDistillError(f"{path}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise EdgeDistillError(f"{path}: cannot be read: {error.strerror}") from None
+    for override in overrides:
+        _override(tree, override)
+    return resolve(tree, str(path))
+
+
+def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
+    """Validate a recipe given as nested dictionaries; fills the method's own defaults in."""
+    try:
+        recipe = Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise EdgeDistillError(f"{where}: {_first_line(error, Recipe)}") from None
+    if recipe.method.name not in METHODS:
+        hint = choices(recipe.method.name, list(METHODS))
+        raise EdgeDistillError(f"{where}: method.name: no method {recipe.method.name!r}; {hint}")
+    if recipe.student.model not in STUDENTS:
+        hint = choices(recipe.student.model, list(STUDENTS))
+        raise EdgeDistillError(f"{where}: student.model: no student {recipe.student.model!r}; {hint}")
+    hyper = METHODS[recipe.method.name].Hyper
+    if recipe.faithful:
+        tree = _with_authors(tree, authors_values(recipe.method.name, hyper), where)
+        recipe = Recipe.model_validate(tree)
+    try:
+        checked = hyper.model_validate(recipe.method.hyper)
+    except ValidationError as error:
+        raise EdgeDistillError(f"{where}: {_first_line(error, hyper, 'method')}") from None
+    method = {"name": recipe.method.name, **checked.model_dump()}
+    return recipe.model_copy(update={"method": type(recipe.method)(**method)})
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The resolved recipe as TOML; reading it again gives the same recipe."""
+    return tomli_w.dumps(_without_none(recipe.model_dump()))
+
+
+def differences(a: Recipe, b: Recipe) -> list[str]:
+    """`key: a's value, b's value` for every key in which two recipes differ."""
+    left, right = _flatten(a.model_dump()), _flatten(b.model_dump())
+    return [
+        f"{key}: {left.get(key)!r}, {right.get(key)!r}"
+        for key in sorted({*left, *right})
+        if left.get(key) != right.get(key)
+    ]
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise EdgeDistillError(f"--set {override}: write --set section.key=value")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *sections, last = key.strip().split(".")
+    node = tree
+    for section in sections:
+        node = node.setdefault(section, {})
+        if not isinstance(node, dict):
+            raise EdgeDistillError(f"--set {override}: {section!r} is a value, not a section")
+    node[last] = value
+
+
+def _with_authors(tree: dict[str, Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    merged = {k: dict(v) if isinstance(v, dict) else v for k, v in tree.items()}
+    for key, value in values.items():
+        section, name = key.split(".")
+        given = merged.setdefault(section, {})
+        if given.get(name, value) != value:
+            raise EdgeDistillError(
+                f"{where}: {key}: {given[name]!r} contradicts faithful = true, which makes it "
+                f"{value!r}; drop one of the two"
+            )
+        given[name] = value
+    return merged
+
+
+def _first_line(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    first, *rest = error.errors(include_url=False)
+    parts = [prefix] if prefix else []
+    key = ".".join([*parts, *(str(p) for p in first["loc"])]) or "recipe"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        allowed = _fields_at(model, first["loc"][:-1])
+        message = f"unknown key; {choices(str(first['loc'][-1]), allowed)}"
+    elif first["type"] == "missing":
+        message = "is required"
+    elif not first["type"].startswith("value_error"):
+        message = f"{message[0].lower()}{message[1:]}, got {first['input']!r}"
+    more = f" (and {len(rest)} more)" if rest else ""
+    return f"{key}: {message}{more}"
+
+
+def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        options = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type)]
+        model = cast(type[BaseModel], next(a for a in options if issubclass(a, BaseModel)))
+    return list(model.model_fields)
+
+
+def _nearby(path: Path) -> str:
+    folder = path.parent
+    names = sorted(p.name for p in folder.glob("*.toml")) if folder.is_dir() else []
+    return f"; {choices(path.name, names)}" if names else ""
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, tuple | list):
+        return [_without_none(v) for v in value]
+    return value
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,191 @@
+"""The recipe: one strict pydantic model per section, every default visible here.
+
+A field whose authors (of SCI-PD or SCMD) did something else than its default carries the authors'
+value under `json_schema_extra["authors"]`; `faithful = true` turns those on (see `faithful.py`).
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+SIZES = Annotated[int, Field(ge=32, le=1024)]
+
+
+class Section(BaseModel):
+    """Strict: unknown keys and values of another type are errors, never ignored or converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataSection(Section):
+    """Which images, which domain is the unseen target, and how instances are split."""
+
+    dataset: str = Field("emoji", description="'emoji', or the root of a domain/class/image tree")
+    target: str = Field(description="the domain held out for testing")
+    known: list[str] | None = Field(
+        None, min_length=2, description="known classes, default: all not unknown"
+    )
+    unknown: list[str] | None = Field(
+        None, description="classes met only at test time, default: the dataset's own"
+    )
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="share of the source instances kept for validation and calibration"
+    )
+    test_fraction: Share | None = Field(
+        None, description="share of instances seen only in the target test; None: the dataset's"
+    )
+    split_seed: int = 0
+
+
+class ViewsSection(Section):
+    """Random crops that teacher and student both see."""
+
+    count: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        16, description="views per image whose teacher embeddings are cached; 0: on the fly"
+    )
+    seed: int = 0
+    store_size: SIZES = Field(80, description="side in pixels of the stored square images")
+    scale: tuple[float, float] = Field((0.7, 1.0), description="share of the area a crop keeps")
+    ratio: tuple[float, float] = Field((0.75, 4 / 3), description="aspect ratio of a crop")
+    flip: Annotated[float, Field(ge=0, le=1)] = 0.5
+    brightness: Share = 0.3
+    contrast: Share = 0.3
+    saturation: Share = 0.3
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(0.3, description="turns of the hue circle")
+    greyscale: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+    @field_validator("scale", "ratio", mode="before")
+    @classmethod
+    def _pair(cls, value: Any) -> Any:
+        return tuple(float(v) for v in value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ViewsSection":
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError("scale must be [low, high] with 0 < low <= high <= 1")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError("ratio must be [low, high] with 0 < low <= high")
+        return self
+
+
+class TeacherSection(Section):
+    """The frozen open_clip model."""
+
+    model: str = Field(
+        "emoji-clip",
+        description="an open_clip model, 'hf-hub:ORG/NAME', 'local-dir:FOLDER', or 'emoji-clip'",
+    )
+    pretrained: str = Field("", description="open_clip tag or checkpoint file")
+    normalisation: Literal["own", "student"] = Field(
+        "own", description="'student' feeds the teacher the student's pixel statistics"
+    )
+    batch: Positive = 128
+
+
+class PromptsSection(Section):
+    """How class names become texts."""
+
+    templates: list[str] = Field(["a photo of a {}"], min_length=1)
+    pool: Literal["mean", "best"] = Field(
+        "best", description="several names per class: their mean on the sphere, or the best match"
+    )
+    names: dict[str, list[str]] = Field({}, description="class -> names, over the dataset's own")
+    keep_underscores: bool = Field(False, description="leave '_' in class names")
+
+    @field_validator("templates")
+    @classmethod
+    def _one_slot(cls, value: list[str]) -> list[str]:
+        for template in value:
+            if template.count("{}") != 1 or template.replace("{}", "").count("{"):
+                raise ValueError(f"template {template!r} needs exactly one {{}} for the name")
+        return value
+
+    @field_validator("names")
+    @classmethod
+    def _named(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
+        for key, names in value.items():
+            if not names:
+                raise ValueError(f"class {key!r} has no name")
+        return value
+
+
+class StudentSection(Section):
+    """The network that ships."""
+
+    model: str = "mobilenet_v3_small"
+    weights: str = Field(
+        "embedded", description="'embedded', 'imagenet', 'imagenet-v2', 'none', or a safetensors"
+    )
+    size: SIZES = Field(64, description="input side in pixels")
+    freeze_bn: bool = Field(False, description="keep batch-norm statistics fixed")
+
+
+class MethodSection(Section):
+    """The method's name; its hyper-parameters are validated by the method itself."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    name: str
+
+    @property
+    def hyper(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
+
+
+class TrainSection(Section):
+    """Optimisation."""
+
+    steps: Positive = 600
+    batch_per_domain: Positive = Field(32, description="images per source domain and step")
+    replacement: bool = Field(
+        False, description="draw images with replacement instead of in shuffled passes"
+    )
+    optimizer: Literal["sgd", "adamw", "adam"] = "sgd"
+    lr: Annotated[float, Field(gt=0)] = 0.02
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    momentum: Share = 0.9
+    nesterov: bool = True
+    schedule: Literal["constant", "cosine", "hdg"] = "cosine"
+    double_last_decay: bool = Field(
+        False, description="with schedule 'hdg': decay twice in the last 8% of the run"
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] = 20
+    average: Literal["none", "ema", "sma"] = "none"
+    ema_decay: Share = 0.99
+    sma_start: Annotated[int, Field(ge=0)] = Field(300, description="first averaged update")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="'auto': fp32 on CPU, bf16 where a GPU has it, else fp16"
+    )
+    channels_last: bool = True
+    eval_every: Positive = Field(50, description="steps between source-validation passes")
+    augmented_validation: bool = Field(
+        False, description="validate on one random view of each image, not the plain image"
+    )
+    checkpoint_every: Positive = 50
+
+
+class OpenSetSection(Section):
+    """When to answer *unknown*."""
+
+    score: Literal["max_softmax", "max_logit", "energy", "max_cosine"] = "max_logit"
+    acceptance: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.95, description="share of known source-validation images to keep"
+    )
+
+
+class Recipe(Section):
+    """A whole experiment."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: str = Field("auto", description="'auto', 'cpu', 'cuda', 'cuda:1', 'mps'")
+    faithful: bool = Field(False, description="turn every quirk to the authors' form")
+    data: DataSection
+    views: ViewsSection = ViewsSection()
+    teacher: TeacherSection = TeacherSection()
+    prompts: PromptsSection = PromptsSection()
+    student: StudentSection = StudentSection()
+    method: MethodSection
+    train: TrainSection = TrainSection()
+    openset: OpenSetSection = OpenSetSection()

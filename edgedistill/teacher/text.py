@@ -1,0 +1,94 @@
+"""Class texts: prompts encoded once, and how similar an embedding is to each class."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgedistill.errors import EdgeDistillError
+
+
+@dataclass(frozen=True)
+class TextBank:
+    """The texts of C classes with P names in all, in an embedding space of width D.
+
+    Attributes:
+        names: float32 `[P, D]`, unit norm, one row per (class, name), templates pooled.
+        owner: int64 `[P]`, the class of each row, never decreasing.
+        pooled: float32 `[C, D]`, unit norm, the mean on the sphere of a class's rows.
+        pool: "mean" compares with `pooled`, "best" with a class's best matching name.
+        logit_scale: what the teacher multiplies cosines with before the softmax.
+    """
+
+    names: Tensor
+    owner: Tensor
+    pooled: Tensor
+    pool: Literal["mean", "best"]
+    logit_scale: float
+
+    def cosines(self, embeddings: Tensor) -> Tensor:
+        """Unit-norm `[B, D]` to cosines with the classes `[B, C]`."""
+        if self.pool == "mean":
+            return embeddings @ self.pooled.T
+        each = embeddings @ self.names.T
+        classes = len(self.pooled)
+        # Names are grouped by class, so a class's best is the maximum of a run of columns.
+        best = each.new_full((len(each), classes), -torch.inf)
+        return best.scatter_reduce(1, self.owner.expand_as(each), each, "amax")
+
+    def to(self, device: torch.device) -> "TextBank":
+        """The same texts on another device."""
+        tensors = (t.to(device) for t in (self.names, self.owner, self.pooled))
+        return TextBank(*tensors, self.pool, self.logit_scale)
+
+
+def class_names(
+    known: Sequence[str],
+    defaults: Mapping[str, Sequence[str]],
+    overrides: Mapping[str, Sequence[str]],
+    keep_underscores: bool,
+) -> list[list[str]]:
+    """The names of each known class, in label order.
+
+    A recipe's names win over the dataset's, which win over the folder name. Raises
+    EdgeDistillError when the recipe names a class that does not exist.
+    """
+    unknown = sorted(set(overrides) - set(known) - set(defaults))
+    if unknown:
+        raise EdgeDistillError(
+            f"prompts.names: no class {unknown[0]!r}; known classes: {', '.join(known)}"
+        )
+    chosen = []
+    for name in known:
+        names = list(overrides.get(name) or defaults.get(name) or [name])
+        if keep_underscores and name not in overrides:
+            # The dataset's default name of a folder is the folder's name without underscores.
+            names = [name if n == name.replace("_", " ") else n for n in names]
+        chosen.append(names)
+    return chosen
+
+
+def build_text_bank(
+    encode: Callable[[list[str]], Tensor],
+    names: Sequence[Sequence[str]],
+    templates: Sequence[str],
+    pool: Literal["mean", "best"],
+    logit_scale: float,
+) -> TextBank:
+    """Encode every template of every name once.
+
+    Args:
+        encode: texts to unit-norm float32 `[n, D]`.
+        names: for each class, its names.
+        templates: each with one `{}`.
+    """
+    texts = [t.format(name) for group in names for name in group for t in templates]
+    encoded = encode(texts).unflatten(0, (-1, len(templates)))
+    rows = F.normalize(encoded.mean(1), dim=1)
+    owner = torch.tensor([c for c, group in enumerate(names) for _ in group])
+    pooled = torch.stack([rows[owner == c].mean(0) for c in range(len(names))])
+    return TextBank(rows, owner, F.normalize(pooled, dim=1), pool, logit_scale)
+
