@@ -36,8 +36,9 @@ def _print(art: Image.Image, scene_size: int, rng: np.random.Generator) -> Image
     canvas.alpha_composite(art, (corner, corner))
     paper = tuple(int(v) for v in rng.integers(236, 256, size=3))
     if kind == "die-cut":
-        reach = 2 * round(scene_size * rng.uniform(0.015, 0.03)) + 1
-        outline = canvas.getchannel("A").filter(ImageFilter.MaxFilter(reach))
+        outline = canvas.getchannel("A")
+        for _ in range(round(scene_size * rng.uniform(0.015, 0.03))):
+            outline = outline.filter(ImageFilter.MaxFilter(3))
         outline = outline.filter(ImageFilter.GaussianBlur(1))
     elif kind == "card":
         outline = Image.new("L", canvas.size)

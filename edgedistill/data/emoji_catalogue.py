@@ -71,10 +71,10 @@ def catalogue(classes: Sequence[EmojiClass] = CLASSES, limit: int | None = None)
             e["unified"].lower(): e["short_name"] for s in cls.subgroups for e in by_subgroup[s]
         }
         codes = [code for code in _one_per_role(group) if group[code] not in cls.without]
+        codes = sorted(codes, key=_shuffled)[: cls.most]
         codes += [by_name[name]["unified"].lower() for name in cls.also]
         codes = [c for c in codes if _plain(c) in openmoji and _plain(c) in twemoji]
-        for most in (cls.most, limit):
-            codes = sorted(codes, key=_shuffled)[:most]
+        codes = sorted(codes, key=_shuffled)[:limit]
         found += [
             Emoji(cls.folder, code, openmoji[_plain(code)], twemoji[_plain(code)])
             for code in sorted(codes)

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EmojiClass:
-    """One class folder: the emoji of `subgroups`, less `without`, plus `also`, at most `most`."""
+    """One class folder: the emoji of `subgroups`, less `without`, plus `also`.
+
+    At most `most` emoji come from the subgroups.
+    """
 
     folder: str
     names: tuple[str, ...]
@@ -102,10 +105,12 @@ KNOWN: tuple[EmojiClass, ...] = (
             "person-sport",
             "person-fantasy",
         ),
-        # Gendered twins with code points of their own, a monster, people hidden by what they ride.
+        # Gendered twins with code points of their own, a monster, people hidden by what they ride,
+        # and recoloured hair.
         without=_words(
             "prince princess mrs_claus mx_claus pregnant_woman pregnant_man breast-feeding "
-            "troll horse_racing rowboat bicyclist mountain_bicyclist"
+            "troll horse_racing rowboat bicyclist mountain_bicyclist "
+            "red_haired_person white_haired_person"
         ),
         also=("person_in_lotus_position",),
     ),
@@ -132,7 +137,8 @@ KNOWN: tuple[EmojiClass, ...] = (
             "face-concerned",
             "face-negative",
         ),
-        without=_words("imp smiling_imp skull skull_and_crossbones"),
+        # Not smileys, and two that share their line layer with another.
+        without=_words("imp smiling_imp skull skull_and_crossbones grin fearful"),
     ),
     EmojiClass(
         "sports_equipment",
@@ -149,7 +155,7 @@ KNOWN: tuple[EmojiClass, ...] = (
             "busstop traffic_light vertical_traffic_light construction rotating_light "
             "octagonal_sign wheel oil_drum motorway railway_track skateboard roller_skate "
             "motorized_wheelchair manual_wheelchair fuelpump ring_buoy anchor seat satellite "
-            "parachute"
+            "parachute oncoming_taxi"
         ),
     ),
 )
@@ -181,9 +187,18 @@ UNKNOWN: tuple[EmojiClass, ...] = (
         "flags",
         ("flag", "national flag"),
         ("country-flag",),
-        # Islands that fly another country's flag.
+        # Islands that fly another country's flag. OpenMoji's line layer of nearly every country
+        # flag is the same empty rectangle, so only some of the 258 are taken.
         without=_words("flag-bv flag-cp flag-dg flag-ea flag-hm flag-mf flag-sj flag-um flag-ac"),
-        most=40,
+        also=(
+            "crossed_flags",
+            "checkered_flag",
+            "triangular_flag_on_post",
+            "waving_white_flag",
+            "waving_black_flag",
+            "pirate_flag",
+        ),
+        most=14,
     ),
     EmojiClass(
         "hearts",
@@ -192,7 +207,7 @@ UNKNOWN: tuple[EmojiClass, ...] = (
         # Recoloured copies of the red heart.
         without=_words(
             "love_letter blue_heart green_heart yellow_heart purple_heart brown_heart "
-            "orange_heart light_blue_heart grey_heart pink_heart"
+            "orange_heart light_blue_heart grey_heart pink_heart white_heart"
         ),
         also=("hearts",),
     ),
