@@ -1,0 +1,113 @@
+"""What a report is made of, and how an answer to one image is judged."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Kind(Enum):
+    """How an answer turned out. The value is the heading a reader sees."""
+
+    RIGHT = "Right: known class, accepted, correct answer"
+    WRONG = "Wrong: known class, accepted, another class answered"
+    LOST = "Lost: known class, rejected as unknown"
+    CAUGHT = "Caught: unknown class, rejected"
+    FOOLED = "Fooled: unknown class, accepted as known"
+
+
+def kinds(
+    labels: NDArray[np.integer], predictions: NDArray[np.integer], accepted: NDArray[np.bool_]
+) -> list[Kind]:
+    """The kind of every answer; `labels` int [N] with -1 = unknown, `predictions` arg-max [N]."""
+    known = labels >= 0
+    right = predictions == labels
+    conditions = [known & accepted & right, known & accepted, known, ~accepted]
+    index = np.select(conditions, [0, 1, 2, 3], default=4)
+    every = list(Kind)
+    return [every[i] for i in index]
+
+
+def sample_rows(
+    labels: NDArray[np.integer],
+    predictions: NDArray[np.integer],
+    accepted: NDArray[np.bool_],
+    *,
+    per_kind: int = 8,
+    seed: int = 0,
+) -> NDArray[np.int64]:
+    """Rows of up to `per_kind` images of each kind, drawn without looking at the scores.
+
+    Every kind is shown as often as every other, so the picture says what mistakes look like and
+    not how common they are. Arguments as in `kinds`; sorted by kind, then by row.
+    """
+    rng = np.random.default_rng(seed)
+    every = np.array([kind.name for kind in kinds(labels, predictions, accepted)])
+    chosen = [np.zeros(0, np.int64)]
+    for kind in Kind:
+        rows = np.flatnonzero(every == kind.name)
+        chosen.append(np.sort(rng.permutation(rows)[:per_kind]))
+    return np.concatenate(chosen)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Target images to show: n of them, with what they are and what was answered."""
+
+    images: NDArray[np.uint8]  # [n, H, W, 3] RGB
+    names: Sequence[str]  # true class name of each image, of unknown ones too
+    labels: NDArray[np.integer]  # [n], -1 = unknown
+    predictions: NDArray[np.integer]  # [n], arg-max of the known classes
+    scores: NDArray[np.floating]  # [n]
+    accepted: NDArray[np.bool_]  # [n]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """A finished run, as arrays and plain values.
+
+    `metrics` is the content of metrics.json: "target" (what `openset.evaluate` returns, and
+    "domain"), "source_val" ("accuracy" and any other metric), "teacher" ({"target_accuracy"} or
+    None), "openset" ("score", "threshold", with None meaning that everything is accepted, and how
+    it was calibrated), "seconds" (of training). A key that is missing is shown as not available.
+    `history` has one mapping per logged step: "step", "lr", "val_accuracy" (may be missing or
+    None), and one entry per loss term, "loss" being the total.
+    """
+
+    name: str
+    metrics: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]]
+    known: Sequence[str]  # class names, in label order
+    source_val_scores: NDArray[np.floating]  # [M]
+    source_val_correct: NDArray[np.bool_]  # [M]
+    target_scores: NDArray[np.floating]  # [N]
+    target_labels: NDArray[np.integer]  # [N], -1 = unknown
+    target_predictions: NDArray[np.integer]  # [N], arg-max of the known classes
+    samples: Samples | None
+    recipe: str  # TOML text
+    environment: Mapping[str, Any]
+
+    @property
+    def threshold(self) -> float:
+        """The calibrated threshold; -inf accepts everything."""
+        value = self.metrics.get("openset", {}).get("threshold")
+        return -inf if value is None else float(value)
+
+    @property
+    def score(self) -> str:
+        """Name of the openness score."""
+        return str(self.metrics.get("openset", {}).get("score", "score"))
+
+    @property
+    def domain(self) -> str:
+        """Name of the target domain."""
+        return str(self.metrics.get("target", {}).get("domain", "target"))
+
+    @property
+    def accepted(self) -> NDArray[np.bool_]:
+        """Which target images are accepted, bool [N]."""
+        return np.asarray(self.target_scores >= self.threshold)

@@ -1,0 +1,428 @@
+"""The pictures of a report: arrays in, matplotlib Figures out.
+
+Nothing here touches pyplot or the user's matplotlib settings, so the same arrays give the same
+picture in every process. Colours are Okabe & Ito's, which stay apart for colour-blind readers;
+no meaning rests on colour alone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from io import BytesIO
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    MaxNLocator,
+    NullLocator,
+    PercentFormatter,
+)
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from edgedistill.openset.metrics import risk_coverage
+from edgedistill.report.data import Kind, Samples, kinds
+
+INK, MUTED, GRID = "#1b1f24", "#5c6670", "#e3e6ea"
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#B5558C",
+    "#56B4E9",
+)
+KIND_STYLE = {
+    Kind.RIGHT: (GREEN, "✓"),
+    Kind.WRONG: (VERMILION, "✗"),
+    Kind.LOST: (ORANGE, "✗"),
+    Kind.CAUGHT: (BLUE, "✓"),
+    Kind.FOOLED: (PURPLE, "✗"),
+}
+SCORE_LABEL = {
+    "max_softmax": "largest class probability",
+    "max_logit": "largest logit",
+    "energy": "energy (log-sum-exp of the logits)",
+    "max_cosine": "largest cosine with a class text",
+}
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    # A class called "$5_bill" is a name, not a formula.
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": "#aab2ba",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+_NOT_LOSSES = ("step", "epoch", "seconds", "time")
+
+P = ParamSpec("P")
+
+
+def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    @wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(_STYLE)
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def png(figure: Figure, dpi: int = 140) -> bytes:
+    """`figure` as the bytes of a PNG file, the same for the same figure."""
+    buffer = BytesIO()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        FigureCanvasAgg(figure)
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@_styled
+def training_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
+    """Losses, source-validation accuracy and learning rate over steps.
+
+    `history` rows are mappings with "step", loss terms ("loss" = total), "val_accuracy" and "lr";
+    any of them may be missing, None or an empty string in a row.
+    """
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    losses, accuracy, rate = figure.subplots(1, 3, width_ratios=[1.3, 1, 0.8])
+    names = list(dict.fromkeys(name for row in history for name in row))
+    terms = [
+        name
+        for name in names
+        if name not in _NOT_LOSSES and not name.startswith(("lr", "val_", "test_", "best_"))
+    ]
+    colours = [BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY]
+    for number, name in enumerate(sorted(terms, key=lambda term: term != "loss")):
+        step, value = _column(history, name)
+        if not len(step):
+            continue
+        total = name == "loss"
+        colour = INK if total else colours[(number - 1) % len(colours)]
+        smooth = _running_mean(value)
+        if len(value) >= 40:
+            losses.plot(step, value, color=colour, linewidth=0.7, alpha=0.25)
+        losses.plot(
+            step,
+            smooth,
+            color=colour,
+            linewidth=2 if total else 1.4,
+            label="total" if total else name,
+        )
+    losses.set(title="Loss", xlabel="step", ylim=(0, None) if _all_positive(losses) else None)
+    if losses.lines:
+        losses.legend(fontsize=8.5, ncols=2 if len(terms) > 4 else 1)
+
+    step, value = _column(history, "val_accuracy")
+    accuracy.plot(step, value, color=BLUE, linewidth=1.8, marker="o", markersize=3)
+    if len(value):
+        best = int(np.argmax(value))
+        label = f"best: {value[best]:.1%} at step {step[best]:,.0f}"
+        accuracy.plot(
+            step[best], value[best], "o", color=VERMILION, markersize=7, zorder=3, label=label
+        )
+        accuracy.legend(loc="lower right", fontsize=9)
+    accuracy.set(title="Accuracy, source validation", xlabel="step")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+
+    step, value = _column(history, "lr")
+    rate.plot(step, value, color=MUTED, linewidth=1.8)
+    rate.set(title="Learning rate", xlabel="step", ylim=(0, None))
+    rate.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    for axes in (losses, accuracy, rate):
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        if not axes.lines or not len(
+            np.concatenate([np.atleast_1d(x.get_xdata()) for x in axes.lines])
+        ):
+            _say(axes, "not recorded")
+    return figure
+
+
+@_styled
+def score_histogram(
+    source_val: NDArray[np.floating],
+    known: NDArray[np.floating],
+    unknown: NDArray[np.floating],
+    threshold: float,
+    score: str,
+) -> Figure:
+    """Distribution of the score on source validation, known and unknown target images.
+
+    Each is a float array of any length, 0 included; `threshold` is drawn in unless it is infinite.
+    """
+    figure = Figure(figsize=(8.4, 4), layout="constrained")
+    axes = figure.subplots()
+    groups = [
+        (known, BLUE, "target, known classes"),
+        (unknown, ORANGE, "target, unknown classes"),
+        (source_val, INK, "source validation"),
+    ]
+    everything = np.concatenate([np.asarray(values, float) for values, _, _ in groups])
+    axes.set(xlabel=f"{SCORE_LABEL.get(score, score)}  →  more known", ylabel="share of images")
+    axes.set_title("Scores of known and unknown images")
+    if not everything.size:
+        _say(axes, "no images")
+        return figure
+    low, high = np.quantile(everything, [0.001, 0.999])
+    if np.isfinite(threshold):
+        low, high = min(low, threshold), max(high, threshold)
+    edges = _bins(axes, low, high, probability=score == "max_softmax")
+    top = 0.0
+    for values, colour, label in groups:
+        if not len(values):
+            continue
+        share = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / len(values)
+        top = max(top, float(share.max()))
+        text = f"{label}, {len(values):,}"
+        if colour == INK:
+            axes.stairs(
+                share, edges, color=colour, linewidth=1.5, linestyle=(0, (4, 2)), label=text
+            )
+        else:
+            axes.stairs(share, edges, color=colour, fill=True, alpha=0.45)
+            axes.stairs(share, edges, color=colour, linewidth=1.5, label=text)
+    axes.set(ylim=(0, 1.15 * top), xlim=(edges[0], edges[-1]))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.grid(axis="x", visible=False)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    if np.isfinite(threshold):
+        axes.axvline(threshold, color=VERMILION, linewidth=2)
+        for side, text in ((-1, "← unknown"), (1, "known →")):
+            axes.annotate(
+                text,
+                (threshold, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(side * 6, -3),
+                textcoords="offset points",
+                ha="right" if side < 0 else "left",
+                va="top",
+                color=VERMILION,
+                fontsize=9.5,
+                fontweight="bold",
+            )
+        axes.set_title(f"Scores of known and unknown images; threshold {threshold:.4g}")
+    else:
+        axes.set_title("Scores of known and unknown images; no threshold, all accepted")
+    return figure
+
+
+def _bins(axes: Axes, low: float, high: float, *, probability: bool) -> NDArray[np.float64]:
+    """Bin edges over [low, high]; a probability gets a log-odds axis, where 0.99 is not 0.9999."""
+    if not probability:
+        pad = 0.02 * (high - low) or 0.5
+        return np.linspace(low - pad, high + pad, 46)
+    # Beyond these the odds are rounding noise.
+    start, stop = logit(np.clip([low, high], 1e-3, 1 - 1e-7))
+    pad = 0.02 * (stop - start) or 0.5
+    edges = np.asarray(expit(np.linspace(start - pad, stop + pad, 46)), np.float64)
+    ticks = [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, *(1 - 10.0**-n for n in range(2, 8))]
+    axes.set_xscale("logit")
+    axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if edges[0] <= t <= edges[-1]]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.7g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    return edges
+
+
+@_styled
+def confusion_matrix(counts: NDArray[np.integer], names: Sequence[str]) -> Figure:
+    """Counts int [K + 1, K + 1], last row and column = unknown, coloured by share of the row."""
+    size = len(counts)
+    labels = [_short(name, 18) for name in names] + ["unknown"]
+    side = float(np.clip(0.52 * size, 3.2, 11))
+    figure = Figure(figsize=(side + 2.6, side + 1.6), layout="constrained")
+    axes = figure.subplots()
+    total = counts.sum(axis=1, keepdims=True)
+    share = counts / np.maximum(total, 1)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    # Separates what was learnt from what was not.
+    for line in (axes.axhline, axes.axvline):
+        line(size - 1.5, color=VERMILION, linewidth=1.5)
+    if size <= 81:
+        font = float(np.clip(62 * side / size / 3.4, 3.5, 9.5))
+        axes.set_xticks(range(size), labels, rotation=90 if size > 5 else 0, fontsize=font)
+        axes.set_yticks(range(size), labels, fontsize=font)
+    else:
+        axes.set_xticks([size - 1], ["unknown"])
+        axes.set_yticks([size - 1], ["unknown"])
+    axes.tick_params(length=0)
+    if size <= 24:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            axes.text(
+                column,
+                row,
+                f"{counts[row, column]:,}",
+                ha="center",
+                va="center",
+                fontsize=9 if size <= 14 else 7,
+                color="white" if share[row, column] > 0.55 else INK,
+            )
+    axes.set(title="Answers at the threshold", xlabel="answer", ylabel="truth")
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=24, pad=0.02)
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    bar.outline.set_visible(False)
+    bar.set_label("share of the row's images")
+    return figure
+
+
+@_styled
+def risk_coverage_curve(
+    curves: Mapping[str, tuple[NDArray[np.floating], NDArray[np.bool_]]], threshold: float
+) -> Figure:
+    """Error among accepted known images against the share accepted, one curve per name.
+
+    `curves` maps a name to (scores float [n], correct bool [n]) of known images, n may be 0. The
+    dot on a curve is the calibrated threshold.
+    """
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    for (name, (scores, correct)), colour in zip(curves.items(), (BLUE, INK, GREEN), strict=False):
+        if not len(scores):
+            continue
+        curve = risk_coverage(scores, correct)
+        accepted = int(np.sum(curve.threshold >= threshold))
+        x, y = (curve.coverage[accepted - 1], curve.risk[accepted - 1]) if accepted else (0.0, 0.0)
+        axes.plot(
+            curve.coverage,
+            curve.risk,
+            color=colour,
+            linewidth=1.8,
+            linestyle="-" if colour == BLUE else (0, (4, 2)),
+            marker="o",
+            markevery=[accepted - 1] if accepted else [],
+            markersize=8,
+            markeredgecolor="white",
+            label=f"{name}: {y:.1%} wrong of the {x:.1%} kept",
+        )
+    axes.set(
+        title="Error among accepted images of known classes",
+        xlabel="share accepted (coverage)",
+        ylabel="share of those that are wrong (risk)",
+        xlim=(0, 1.02),
+    )
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    if axes.lines:
+        axes.set_ylim(0, max(0.02, axes.get_ylim()[1] * 1.25))
+        axes.legend(loc="upper left", fontsize=9)
+    else:
+        _say(axes, "no known images")
+    return figure
+
+
+@_styled
+def answers(samples: Samples | None, known: Sequence[str]) -> Figure:
+    """Test images with their truth and answer, grouped by how the answer turned out."""
+    columns, tile, header, caption = 8, 1.3, 0.42, 0.66
+    every = [] if samples is None else kinds(samples.labels, samples.predictions, samples.accepted)
+    groups = {kind: [i for i, k in enumerate(every) if k is kind] for kind in Kind}
+    groups = {kind: rows for kind, rows in groups.items() if rows}
+    lines = sum(-(-len(rows) // columns) for rows in groups.values())
+    width = columns * (tile + 0.12) + 0.2
+    height = max(len(groups) * header + lines * (tile + caption) + 0.1, 0.8)
+    figure = Figure(figsize=(width, height))
+    if samples is None or not groups:
+        figure.text(0.5, 0.5, "no images to show", ha="center", va="center", color=MUTED)
+        return figure
+    y = height - 0.05
+    for kind, rows in groups.items():
+        colour, mark = KIND_STYLE[kind]
+        figure.text(
+            0.16 / width,
+            (y - 0.26) / height,
+            f"{mark} {kind.value}",
+            color=colour if kind is not Kind.LOST else "#9a6a00",
+            fontsize=11,
+            fontweight="bold",
+        )
+        y -= header
+        for number, row in enumerate(rows):
+            column = number % columns
+            if number and column == 0:
+                y -= tile + caption
+            x = 0.16 + column * (tile + 0.12)
+            axes = figure.add_axes((x / width, (y - tile) / height, tile / width, tile / height))
+            axes.imshow(samples.images[row])
+            axes.set(xticks=[], yticks=[])
+            axes.grid(visible=False)
+            for spine in axes.spines.values():
+                spine.set(visible=True, color=colour, linewidth=3)
+            for line, text in enumerate(_caption(samples, row, known)):
+                figure.text(
+                    (x + tile / 2) / width,
+                    (y - tile - 0.19 - 0.155 * line) / height,
+                    text,
+                    ha="center",
+                    fontsize=8,
+                    fontweight="bold" if line == 0 else "normal",
+                    color=MUTED if line == 2 else INK,
+                )
+        y -= tile + caption
+    return figure
+
+
+def _caption(samples: Samples, row: int, known: Sequence[str]) -> tuple[str, str, str]:
+    answer = known[int(samples.predictions[row])] if samples.accepted[row] else "unknown"
+    return (
+        _short(samples.names[row], 19),
+        f"→ {_short(answer, 20)}",
+        f"score {samples.scores[row]:.3g}",
+    )
+
+
+def _short(text: str, width: int) -> str:
+    text = " ".join(str(text).replace("_", " ").split())
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
+
+
+def _column(
+    history: Sequence[Mapping[str, Any]], name: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    pairs = [
+        (float(row.get("step", number)), float(row[name]))
+        for number, row in enumerate(history)
+        if row.get(name) not in (None, "") and np.isfinite(float(row[name]))
+    ]
+    array = np.array(pairs, np.float64).reshape(-1, 2)
+    return array[:, 0], array[:, 1]
+
+
+def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centred mean over a twentieth of the run, which shrinks at the ends."""
+    half = len(values) // 40
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    start, stop = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    return (total[stop] - total[start]) / (stop - start)
+
+
+def _all_positive(axes: Axes) -> bool:
+    return all(np.min(line.get_ydata(), initial=0.0) >= 0 for line in axes.lines)
+
+
+def _say(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=MUTED)
