@@ -30,10 +30,27 @@ def build_optimizers(
     leaves alone. Momentum and Nesterov belong to "sgd". Adam's decay is the L2 penalty in its
     gradient, AdamW's is decoupled. Groups without parameters are left out.
     """
-    return [
-        _optimizer(kind, _torch_groups(groups, lr), lr, weight_decay, momentum, nesterov)
-        for _ in range(count)
-    ]
+    # torch's foreach SGD adds Nesterov's term to the gradients in place when nothing decays, and
+    # the next optimiser would read the result.
+    foreach = count == 1
+    optimizers: list[Optimizer] = []
+    for _ in range(count):
+        members = _torch_groups(groups, lr)
+        if kind == "sgd":
+            optimizers.append(
+                SGD(
+                    members,
+                    lr=lr,
+                    momentum=momentum,
+                    weight_decay=weight_decay,
+                    nesterov=nesterov,
+                    foreach=foreach,
+                )
+            )
+        else:
+            adam = AdamW if kind == "adamw" else Adam
+            optimizers.append(adam(members, lr=lr, weight_decay=weight_decay, foreach=foreach))
+    return optimizers
 
 
 def apply_lr_factor(optimizers: Iterable[Optimizer], factor: float) -> None:
@@ -89,24 +106,3 @@ def _torch_groups(groups: Sequence[ParamGroup], lr: float) -> list[dict[str, Any
                 }
             )
     return result
-
-
-def _optimizer(
-    kind: OptimizerKind,
-    groups: list[dict[str, Any]],
-    lr: float,
-    weight_decay: float,
-    momentum: float,
-    nesterov: bool,
-) -> Optimizer:
-    if kind == "sgd":
-        return SGD(
-            groups,
-            lr=lr,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            nesterov=nesterov,
-            foreach=True,
-        )
-    adam = AdamW if kind == "adamw" else Adam
-    return adam(groups, lr=lr, weight_decay=weight_decay, foreach=True)

@@ -1,0 +1,203 @@
+"""Students: shapes, where weights come from, and frozen batch norm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torchvision import models
+
+from edgedistill import students
+from edgedistill.errors import EdgeDistillError
+from edgedistill.methods import METHODS
+from edgedistill.students import STUDENTS, Student, build_backbone
+
+SMALL = "mobilenet_v3_small"
+
+
+def error_of(name: str, weights: str) -> str:
+    with pytest.raises(EdgeDistillError) as caught:
+        build_backbone(name, weights)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.fixture(scope="module")
+def small() -> nn.Module:
+    return build_backbone(SMALL)[0]
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(students, "EMBEDDED_FOLDER", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        ("resnet18", 512),
+        ("resnet50", 2048),
+        ("efficientnet_b0", 1280),
+        ("mobilenet_v3_small", 576),
+        ("mobilenet_v3_large", 960),
+    ],
+)
+def test_pooled_features_at_any_size(name: str, width: int) -> None:
+    backbone, feature_dim = build_backbone(name)
+    assert feature_dim == width == STUDENTS[name].feature_dim
+    backbone.eval()
+    for size in (32, 72):
+        with torch.no_grad():
+            assert backbone(torch.zeros(2, 3, size, size)).shape == (2, width)
+    assert not any(key.startswith(STUDENTS[name].classifier) for key in backbone.state_dict())
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_registry_names_torchvision_weights(name: str) -> None:
+    spec = STUDENTS[name]
+    versions = getattr(models, spec.weights).__members__
+    assert "IMAGENET1K_V1" in versions
+    assert models.get_model_weights(spec.builder) is getattr(models, spec.weights)
+
+
+def test_unknown_student_lists_the_known() -> None:
+    assert "mobilenet_v3_small" in error_of("resnet19", "none")
+
+
+class TestFiles:
+    def test_round_trip_in_half_precision(self, tmp_path: Path, small: nn.Module) -> None:
+        path = tmp_path / "start.safetensors"
+        half = {k: t.half() if t.is_floating_point() else t for k, t in small.state_dict().items()}
+        save_file(half, path)
+        loaded, _ = build_backbone(SMALL, str(path))
+        for key, tensor in loaded.state_dict().items():
+            assert tensor.dtype == small.state_dict()[key].dtype
+            assert torch.equal(tensor, half[key].to(tensor.dtype))
+
+    @pytest.mark.parametrize("problem", ["missing", "unexpected", "of another shape"])
+    def test_misfit_names_the_first_key_and_the_count(
+        self, problem: str, tmp_path: Path, small: nn.Module
+    ) -> None:
+        state = {k: t.clone() for k, t in small.state_dict().items()}
+        if problem == "missing":
+            del state["features.0.0.weight"], state["features.0.1.weight"]
+        elif problem == "unexpected":
+            state |= {"extra.weight": torch.zeros(1), "extra.bias": torch.zeros(1)}
+        else:
+            for key in ("features.0.1.weight", "features.0.1.bias"):
+                state[key] = torch.zeros(3)
+        path = tmp_path / "wrong.safetensors"
+        save_file(state, path)
+        message = error_of(SMALL, str(path))
+        assert f"2 tensor(s) {problem}" in message
+        assert str(path) in message
+        first = {"missing": "features.0.0.weight", "unexpected": "extra."}
+        assert first.get(problem, "features.0.1.weight") in message
+
+    def test_absent_and_broken_files(self, tmp_path: Path) -> None:
+        assert "no weights at" in error_of(SMALL, str(tmp_path / "none.safetensors"))
+        broken = tmp_path / "broken.safetensors"
+        broken.write_bytes(b"not tensors")
+        assert "not a readable safetensors file" in error_of(SMALL, str(broken))
+
+
+class TestEmbedded:
+    def test_absent_weights_list_the_students_that_have_them(
+        self, embedded: Path, small: nn.Module
+    ) -> None:
+        assert "students that have them: none" in error_of("resnet50", "embedded")
+        save_file(small.state_dict(), embedded / f"student-{SMALL}.safetensors")
+        assert f"students that have them: {SMALL}" in error_of("resnet50", "embedded")
+
+    def test_loads(self, embedded: Path, small: nn.Module) -> None:
+        save_file(small.state_dict(), embedded / f"student-{SMALL}.safetensors")
+        loaded, _ = build_backbone(SMALL, "embedded")
+        assert all(torch.equal(t, small.state_dict()[k]) for k, t in loaded.state_dict().items())
+
+
+class TestImageNet:
+    def place(self, home: Path, state: object, version: str = "IMAGENET1K_V1") -> Path:
+        file = models.MobileNet_V3_Small_Weights[version].url.rsplit("/", 1)[1]
+        folder = home / "hub" / "checkpoints"
+        folder.mkdir(parents=True)
+        torch.save(state, folder / file)
+        return folder / file
+
+    @pytest.fixture(autouse=True)
+    def home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+        def refuse(*arguments: object, **keywords: object) -> None:
+            raise URLError("no\nnetwork")
+
+        monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
+        return tmp_path
+
+    def test_a_file_placed_by_hand_is_used_without_its_classifier(self, home: Path) -> None:
+        whole = models.mobilenet_v3_small(weights=None)
+        # torchvision's older files have no batch counters.
+        state = {k: t for k, t in whole.state_dict().items() if "num_batches" not in k}
+        self.place(home, state)
+        backbone, _ = build_backbone(SMALL, "imagenet")
+        weight = backbone.get_parameter("features.0.0.weight")
+        assert torch.equal(weight, whole.get_parameter("features.0.0.weight"))
+
+    def test_a_failed_download_says_what_to_put_where(
+        self, home: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        message = error_of(SMALL, "imagenet")
+        assert "mobilenet_v3_small-047dcff4.pth" in message
+        assert str(home / "hub" / "checkpoints") in message
+        assert capsys.readouterr().out == ""
+
+    def test_a_broken_file_says_so(self, home: Path) -> None:
+        self.place(home, {}).write_bytes(b"<html>proxy</html>")
+        assert "cannot load the ImageNet weights" in error_of(SMALL, "imagenet")
+
+    def test_a_pickle_is_not_executed(self, home: Path) -> None:
+        self.place(home, {"features.0.0.weight": Path("anything")})
+        assert "cannot load the ImageNet weights" in error_of(SMALL, "imagenet")
+
+    def test_second_version_only_where_there_is_one(self) -> None:
+        assert "imagenet-v2" in error_of(SMALL, "imagenet-v2")
+        assert "IMAGENET1K_V2" in error_of(SMALL, "imagenet-v2")
+        assert "resnet50-11ad3fa6.pth" in error_of("resnet50", "imagenet-v2")
+
+
+class TestStudent:
+    def build(self, freeze_bn: bool) -> Student:
+        backbone, width = build_backbone(SMALL)
+        erm = METHODS["erm"](METHODS["erm"].Hyper(), text=None)
+        return Student(backbone, erm.head(width, 4), freeze_bn=freeze_bn)
+
+    def test_output(self) -> None:
+        out = self.build(False).eval()(torch.zeros(2, 3, 32, 32))
+        assert out.features.shape == (2, 576)
+        assert out.logits.shape == (2, 4)
+        assert out.projected is None
+
+    @pytest.mark.parametrize("freeze_bn", [False, True])
+    def test_batch_norm(self, freeze_bn: bool) -> None:
+        student = self.build(freeze_bn)
+        student.eval()
+        student.train()
+        norms = [m for m in student.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert all(m.training != freeze_bn for m in norms)
+        before = [m.running_mean.clone() for m in norms if m.running_mean is not None]
+        out = student(torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+        out.logits.square().sum().backward()
+        after = [m.running_mean for m in norms if m.running_mean is not None]
+        same = [torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+        assert all(same) if freeze_bn else not any(same)
+        assert all(m.weight.requires_grad and m.weight.grad is not None for m in norms)
+        assert not any(m.training for m in student.eval().modules())
+
+    def test_frozen_from_the_start(self) -> None:
+        norms = [m for m in self.build(True).modules() if isinstance(m, nn.BatchNorm2d)]
+        assert not any(m.training for m in norms)
