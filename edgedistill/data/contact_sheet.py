@@ -1,0 +1,74 @@
+"""A picture of a dataset: a row per class, a column per domain, a few examples in each cell."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from edgedistill.data.images import ImageProblem, read_rgb
+from edgedistill.data.index import ImageIndex
+
+_GAP = 12
+_HEADER = 24
+_INK = "black"
+_FAINT = "#999999"
+
+
+def contact_sheet(
+    index: ImageIndex,
+    *,
+    classes: Sequence[str] | None = None,
+    examples: int = 4,
+    tile: int = 48,
+) -> Image.Image:
+    """Draw the sheet.
+
+    The examples of a class are spread evenly over its files, so an instance that lies in several
+    domains under one name tends to be shown in all of them.
+
+    Args:
+        index: the images.
+        classes: which classes, in this order; None for all, the known ones first.
+        examples: images per cell.
+        tile: side of an example in pixels.
+
+    Returns:
+        RGB image. A file that cannot be read leaves its tile grey.
+    """
+    if classes is None:
+        unknown = set(index.unknown)
+        classes = sorted(index.classes, key=lambda name: (name in unknown, name))
+    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    margin = 2 * _GAP + round(max(pen.textlength(name) for name in classes))
+    cell = examples * tile + _GAP
+    sheet = Image.new(
+        "RGB", (margin + cell * len(index.domains), _HEADER + len(classes) * (tile + 2)), "white"
+    )
+    pen = ImageDraw.Draw(sheet)
+    for d, domain in enumerate(index.domains):
+        pen.text((margin + d * cell, _HEADER // 2), domain, fill=_INK, anchor="lm")
+    for c, name in enumerate(classes):
+        top = _HEADER + c * (tile + 2)
+        ink = _FAINT if name in index.unknown else _INK
+        pen.text((_GAP, top + tile // 2), name, fill=ink, anchor="lm")
+        for d in range(len(index.domains)):
+            rows = np.flatnonzero((index.label == index.class_id(name)) & (index.domain == d))
+            for k, row in enumerate(_spread(len(rows), examples)):
+                left = margin + d * cell + k * tile
+                sheet.paste(_tile(index.path(int(rows[row])), tile), (left, top))
+    return sheet
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """At most `wanted` positions below `count`, evenly apart."""
+    if count <= wanted:
+        return list(range(count))
+    return [k * count // wanted for k in range(wanted)]
+
+
+def _tile(path: Path, size: int) -> Image.Image:
+    try:
+        return Image.fromarray(read_rgb(path, size))
+    except ImageProblem:
+        return Image.new("RGB", (size, size), "#cccccc")
