@@ -1,0 +1,191 @@
+import io
+import struct
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from edgedistill.data.images import ImageProblem, read_rgb, read_rgb_noted
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def halves(width: int = 32, height: int = 16) -> Image.Image:
+    """Red on the left, blue on the right."""
+    image = Image.new("RGB", (width, height), RED)
+    image.paste(BLUE, (width // 2, 0, width, height))
+    return image
+
+
+def near(pixel: np.ndarray, colour: tuple[int, int, int], tolerance: int = 12) -> bool:
+    return bool(np.all(np.abs(pixel.astype(int) - colour) <= tolerance))
+
+
+def test_size_and_dtype(tmp_path: Path) -> None:
+    halves().save(tmp_path / "a.png")
+    own, square = read_rgb(tmp_path / "a.png", None), read_rgb(tmp_path / "a.png", 8)
+    assert own.shape == (16, 32, 3)
+    assert square.shape == (8, 8, 3)
+    assert own.dtype == square.dtype == np.uint8
+    assert near(square[4, 0], RED)
+    assert near(square[4, 7], BLUE)
+
+
+def test_resize_is_pillows_bilinear_of_the_whole_image(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
+    whole = Image.open(tmp_path / "a.jpg").convert("RGB")
+    want = np.asarray(whole.resize((20, 20), Image.Resampling.BILINEAR))
+    assert np.array_equal(read_rgb(tmp_path / "a.jpg", 20), want)
+
+
+def test_cmyk_jpeg(tmp_path: Path) -> None:
+    halves().convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    pixels = read_rgb(tmp_path / "a.jpg", None)
+    assert near(pixels[8, 2], RED, 40)
+    assert near(pixels[8, 29], BLUE, 40)
+
+
+def test_sixteen_bit_greyscale_is_scaled_not_clipped(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, axis=0)
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    Image.fromarray(ramp).save(tmp_path / "a.tif")
+    for name in ("a.png", "a.tif"):
+        pixels = read_rgb(tmp_path / name, None)
+        assert np.array_equal(pixels[0, :, 0], np.arange(256))
+        assert np.array_equal(pixels[..., 0], pixels[..., 2])
+
+
+def test_palette_with_transparency_lies_on_white(tmp_path: Path) -> None:
+    image = Image.new("P", (8, 8), 0)
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.paste(1, (4, 0, 8, 8))
+    image.save(tmp_path / "a.png", transparency=0)
+    pixels = read_rgb(tmp_path / "a.png", None)
+    assert near(pixels[0, 0], WHITE, 0)
+    assert near(pixels[0, 7], GREEN, 0)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_lies_on_white(tmp_path: Path, mode: str) -> None:
+    image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (4, 0, 8, 8))
+    image.putpixel((0, 0), (0, 0, 0, 128))
+    image.convert(mode).save(tmp_path / "a.png")
+    pixels = read_rgb(tmp_path / "a.png", None)
+    assert near(pixels[0, 0], (127, 127, 127), 1)
+    assert near(pixels[1, 1], WHITE, 0)
+    assert near(pixels[0, 7], (0, 0, 0), 0)
+
+
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_greyscale_and_bilevel(tmp_path: Path, mode: str) -> None:
+    image = Image.new("L", (8, 8), 0)
+    image.paste(255, (4, 0, 8, 8))
+    image.convert(mode).save(tmp_path / "a.png")
+    pixels = read_rgb(tmp_path / "a.png", None)
+    assert near(pixels[0, 0], (0, 0, 0), 0)
+    assert near(pixels[0, 7], WHITE, 0)
+
+
+@pytest.mark.parametrize("extension", ["jpg", "png", "webp", "tif"])
+def test_exif_rotation_is_applied_once(tmp_path: Path, extension: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / f"a.{extension}"
+    halves().save(path, exif=exif, **({"lossless": True} if extension == "webp" else {}))
+    pixels = read_rgb(path, None)
+    assert pixels.shape == (32, 16, 3)
+    assert near(pixels[2, 8], RED)
+    assert near(pixels[29, 8], BLUE)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_broken_exif_is_no_reason_to_drop_an_image(tmp_path: Path) -> None:
+    halves().save(tmp_path / "a.jpg", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
+    assert read_rgb(tmp_path / "a.jpg", None).shape == (16, 32, 3)
+
+
+@pytest.mark.parametrize("extension", ["gif", "webp", "png", "tif"])
+def test_first_frame_of_an_animation_with_a_note(tmp_path: Path, extension: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, GREEN, BLUE)]
+    path = tmp_path / f"a.{extension}"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    pixels, note = read_rgb_noted(path, None)
+    assert near(pixels[4, 4], RED)
+    assert note == "has several frames, the first is used"
+
+
+def test_one_pixel(tmp_path: Path) -> None:
+    Image.new("RGB", (1, 1), GREEN).save(tmp_path / "a.bmp")
+    assert np.all(read_rgb(tmp_path / "a.bmp", 16) == GREEN)
+
+
+def png_header(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    ihdr = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", ihdr) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"this is no image", "not an image"),
+        (png_header(40_000, 40_000), "larger than 178 megapixels"),
+        (png_header(16_000, 11_150), "larger than 178 megapixels"),
+    ],
+    ids=["empty", "text", "beyond Pillow's limit", "beyond ours"],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_unusable_files(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ImageProblem, match=reason):
+        read_rgb(tmp_path / "a.png", 8)
+
+
+def test_float_and_missing(tmp_path: Path) -> None:
+    Image.fromarray(np.ones((4, 4), dtype=np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(ImageProblem, match="floating-point"):
+        read_rgb(tmp_path / "a.tif", 8)
+    with pytest.raises(ImageProblem, match="no such file"):
+        read_rgb(tmp_path / "b.png", 8)
+
+
+@pytest.mark.parametrize("extension", ["jpg", "png", "webp", "gif", "bmp", "tif"])
+def test_truncated_files_are_problems(tmp_path: Path, extension: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = tmp_path / f"a.{extension}"
+    Image.fromarray(pixels).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ImageProblem):
+        read_rgb(path, 8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_damage_raises_nothing_but_image_problem(data: st.DataObject) -> None:
+    extension = data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"]))
+    file = io.BytesIO()
+    halves().save(file, extension)
+    content = bytearray(file.getvalue())
+    for _ in range(data.draw(st.integers(1, 5))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    with tempfile.NamedTemporaryFile() as damaged:
+        damaged.write(content)
+        damaged.flush()
+        try:
+            pixels = read_rgb(damaged.name, 8)
+        except ImageProblem as problem:
+            assert "\n" not in str(problem)
+        else:
+            assert pixels.shape == (8, 8, 3)
