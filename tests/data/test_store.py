@@ -138,7 +138,7 @@ def test_two_processes_at_once(index: ImageIndex, tmp_path: Path) -> None:
     assert len(built) == 1
 
 
-_HANG = """
+_HANG = r"""
 import sys, time
 import edgedistill.data.store as store
 from edgedistill.data.folder import read_folder
