@@ -7,7 +7,9 @@ appears complete or not at all (`build_once`), so a kill or a second process can
 
 import hashlib
 import json
+import math
 import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,9 @@ from edgedistill.errors import EdgeDistillError
 # Part of every fingerprint: raise it whenever `read_rgb` gives other pixels for the same file.
 VERSION = 1
 REPORT_FILE = "report.json"
+# Largest selection that is copied to memory: 1 GiB, 7,000 images at 224 px.
+RAM_LIMIT = 2**30
+_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Decoded:
     """Pixels of some rows of an index.
 
     Attributes:
-        images: uint8 [K, size, size, 3] RGB; read-only, mapped from disk where the rows allow it.
+        images: uint8 [K, size, size, 3] RGB; read-only, mapped from disk when it is large.
         rows: int64 [K], the requested rows whose file could be read, in the requested order.
         problems: one line per file of the requested rows that was dropped or needed a note.
     """
@@ -85,8 +90,9 @@ class Store:
     def decoded(self, rows: NDArray[np.int64]) -> Decoded:
         """The readable ones of some rows.
 
-        Memory stays constant as long as the rows are one ascending run of one domain, which is
-        returned as a view of the mapped file; any other selection is copied.
+        One ascending run of a domain is returned as a view of the mapped file. Any other selection
+        is copied: to memory, or above `RAM_LIMIT` bytes to an unnamed mapped file beside the
+        store, which the system frees with the array; so memory stays bounded.
 
         Raises:
             EdgeDistillError: of a class or a domain among the rows, no file can be read.
@@ -117,7 +123,14 @@ class Store:
             if len(domain) == 1 and bool(np.all(np.diff(position) == 1)):
                 array: NDArray[np.uint8] = self._arrays[int(domain[0])]
                 return array[int(position[0]) : int(position[-1]) + 1]
-        images = self.gather(rows)
+        shape = (len(rows), self.size, self.size, 3)
+        if math.prod(shape) <= RAM_LIMIT:
+            images = self.gather(rows)
+        else:
+            with tempfile.TemporaryFile(dir=self.folder.parent) as file:
+                images = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
+            for start in range(0, len(rows), _CHUNK):
+                images[start : start + _CHUNK] = self.gather(rows[start : start + _CHUNK])
         images.flags.writeable = False
         return images
 

@@ -50,6 +50,22 @@ def test_a_domain_is_a_view_of_the_file(index: ImageIndex, tmp_path: Path) -> No
     assert not mixed.images.flags.writeable
 
 
+def test_a_large_selection_is_mapped_from_a_file_nobody_sees(
+    index: ImageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(index, 8, tmp_path / "cache")
+    rows = np.arange(15, -1, -1, dtype=np.int64)
+    small = store.decoded(rows).images
+    monkeypatch.setattr("edgedistill.data.store.RAM_LIMIT", 100)
+    monkeypatch.setattr("edgedistill.data.store._CHUNK", 5)
+    large = store.decoded(rows).images
+    assert isinstance(large, np.memmap)
+    assert np.array_equal(small, large)
+    assert [p for p in store.folder.parent.iterdir() if not p.name.startswith(".")] == [
+        store.folder
+    ]
+
+
 def test_domains_may_be_interleaved(index: ImageIndex, tmp_path: Path) -> None:
     order = np.random.default_rng(1).permutation(len(index))
     shuffled = ImageIndex(
