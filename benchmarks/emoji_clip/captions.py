@@ -1,6 +1,7 @@
 """What the text tower reads: names, keywords, subgroups and groups of emoji, in templates."""
 
 import gzip
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def write_merges(table: list[dict[str, Any]], path: Path) -> int:
             encoded = "".join(full.byte_encoder[b] for b in piece.encode())
             parts = [*encoded[:-1], encoded[-1] + "</w>"]
             while len(parts) > 1:
-                ranked = [(full.bpe_ranks.get(p, 1 << 30), p) for p in zip(parts, parts[1:])]
+                ranked = [(full.bpe_ranks.get(p, 1 << 30), p) for p in pairwise(parts)]
                 rank, best = min(ranked)
                 if rank == 1 << 30:
                     break

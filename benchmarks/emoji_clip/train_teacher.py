@@ -141,7 +141,7 @@ def zero_shot(model: nn.Module, images: Tensor, rows: np.ndarray, captions: Capt
                 mode="bilinear",
                 antialias=True,
             )
-            x = ((x - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None])
+            x = (x - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
             found.append((model.encode_image(x) @ texts.T).argmax(1))
     model.train()
     return float((torch.cat(found) == labels).float().mean())
@@ -185,14 +185,13 @@ def main() -> None:
     used = [s for s in styles if s not in HELD_OUT]
     images = torch.from_numpy(np.concatenate([art[s] for s in used])).permute(0, 3, 1, 2)
     rows = np.concatenate([art[f"{s}/emoji"] for s in used])
-    held = [
-        (torch.from_numpy(art[s]).permute(0, 3, 1, 2), art[f"{s}/emoji"]) for s in HELD_OUT
-    ]
+    held = [(torch.from_numpy(art[s]).permute(0, 3, 1, 2), art[f"{s}/emoji"]) for s in HELD_OUT]
     of_emoji = [np.flatnonzero(rows == i) for i in range(len(table))]
     sizes = {s: sum(e["subgroup"] == s for e in table) for s in {e["subgroup"] for e in table}}
-    chance = np.array([
-        len(of_emoji[i]) > 0 and 1 / math.sqrt(sizes[e["subgroup"]]) for i, e in enumerate(table)
-    ], dtype=float)
+    chance = np.array(
+        [len(of_emoji[i]) > 0 and 1 / math.sqrt(sizes[e["subgroup"]]) for i, e in enumerate(table)],
+        dtype=float,
+    )
     chance /= chance.sum()
 
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
@@ -215,8 +214,9 @@ def main() -> None:
         for g in optimizer.param_groups:
             g["lr"] = lr
         picked = rng.choice(len(table), PAIRS, replace=False, p=chance)
-        batch = np.concatenate([rng.choice(of_emoji[i], 2, replace=len(of_emoji[i]) < 2)
-                                for i in picked])
+        batch = np.concatenate(
+            [rng.choice(of_emoji[i], 2, replace=len(of_emoji[i]) < 2) for i in picked]
+        )
         emoji = rows[batch]
         x = ((augment(images[batch], SIZE) - mean) / std).contiguous(
             memory_format=torch.channels_last
@@ -247,12 +247,19 @@ def main() -> None:
             scores = [round(zero_shot(model, x, r, captions), 3) for x, r in held]
             export(model, args.out)
             model.load_state_dict(live)
-            saved = {"model": live, "optimizer": optimizer.state_dict(), "average": average,
-                     "step": step + 1}
+            saved = {
+                "model": live,
+                "optimizer": optimizer.state_dict(),
+                "average": average,
+                "step": step + 1,
+            }
             torch.save(saved, f"{checkpoint}.tmp")
             os.replace(f"{checkpoint}.tmp", checkpoint)
-            print(f"step {step + 1} loss {np.mean(losses[-100:]):.3f} held out {scores} "
-                  f"{(time.time() - began) / (step + 1 - start):.2f} s/step", flush=True)
+            print(
+                f"step {step + 1} loss {np.mean(losses[-100:]):.3f} held out {scores} "
+                f"{(time.time() - began) / (step + 1 - start):.2f} s/step",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -42,10 +42,12 @@ def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
         raise EdgeDistillError(f"{where}: {_first_line(error, Recipe)}") from None
     if recipe.method.name not in METHODS:
         hint = choices(recipe.method.name, list(METHODS))
-        raise EdgeDistillError(f"{where}: method.name: no method {recipe.method.name!r}; {hint}")
+        raise EdgeDistillError(f"{where}: method.name: no {recipe.method.name!r}; {hint}")
     if recipe.student.model not in STUDENTS:
         hint = choices(recipe.student.model, list(STUDENTS))
-        raise EdgeDistillError(f"{where}: student.model: no student {recipe.student.model!r}; {hint}")
+        raise EdgeDistillError(
+            f"{where}: student.model: no student {recipe.student.model!r}; {hint}"
+        )
     hyper = METHODS[recipe.method.name].Hyper
     if recipe.faithful:
         tree = _with_authors(tree, authors_values(recipe.method.name, hyper), where)

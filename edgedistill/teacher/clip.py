@@ -90,14 +90,14 @@ def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
     if not has_schema:
         _check_names(model, pretrained)
     elif pretrained:
-        raise EdgeDistillError(f"teacher.pretrained: {model!r} brings its own weights; leave it out")
+        raise EdgeDistillError(
+            f"teacher.pretrained: {model!r} brings its own weights; leave it out"
+        )
     if source.startswith("local-dir:"):
         _check_folder(Path(source.removeprefix("local-dir:")))
     try:
         with _quiet():
-            net, _, preprocess = open_clip.create_model_and_transforms(
-                source, pretrained=pretrained or None, device=device
-            )
+            net = open_clip.create_model(source, pretrained=pretrained or None, device=device)
             tokenizer = open_clip.get_tokenizer(source, **_tokenizer_files(source))
     except Exception as error:
         raise EdgeDistillError(_explain(model, pretrained, error)) from error
@@ -159,7 +159,9 @@ def _tokenizer_files(source: str) -> dict[str, str]:
 
 
 def _explain(model: str, pretrained: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    reason = (
+        str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    )
     if pretrained and Path(pretrained).is_file():
         return f"teacher.pretrained: {pretrained}: not weights of {model}: {reason}"
     if model.startswith("local-dir:") or model in EMBEDDED:

@@ -41,8 +41,8 @@ class TextBank:
 
     def to(self, device: torch.device) -> "TextBank":
         """The same texts on another device."""
-        tensors = (t.to(device) for t in (self.names, self.owner, self.pooled))
-        return TextBank(*tensors, self.pool, self.logit_scale)
+        names, owner, pooled = (t.to(device) for t in (self.names, self.owner, self.pooled))
+        return TextBank(names, owner, pooled, self.pool, self.logit_scale)
 
 
 def class_names(
@@ -91,4 +91,3 @@ def build_text_bank(
     owner = torch.tensor([c for c, group in enumerate(names) for _ in group])
     pooled = torch.stack([rows[owner == c].mean(0) for c in range(len(names))])
     return TextBank(rows, owner, F.normalize(pooled, dim=1), pool, logit_scale)
-

@@ -1,0 +1,85 @@
+"""The commands that need the training extra."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from edgedistill.cli.tables import (
+    duration,
+    metric_cells,
+    percent,
+    print_json,
+    print_table,
+)
+from edgedistill.display import Display
+from edgedistill.errors import EdgeDistillError
+from edgedistill.pipeline import run, teacher_scores
+from edgedistill.recipe import load_recipe
+from edgedistill.run_folder import RunFolder, open_run
+from edgedistill.train.loop import Stopped
+
+
+def run_recipe(path: Path, sets: list[str], name: str | None, runs: Path, quiet: bool) -> None:
+    """`edgedistill run`."""
+    recipe = load_recipe(path, sets)
+    chosen = name or f"{path.stem}-{recipe.data.target}-s{recipe.seed}"
+    if Path(chosen).name != chosen or chosen in {".", ".."}:
+        raise EdgeDistillError(f"--name {chosen}: give a plain folder name; --runs says where")
+    folder, state = open_run(runs / chosen, recipe)
+    display = Display(quiet)
+    if state == "finished":
+        print(f"{folder.path}: already finished; see {folder.report}")
+        return
+    display.note(f"{folder.path}: {'resuming' if state == 'unfinished' else 'new run'}")
+    try:
+        metrics = run(recipe, folder, display)
+    except Stopped as stopped:
+        display.note(f"{folder.path}: {stopped}; the same command goes on from there")
+        raise KeyboardInterrupt from None
+    print_summary(metrics, folder)
+
+
+def print_summary(metrics: dict[str, Any], folder: RunFolder) -> None:
+    """The table at the end of a run, and where everything lies."""
+    names = ("accuracy", "h_score", "oracle_h_score", "auroc")
+    target, teacher = metrics["target"], metrics["teacher"]
+    openset = metrics["openset"]
+    rows = [[f"{metrics['student']}, {metrics['method']}", *metric_cells(target, names)]]
+    if teacher:
+        rows.append([f"teacher {teacher['name']}, zero-shot", *metric_cells(teacher, names)])
+    title = f"Unseen domain {target['domain']}: {target['images_known']} known images"
+    title += f", {target['images_unknown']} of unknown classes, %"
+    print_table(title, ["", "accuracy", "H deployed", "H oracle", "AUROC"], rows)
+    limit = openset["threshold"]
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"threshold   {openset['score']} >= {'-inf' if limit is None else format(limit, '.4g')}: "
+        f"keeps {percent(target['known_acceptance'])} % of the known, rejects "
+        f"{percent(target['unknown_rejection'])} % of the unknown"
+    )
+    console.print(f"time        {duration(metrics['seconds'])}")
+    console.print(f"report      {folder.report}")
+    console.print(f"student     {folder.student}")
+    console.print(f"metrics     {folder.metrics}")
+
+
+def evaluate_teacher(path: Path, sets: list[str], as_json: bool) -> None:
+    """`edgedistill teacher eval`."""
+    recipe = load_recipe(path, sets)
+    rows = teacher_scores(recipe, Display())
+    if as_json:
+        print_json(rows)
+        return
+    names = ("accuracy", "auroc", "fpr95")
+    cells = [
+        [
+            f"{row['domain']}{' (target)' if row['target'] else ''}",
+            *metric_cells(row, names),
+            str(row["images_known"]),
+            str(row["images_unknown"]),
+        ]
+        for row in rows
+    ]
+    header = ["domain", "accuracy", "AUROC", "FPR95", "known", "unknown"]
+    print_table(f"Teacher {recipe.teacher.model}, zero-shot, %", header, cells)

@@ -1,0 +1,58 @@
+"""`edgedistill compare`: finished runs side by side."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgedistill.cli.tables import duration, metric_cells, print_json, print_table
+from edgedistill.errors import EdgeDistillError
+
+COLUMNS = {
+    "accuracy": "accuracy",
+    "h_score": "H deployed",
+    "oracle_h_score": "H oracle",
+    "auroc": "AUROC",
+    "known_acceptance": "kept",
+    "unknown_rejection": "rejected",
+}
+
+
+def compare_runs(names: Sequence[str], runs: Path, as_json: bool) -> None:
+    """One row per run. Raises EdgeDistillError for a run that is not there or not finished."""
+    found = {name: read_metrics(name, runs) for name in names}
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [
+            Path(name).name,
+            metrics["method"],
+            metrics["student"],
+            metrics["target"]["domain"],
+            *metric_cells(metrics["target"], list(COLUMNS)),
+            metrics["openset"]["score"],
+            duration(metrics["seconds"]),
+        ]
+        for name, metrics in found.items()
+    ]
+    header = ["run", "method", "student", "target", *COLUMNS.values(), "score", "time"]
+    print_table("Target domain, %", header, rows)
+
+
+def read_metrics(name: str, runs: Path) -> dict[str, Any]:
+    """metrics.json of a run given by name below `runs`, or by its folder."""
+    for folder in (runs / name, Path(name)):
+        if (folder / "metrics.json").is_file():
+            try:
+                metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+            except ValueError:
+                raise EdgeDistillError(
+                    f"{folder / 'metrics.json'}: not valid JSON; delete it and run again"
+                ) from None
+            return metrics
+        if (folder / "recipe.toml").is_file():
+            raise EdgeDistillError(f"{folder}: unfinished; run its recipe again to finish it")
+    finished = sorted(p.parent.name for p in runs.glob("*/metrics.json"))
+    listed = f"; finished runs: {', '.join(finished)}" if finished else ""
+    raise EdgeDistillError(f"{name}: no such run in {runs}{listed}")

@@ -1,0 +1,64 @@
+"""Which images and views a step trains on: a pure function of (seed, step), so nothing to save."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TrainImages:
+    """Stored training images.
+
+    Attributes:
+        paths: every image of the dataset, in index order.
+        pixels: uint8 `[n, S, S, 3]`.
+        rows: int64 `[n]`, index row of each.
+        labels: int64 `[n]`, known labels.
+        domains: positions 0..n-1 of each source domain.
+    """
+
+    paths: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    domains: tuple[NDArray[np.int64], ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Positions in the training images, int64 `[B]`, and the view of each, int64 `[B]`."""
+
+    positions: NDArray[np.int64]
+    views: NDArray[np.int64]
+
+
+def draw_batch(
+    images: TrainImages, *, seed: int, step: int, per_domain: int, views: int, replacement: bool
+) -> Batch:
+    """The batch of a step: `per_domain` images of each source domain, domain by domain.
+
+    Without replacement a domain is walked through in a new order every pass. `views` is the
+    number of cached views to choose from; 0 draws from all 2**31.
+    """
+    parts = []
+    for domain, positions in enumerate(images.domains):
+        if replacement:
+            rng = np.random.default_rng([seed, 1, domain, step])
+            parts.append(positions[rng.integers(len(positions), size=per_domain)])
+        else:
+            parts.append(positions[_walk(len(positions), seed, domain, step, per_domain)])
+    chosen = np.concatenate(parts)
+    rng = np.random.default_rng([seed, 2, step])
+    return Batch(chosen, rng.integers(views or 2**31, size=len(chosen)))
+
+
+def _walk(length: int, seed: int, domain: int, step: int, count: int) -> NDArray[np.int64]:
+    """Entries `step * count` onwards of an endless walk through fresh permutations."""
+    start, end = step * count, (step + 1) * count
+    passes = [
+        np.random.default_rng([seed, 3, domain, number]).permutation(length)
+        for number in range(start // length, (end - 1) // length + 1)
+    ]
+    offset = start - start // length * length
+    return np.concatenate(passes)[offset : offset + count]

@@ -1,0 +1,36 @@
+"""Checkpoints: tensors and plain numbers in one file that loads with `weights_only=True`."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgedistill.atomic import replacing
+from edgedistill.errors import EdgeDistillError
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write atomically: a kill leaves the previous checkpoint or this one."""
+    with replacing(path) as temporary:
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:
+            # torch reports a full disk as a RuntimeError of its zip writer.
+            raise OSError(str(error).splitlines()[0]) from error
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The saved state, or None when there is none yet.
+
+    Raises EdgeDistillError when the file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError):
+        raise EdgeDistillError(
+            f"{path}: damaged checkpoint; delete it to train this run from the start"
+        ) from None
+    return state
