@@ -12,6 +12,7 @@ from edgedistill import atomic
 from edgedistill.openset import metrics
 from edgedistill.report import plots
 from edgedistill.report.data import ReportData
+from edgedistill.report.style import png
 
 # (key in metrics.json, what a reader calls it, what it says)
 _MEANING = (
@@ -93,7 +94,7 @@ def figures(data: ReportData) -> dict[str, bytes]:
         "risk_coverage.png": plots.risk_coverage_curve(curves, data.threshold),
         "curves.png": plots.training_curves(data.history),
     }
-    return {name: plots.png(figure) for name, figure in drawn.items()}
+    return {name: png(figure) for name, figure in drawn.items()}
 
 
 def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
@@ -126,8 +127,8 @@ def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
         ),
         environment=_flatten(data.environment),
         pictures={
-            name.removesuffix(".png"): "data:image/png;base64," + base64.b64encode(png).decode()
-            for name, png in pictures.items()
+            name.removesuffix(".png"): "data:image/png;base64," + base64.b64encode(content).decode()
+            for name, content in pictures.items()
         },
     )
 
@@ -171,6 +172,8 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
             rows.extend(_flatten(value, f"{name}."))
         elif isinstance(value, list | tuple):
             rows.append((name, ", ".join(map(str, value))))
+        elif value is None:
+            rows.append((name, "none"))
         else:
             rows.append((name, f"{value:.6g}" if isinstance(value, float) else str(value)))
     return rows

@@ -1,19 +1,13 @@
 """The pictures of a report: arrays in, matplotlib Figures out.
 
-Nothing here touches pyplot or the user's matplotlib settings, so the same arrays give the same
-picture in every process. Colours are Okabe & Ito's, which stay apart for colour-blind readers;
-no meaning rests on colour alone.
+No meaning rests on colour alone. A class or a group without images never breaks a picture.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from io import BytesIO
-from typing import Any, ParamSpec
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
     FixedLocator,
@@ -27,16 +21,18 @@ from scipy.special import expit, logit
 
 from edgedistill.openset.metrics import risk_coverage
 from edgedistill.report.data import Kind, Samples, kinds
-
-INK, MUTED, GRID = "#1b1f24", "#5c6670", "#e3e6ea"
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#B5558C",
-    "#56B4E9",
+from edgedistill.report.style import (
+    BLUE,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    styled,
 )
+
 KIND_STYLE = {
     Kind.RIGHT: (GREEN, "✓"),
     Kind.WRONG: (VERMILION, "✗"),
@@ -50,57 +46,10 @@ SCORE_LABEL = {
     "energy": "energy (log-sum-exp of the logits)",
     "max_cosine": "largest cosine with a class text",
 }
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    # A class called "$5_bill" is a name, not a formula.
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": "#aab2ba",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-}
 _NOT_LOSSES = ("step", "epoch", "seconds", "time")
 
-P = ParamSpec("P")
 
-
-def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    @wraps(draw)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with matplotlib.rc_context():
-            matplotlib.rcdefaults()
-            matplotlib.rcParams.update(_STYLE)
-            return draw(*args, **kwargs)
-
-    return wrapper
-
-
-def png(figure: Figure, dpi: int = 140) -> bytes:
-    """`figure` as the bytes of a PNG file, the same for the same figure."""
-    buffer = BytesIO()
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        FigureCanvasAgg(figure)
-        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-@_styled
+@styled
 def training_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     """Losses, source-validation accuracy and learning rate over steps.
 
@@ -154,14 +103,12 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     rate.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     for axes in (losses, accuracy, rate):
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        if not axes.lines or not len(
-            np.concatenate([np.atleast_1d(x.get_xdata()) for x in axes.lines])
-        ):
+        if not any(np.size(line.get_xdata()) for line in axes.lines):
             _say(axes, "not recorded")
     return figure
 
 
-@_styled
+@styled
 def score_histogram(
     source_val: NDArray[np.floating],
     known: NDArray[np.floating],
@@ -209,20 +156,21 @@ def score_histogram(
     axes.grid(axis="x", visible=False)
     figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     if np.isfinite(threshold):
-        axes.axvline(threshold, color=VERMILION, linewidth=2)
-        for side, text in ((-1, "← unknown"), (1, "known →")):
-            axes.annotate(
-                text,
-                (threshold, 1),
-                xycoords=("data", "axes fraction"),
-                xytext=(side * 6, -3),
-                textcoords="offset points",
-                ha="right" if side < 0 else "left",
-                va="top",
-                color=VERMILION,
-                fontsize=9.5,
-                fontweight="bold",
-            )
+        # A probability of exactly 0 or 1 lies at infinity on the log-odds axis.
+        position = float(np.clip(threshold, edges[0], edges[-1]))
+        axes.axvline(position, color=VERMILION, linewidth=2)
+        roomy = np.searchsorted(edges, position) < 0.7 * len(edges)
+        axes.annotate(
+            "accepted →" if roomy else "← rejected",
+            (position, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(6 if roomy else -6, -3),
+            textcoords="offset points",
+            ha="left" if roomy else "right",
+            va="top",
+            color=VERMILION,
+            fontweight="bold",
+        )
         axes.set_title(f"Scores of known and unknown images; threshold {threshold:.4g}")
     else:
         axes.set_title("Scores of known and unknown images; no threshold, all accepted")
@@ -235,10 +183,10 @@ def _bins(axes: Axes, low: float, high: float, *, probability: bool) -> NDArray[
         pad = 0.02 * (high - low) or 0.5
         return np.linspace(low - pad, high + pad, 46)
     # Beyond these the odds are rounding noise.
-    start, stop = logit(np.clip([low, high], 1e-3, 1 - 1e-7))
+    start, stop = logit(np.clip([low, high], 1e-3, 1 - 1e-6))
     pad = 0.02 * (stop - start) or 0.5
     edges = np.asarray(expit(np.linspace(start - pad, stop + pad, 46)), np.float64)
-    ticks = [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, *(1 - 10.0**-n for n in range(2, 8))]
+    ticks = [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, *(1 - 10.0**-n for n in range(2, 7))]
     axes.set_xscale("logit")
     axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if edges[0] <= t <= edges[-1]]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.7g}"))
@@ -246,7 +194,7 @@ def _bins(axes: Axes, low: float, high: float, *, probability: bool) -> NDArray[
     return edges
 
 
-@_styled
+@styled
 def confusion_matrix(counts: NDArray[np.integer], names: Sequence[str]) -> Figure:
     """Counts int [K + 1, K + 1], last row and column = unknown, coloured by share of the row."""
     size = len(counts)
@@ -263,7 +211,8 @@ def confusion_matrix(counts: NDArray[np.integer], names: Sequence[str]) -> Figur
     for line in (axes.axhline, axes.axvline):
         line(size - 1.5, color=VERMILION, linewidth=1.5)
     if size <= 81:
-        font = float(np.clip(62 * side / size / 3.4, 3.5, 9.5))
+        cell_points = 72 * side / size
+        font = float(np.clip(0.6 * cell_points, 3.5, 9.5))
         axes.set_xticks(range(size), labels, rotation=90 if size > 5 else 0, fontsize=font)
         axes.set_yticks(range(size), labels, fontsize=font)
     else:
@@ -289,7 +238,7 @@ def confusion_matrix(counts: NDArray[np.integer], names: Sequence[str]) -> Figur
     return figure
 
 
-@_styled
+@styled
 def risk_coverage_curve(
     curves: Mapping[str, tuple[NDArray[np.floating], NDArray[np.bool_]]], threshold: float
 ) -> Figure:
@@ -334,7 +283,7 @@ def risk_coverage_curve(
     return figure
 
 
-@_styled
+@styled
 def answers(samples: Samples | None, known: Sequence[str]) -> Figure:
     """Test images with their truth and answer, grouped by how the answer turned out."""
     columns, tile, header, caption = 8, 1.3, 0.42, 0.66
@@ -388,8 +337,8 @@ def answers(samples: Samples | None, known: Sequence[str]) -> Figure:
 def _caption(samples: Samples, row: int, known: Sequence[str]) -> tuple[str, str, str]:
     answer = known[int(samples.predictions[row])] if samples.accepted[row] else "unknown"
     return (
-        _short(samples.names[row], 19),
-        f"→ {_short(answer, 20)}",
+        _short(samples.names[row], 17),
+        f"→ {_short(answer, 18)}",
         f"score {samples.scores[row]:.3g}",
     )
 
@@ -403,12 +352,20 @@ def _column(
     history: Sequence[Mapping[str, Any]], name: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     pairs = [
-        (float(row.get("step", number)), float(row[name]))
+        (_number(row.get("step", number)), _number(row.get(name)))
         for number, row in enumerate(history)
-        if row.get(name) not in (None, "") and np.isfinite(float(row[name]))
     ]
     array = np.array(pairs, np.float64).reshape(-1, 2)
+    array = array[np.isfinite(array).all(axis=1)]
     return array[:, 0], array[:, 1]
+
+
+def _number(value: Any) -> float:
+    """`value` as a float; NaN for what a CSV holds in an empty or a text cell."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:

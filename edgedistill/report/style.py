@@ -1,0 +1,71 @@
+"""How every picture looks: colours, fonts, and the way to a PNG.
+
+Nothing here touches pyplot or the user's matplotlib settings, so the same arrays give the same
+picture in every process. Colours are Okabe & Ito's, which stay apart for colour-blind readers.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from io import BytesIO
+from typing import Any, ParamSpec
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK, MUTED, GRID = "#1b1f24", "#5c6670", "#e3e6ea"
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#B5558C",
+    "#56B4E9",
+)
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    # A class called "$5_bill" is a name, not a formula.
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": "#aab2ba",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+P = ParamSpec("P")
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    @wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(STYLE)
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def png(figure: Figure, dpi: int = 140) -> bytes:
+    """`figure` as the bytes of a PNG file, the same for the same figure."""
+    buffer = BytesIO()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        FigureCanvasAgg(figure)
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
