@@ -4,6 +4,8 @@ Every function maps float `[B, 3, S, S]` in 0..1 to the same; random draws come 
 global generator, which the training scripts seed at every step.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,8 +32,12 @@ def texture(count: int, size: int) -> Tensor:
     return field.clamp(0, 1)
 
 
-def choose(share: float, count: int) -> Tensor:
-    return (torch.rand(count) < share)[:, None, None, None]
+def sometimes(x: Tensor, share: float, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Replace a random share of the images by `change(images, their positions)`, in place."""
+    at = (torch.rand(len(x)) < share).nonzero()[:, 0]
+    if len(at):
+        x[at] = change(x[at], at)
+    return x
 
 
 def warp(x: Tensor, size: int) -> Tensor:
@@ -56,25 +62,42 @@ def warp(x: Tensor, size: int) -> Tensor:
 def augment(images: Tensor, size: int) -> Tensor:
     """uint8 `[B, 3, S0, S0]` on white to float `[B, 3, size, size]`."""
     x = images.float() / 255
-    n, side = len(x), x.shape[-1]
     drawn = (x < 0.97).any(1, keepdim=True).float()
-    x = torch.where(choose(0.15, n), edges(x), x)
-    kind = torch.rand(n)[:, None, None, None]
-    x = torch.where(kind < 0.12, x.mean(1, keepdim=True).expand_as(x), x)
-    x = torch.where((kind > 0.12) & (kind < 0.3), x[:, torch.randperm(3)], x)
-    contrast = 0.5 + torch.rand(n, 3, 1, 1)
-    shifted = (x - 0.5) * contrast + 0.5 + (torch.rand(n, 3, 1, 1) - 0.5) * 0.3
-    x = torch.where((kind > 0.3) & (kind < 0.55), shifted, x).clamp(0, 1)
-    soft = F.avg_pool2d(F.max_pool2d(drawn, 3, 1, 1), 3, 1, 1)
-    x = torch.where(choose(0.35, n), x * soft + texture(n, side) * (1 - soft), x)
-    x = torch.where(choose(0.05, n), 1 - x, x)
+    x = sometimes(x, 0.15, lambda part, at: edges(part))
+    x = sometimes(x, 0.12, lambda part, at: part.mean(1, keepdim=True).expand_as(part))
+    x = sometimes(x, 0.18, lambda part, at: part[:, torch.randperm(3)])
+    x = sometimes(x, 0.25, lambda part, at: recolour(part))
+    x = sometimes(x, 0.35, lambda part, at: behind(part, drawn[at]))
+    x = sometimes(x, 0.05, lambda part, at: 1 - part)
     x = warp(x, size)
-    blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    x = torch.where(choose(0.3, n), blurred, x)
-    noise = torch.randn_like(x) * (0.08 * torch.rand(n, 1, 1, 1))
-    x = torch.where(choose(0.3, n), x + noise, x)
-    ramp = torch.linspace(-1, 1, size)
-    light = torch.rand(n, 2, 1, 1) - 0.5
-    shade = 1 + 0.4 * (light[:, :1] * ramp[:, None] + light[:, 1:] * ramp[None])
-    x = torch.where(choose(0.3, n), x * shade, x)
-    return (x * (0.75 + 0.4 * torch.rand(n, 1, 1, 1))).clamp(0, 1)
+    x = sometimes(x, 0.3, lambda part, at: blur(part))
+    x = sometimes(x, 0.3, lambda part, at: noisy(part))
+    x = sometimes(x, 0.3, lambda part, at: shaded(part))
+    return (x * (0.75 + 0.4 * torch.rand(len(x), 1, 1, 1))).clamp_(0, 1)
+
+
+def recolour(x: Tensor) -> Tensor:
+    """Other contrast and another offset for each channel."""
+    contrast, offset = 0.5 + torch.rand(len(x), 3, 1, 1), torch.rand(len(x), 3, 1, 1) - 0.5
+    return ((x - 0.5) * contrast + 0.5 + 0.3 * offset).clamp(0, 1)
+
+
+def behind(x: Tensor, drawn: Tensor) -> Tensor:
+    """The drawing on a texture instead of white."""
+    soft = F.avg_pool2d(F.max_pool2d(drawn, 3, 1, 1), 3, 1, 1)
+    return x * soft + texture(len(x), x.shape[-1]) * (1 - soft)
+
+
+def blur(x: Tensor) -> Tensor:
+    return F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
+
+
+def noisy(x: Tensor) -> Tensor:
+    return x + torch.randn_like(x) * (0.08 * torch.rand(len(x), 1, 1, 1))
+
+
+def shaded(x: Tensor) -> Tensor:
+    """A linear gradient of light across the image."""
+    ramp = torch.linspace(-1, 1, x.shape[-1])
+    light = torch.rand(len(x), 2, 1, 1) - 0.5
+    return x * (1 + 0.4 * (light[:, :1] * ramp[:, None] + light[:, 1:] * ramp[None]))
