@@ -108,7 +108,7 @@ def data_info(
 ) -> None:
     """Domains, classes and counts of a dataset, its problem files, and a contact sheet."""
     with _training_extra():
-        from edgedistill.cli.commands import show_data
+        from edgedistill.cli.data_info import show_data
 
     show_data(source, target, sheet, as_json)
 

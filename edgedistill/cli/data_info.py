@@ -1,0 +1,71 @@
+"""`edgedistill data info`: what a dataset holds, and how it looks."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from edgedistill.atomic import replacing
+from edgedistill.cli.tables import print_json, print_table
+from edgedistill.data.contact_sheet import contact_sheet
+from edgedistill.data.datasets import load_dataset
+from edgedistill.data.index import ImageIndex
+from edgedistill.data.info import dataset_table
+from edgedistill.data.split import Split, make_split
+from edgedistill.data.store import open_store
+from edgedistill.pipeline import load_problem
+from edgedistill.recipe import load_recipe
+
+_CHECK_SIZE = 64
+
+
+def show_data(source: str, target: str | None, sheet: Path, as_json: bool) -> None:
+    """Tables on stdout, the contact sheet as a PNG.
+
+    `source` is what `load_dataset` takes, or a recipe, whose split is then counted.
+    """
+    index, split = _load(source, target)
+    # Decoding every file once is the only way to know that it can be read.
+    problems = open_store(index, _CHECK_SIZE).problems()
+    with replacing(sheet) as temporary:
+        contact_sheet(index).save(temporary, format="PNG")
+    rows = dataset_table(index, split)
+    if as_json:
+        print_json(
+            {
+                "root": str(index.root),
+                "domains": list(index.domains),
+                "classes": [asdict(row) for row in rows],
+                "target": split.target if split else None,
+                "problems": list(problems),
+                "contact_sheet": str(sheet),
+            }
+        )
+        return
+    parts = ["train", "val", "test"] if split else []
+    cells = [
+        [row.name, row.role, *map(str, row.images), *(str(getattr(row, p)) for p in parts)]
+        for row in rows
+    ]
+    counts = np.array([[*row.images, *(getattr(row, p) for p in parts)] for row in rows])
+    cells.append(["all", "", *map(str, counts.sum(0).tolist())])
+    title = f"{index.root}: {len(index)} images"
+    print_table(title, ["class", "", *index.domains, *parts], cells)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    if split:
+        console.print(f"target         {split.target}; train and val count the other domains")
+    console.print(f"contact sheet  {sheet}")
+    if problems:
+        console.print(f"{len(problems)} files need attention:")
+        for line in problems:
+            console.print(f"  {line}")
+
+
+def _load(source: str, target: str | None) -> tuple[ImageIndex, Split | None]:
+    if source.endswith(".toml"):
+        sets = [] if target is None else [f'data.target="{target}"']
+        problem = load_problem(load_recipe(Path(source), sets))
+        return problem.index, problem.split
+    index = load_dataset(source)
+    return index, make_split(index, target=target) if target else None
