@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Mapping
 from importlib.resources import files
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
         teacher_accuracy=teacher.get("target_accuracy"),
         images_known=int((data.target_labels >= 0).sum()),
         images_unknown=int((data.target_labels < 0).sum()),
-        accepts_all=openset.get("threshold") is None,
+        accepts_all=data.threshold == -inf,
         seconds=_duration(data.metrics.get("seconds")),
         rows=[
             (name, target.get(key), source_val.get(key), meaning)

@@ -79,11 +79,14 @@ def test_the_headline_is_in_the_page(data: ReportData, pictures: dict[str, bytes
     assert "cpu.cores" in text and "avx2, fma" in text
 
 
-def test_a_target_without_unknown_images(data: ReportData, tmp_path: Path) -> None:
+@pytest.mark.parametrize("threshold", [None, -np.inf])
+def test_a_target_without_unknown_images(
+    data: ReportData, tmp_path: Path, threshold: float | None
+) -> None:
     known = data.target_labels >= 0
     metrics = {
         "target": {"domain": "camera", "accuracy": 0.9, "h_score": None, "auroc": None},
-        "openset": {"score": "energy", "threshold": None},
+        "openset": {"score": "energy", "threshold": threshold},
     }
     plain = replace(
         data,
