@@ -1,12 +1,14 @@
 """Read, override, validate and write recipes; every mistake becomes one line."""
 
+import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from edgedistill.data.nearest import choices
 from edgedistill.errors import EdgeDistillError
@@ -52,6 +54,7 @@ def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
     if recipe.faithful:
         tree = _with_authors(tree, authors_values(recipe.method.name, hyper), where)
         recipe = Recipe.model_validate(tree)
+    _check_owner(recipe, hyper, where)
     try:
         checked = hyper.model_validate(recipe.method.hyper)
     except ValidationError as error:
@@ -83,7 +86,9 @@ def _override(tree: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    *sections, last = key.strip().split(".")
+    *sections, last = (part.strip() for part in key.split("."))
+    if not all([*sections, last]):
+        raise EdgeDistillError(f"--set {override}: write --set section.key=value")
     node = tree
     for section in sections:
         node = node.setdefault(section, {})
@@ -106,34 +111,71 @@ def _with_authors(tree: dict[str, Any], values: Mapping[str, Any], where: str) -
     return merged
 
 
+def _check_owner(recipe: Recipe, hyper: type[BaseModel], where: str) -> None:
+    """Refuse a hyper-parameter of another method by saying whose it is."""
+    for key in recipe.method.hyper:
+        owners = [name for name, method in METHODS.items() if key in method.Hyper.model_fields]
+        if key not in hyper.model_fields and owners:
+            own = ", ".join(hyper.model_fields)
+            raise EdgeDistillError(
+                f"{where}: method.{key}: belongs to {' and '.join(owners)}; {recipe.method.name} "
+                f"has {own or 'no hyper-parameters'}"
+            )
+
+
 def _first_line(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
     first, *rest = error.errors(include_url=False)
     parts = [prefix] if prefix else []
     key = ".".join([*parts, *(str(p) for p in first["loc"])]) or "recipe"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        allowed = _fields_at(model, first["loc"][:-1])
-        message = f"unknown key; {choices(str(first['loc'][-1]), allowed)}"
-    elif first["type"] == "missing":
-        message = "is required"
-    elif not first["type"].startswith("value_error"):
-        message = f"{message[0].lower()}{message[1:]}, got {first['input']!r}"
     more = f" (and {len(rest)} more)" if rest else ""
-    return f"{key}: {message}{more}"
+    return f"{key}: {_what(first, model)}{more}"
 
 
-def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+def _what(error: ErrorDetails, model: type[BaseModel]) -> str:
+    kind, given = error["type"], repr(error["input"])
+    got = f"got {given if len(given) <= 60 else given[:57] + '...'}"
+    if kind == "extra_forbidden":
+        allowed = _fields_at(model, error["loc"][:-1])
+        what = "section" if isinstance(error["input"], dict) else "key"
+        return f"unknown {what}; {choices(str(error['loc'][-1]), allowed)}"
+    if kind == "missing":
+        return "is required"
+    if kind == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    if kind in ("model_type", "model_attributes_type"):
+        return f"is a section, write [{error['loc'][-1]}], {got}"
+    if kind == "too_short":
+        return f"needs {error['ctx']['min_length']} entries or more, {got}"
+    message = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    return f"must be {_KINDS.get(kind, message)}, {got}"
+
+
+_KINDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": 'text in quotes, "..."',
+    "bool_type": "true or false",
+    "list_type": "a list, [...]",
+    "tuple_type": "two numbers, [low, high]",
+    "dict_type": "a table of name = [...] lines",
+}
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         annotation = model.model_fields[str(part)].annotation
-        options = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type)]
-        model = cast(type[BaseModel], next(a for a in options if issubclass(a, BaseModel)))
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        model = annotation
     return list(model.model_fields)
 
 
 def _nearby(path: Path) -> str:
-    folder = path.parent
-    names = sorted(p.name for p in folder.glob("*.toml")) if folder.is_dir() else []
-    return f"; {choices(path.name, names)}" if names else ""
+    names = sorted(p.name for p in path.parent.glob("*.toml"))
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {path.parent / near[0]}?"
+    return f"; {path.parent} has {', '.join(names[:10])}" if names else ""
 
 
 def _without_none(value: Any) -> Any:

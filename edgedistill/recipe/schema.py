@@ -10,56 +10,71 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
-SIZES = Annotated[int, Field(ge=32, le=1024)]
+Size = Annotated[int, Field(ge=32, le=1024)]
+# Generators are seeded with 64 bits: the seed above, the step below.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Section(BaseModel):
     """Strict: unknown keys and values of another type are errors, never ignored or converted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DataSection(Section):
     """Which images, which domain is the unseen target, and how instances are split."""
 
-    dataset: str = Field("emoji", description="'emoji', or the root of a domain/class/image tree")
+    dataset: str = Field(
+        default="emoji", description="'emoji', or the root of a domain/class/image tree"
+    )
     target: str = Field(description="the domain held out for testing")
     known: list[str] | None = Field(
-        None, min_length=2, description="known classes, default: all not unknown"
+        default=None, min_length=2, description="known classes, default: all not unknown"
     )
     unknown: list[str] | None = Field(
-        None, description="classes met only at test time, default: the dataset's own"
+        default=None, description="classes met only at test time, default: the dataset's own"
     )
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.2, description="share of the source instances kept for validation and calibration"
+        default=0.2, description="share of the source instances kept for validation and calibration"
     )
     test_fraction: Share | None = Field(
-        None, description="share of instances seen only in the target test; None: the dataset's"
+        default=None,
+        description="share of instances seen only in the target test; None: the dataset's",
     )
-    split_seed: int = 0
+    split_seed: Seed = 0
 
 
 class ViewsSection(Section):
     """Random crops that teacher and student both see."""
 
     count: Annotated[int, Field(ge=0, le=10_000)] = Field(
-        16, description="views per image whose teacher embeddings are cached; 0: on the fly"
+        default=16, description="views per image whose teacher embeddings are cached; 0: on the fly"
     )
-    seed: int = 0
-    store_size: SIZES = Field(80, description="side in pixels of the stored square images")
-    scale: tuple[float, float] = Field((0.7, 1.0), description="share of the area a crop keeps")
-    ratio: tuple[float, float] = Field((0.75, 4 / 3), description="aspect ratio of a crop")
+    seed: Seed = 0
+    store_size: Size = Field(default=80, description="side in pixels of the stored square images")
+    scale: tuple[float, float] = Field(
+        default=(0.7, 1.0), description="share of the area a crop keeps"
+    )
+    ratio: tuple[float, float] = Field(default=(0.75, 4 / 3), description="aspect ratio of a crop")
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     brightness: Share = 0.3
     contrast: Share = 0.3
     saturation: Share = 0.3
-    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(0.3, description="turns of the hue circle")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.3, description="turns of the hue circle"
+    )
     greyscale: Annotated[float, Field(ge=0, le=1)] = 0.1
 
     @field_validator("scale", "ratio", mode="before")
     @classmethod
     def _pair(cls, value: Any) -> Any:
-        return tuple(float(v) for v in value) if isinstance(value, list) else value
+        # TOML has lists only, and whole numbers where a person leaves the point out.
+        if not isinstance(value, list):
+            return value
+        numbers = [float(v) for v in value if type(v) in (int, float)]
+        if len(numbers) != len(value) or len(numbers) != 2:
+            raise ValueError(f"must be two numbers [low, high], got {value}")
+        return tuple(numbers)
 
     @model_validator(mode="after")
     def _ordered(self) -> "ViewsSection":
@@ -74,12 +89,12 @@ class TeacherSection(Section):
     """The frozen open_clip model."""
 
     model: str = Field(
-        "emoji-clip",
+        default="emoji-clip",
         description="an open_clip model, 'hf-hub:ORG/NAME', 'local-dir:FOLDER', or 'emoji-clip'",
     )
-    pretrained: str = Field("", description="open_clip tag or checkpoint file")
+    pretrained: str = Field(default="", description="open_clip tag or checkpoint file")
     normalisation: Literal["own", "student"] = Field(
-        "own", description="'student' feeds the teacher the student's pixel statistics"
+        default="own", description="'student' feeds the teacher the student's pixel statistics"
     )
     batch: Positive = 128
 
@@ -87,27 +102,30 @@ class TeacherSection(Section):
 class PromptsSection(Section):
     """How class names become texts."""
 
-    templates: list[str] = Field(["a photo of a {}"], min_length=1)
+    templates: list[str] = Field(default=["a photo of a {}"], min_length=1)
     pool: Literal["mean", "best"] = Field(
-        "best", description="several names per class: their mean on the sphere, or the best match"
+        default="best",
+        description="several names per class: their mean on the sphere, or the best match",
     )
-    names: dict[str, list[str]] = Field({}, description="class -> names, over the dataset's own")
-    keep_underscores: bool = Field(False, description="leave '_' in class names")
+    names: dict[str, list[str]] = Field(
+        default={}, description="class -> names, over the dataset's own"
+    )
+    keep_underscores: bool = Field(default=False, description="leave '_' in class names")
 
     @field_validator("templates")
     @classmethod
     def _one_slot(cls, value: list[str]) -> list[str]:
         for template in value:
-            if template.count("{}") != 1 or template.replace("{}", "").count("{"):
-                raise ValueError(f"template {template!r} needs exactly one {{}} for the name")
+            if template.count("{}") != 1 or set("{}") & set(template.replace("{}", "")):
+                raise ValueError(f"{template!r} needs {{}} exactly once, for the name")
         return value
 
     @field_validator("names")
     @classmethod
     def _named(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
         for key, names in value.items():
-            if not names:
-                raise ValueError(f"class {key!r} has no name")
+            if not names or not all(name.strip() for name in names):
+                raise ValueError(f"class {key!r} needs at least one name, and no empty one")
         return value
 
 
@@ -116,10 +134,11 @@ class StudentSection(Section):
 
     model: str = "mobilenet_v3_small"
     weights: str = Field(
-        "embedded", description="'embedded', 'imagenet', 'imagenet-v2', 'none', or a safetensors"
+        default="embedded",
+        description="'embedded', 'imagenet', 'imagenet-v2', 'none', or a safetensors",
     )
-    size: SIZES = Field(64, description="input side in pixels")
-    freeze_bn: bool = Field(False, description="keep batch-norm statistics fixed")
+    size: Size = Field(default=64, description="input side in pixels")
+    freeze_bn: bool = Field(default=False, description="keep batch-norm statistics fixed")
 
 
 class MethodSection(Section):
@@ -138,9 +157,9 @@ class TrainSection(Section):
     """Optimisation."""
 
     steps: Positive = 600
-    batch_per_domain: Positive = Field(32, description="images per source domain and step")
+    batch_per_domain: Positive = Field(default=32, description="images per source domain and step")
     replacement: bool = Field(
-        False, description="draw images with replacement instead of in shuffled passes"
+        default=False, description="draw images with replacement instead of in shuffled passes"
     )
     optimizer: Literal["sgd", "adamw", "adam"] = "sgd"
     lr: Annotated[float, Field(gt=0)] = 0.02
@@ -149,21 +168,27 @@ class TrainSection(Section):
     nesterov: bool = True
     schedule: Literal["constant", "cosine", "hdg"] = "cosine"
     double_last_decay: bool = Field(
-        False, description="with schedule 'hdg': decay twice in the last 8% of the run"
+        default=False, description="with schedule 'hdg': decay twice in the last 8% of the run"
     )
     warmup_steps: Annotated[int, Field(ge=0)] = 20
     average: Literal["none", "ema", "sma"] = "none"
     ema_decay: Share = 0.99
-    sma_start: Annotated[int, Field(ge=0)] = Field(300, description="first averaged update")
+    sma_start: Annotated[int, Field(ge=0)] = Field(default=300, description="first averaged update")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="'auto': fp32 on CPU, bf16 where a GPU has it, else fp16"
+        default="auto", description="'auto': fp32 on CPU, bf16 where a GPU has it, else fp16"
     )
     channels_last: bool = True
-    eval_every: Positive = Field(50, description="steps between source-validation passes")
+    eval_every: Positive = Field(default=50, description="steps between source-validation passes")
     augmented_validation: bool = Field(
-        False, description="validate on one random view of each image, not the plain image"
+        default=False, description="validate on one random view of each image, not the plain image"
     )
     checkpoint_every: Positive = 50
+
+    @model_validator(mode="after")
+    def _momentum(self) -> "TrainSection":
+        if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0; set nesterov = false")
+        return self
 
 
 class OpenSetSection(Section):
@@ -171,16 +196,16 @@ class OpenSetSection(Section):
 
     score: Literal["max_softmax", "max_logit", "energy", "max_cosine"] = "max_logit"
     acceptance: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.95, description="share of known source-validation images to keep"
+        default=0.95, description="share of known source-validation images to keep"
     )
 
 
 class Recipe(Section):
     """A whole experiment."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
-    device: str = Field("auto", description="'auto', 'cpu', 'cuda', 'cuda:1', 'mps'")
-    faithful: bool = Field(False, description="turn every quirk to the authors' form")
+    seed: Seed = 0
+    device: str = Field(default="auto", description="'auto', 'cpu', 'cuda', 'cuda:1', 'mps'")
+    faithful: bool = Field(default=False, description="turn every quirk to the authors' form")
     data: DataSection
     views: ViewsSection = ViewsSection()
     teacher: TeacherSection = TeacherSection()
