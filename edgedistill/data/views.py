@@ -10,6 +10,7 @@ brightness, contrast, saturation and hue are applied in that order, as one affin
 
 import hashlib
 import math
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,7 @@ class ViewSpec:
 
 def image_key(path: str) -> int:
     """64-bit key of an image from its path in the dataset, stable when others come and go."""
-    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=8).digest(), "little")
 
 
 def view_parameters(

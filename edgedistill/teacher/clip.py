@@ -5,6 +5,8 @@ import hashlib
 import io
 import json
 import logging
+import pickle
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +99,14 @@ def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
         _check_folder(Path(source.removeprefix("local-dir:")))
     try:
         with _quiet():
-            net = open_clip.create_model(source, pretrained=pretrained or None, device=device)
+            net = open_clip.create_model(
+                source,
+                pretrained=pretrained or None,
+                device=device,
+                # OpenAI's weights were trained with it, whatever the plain model's config says.
+                force_quick_gelu=_quick_gelu(source, pretrained),
+                require_pretrained=True,
+            )
             tokenizer = open_clip.get_tokenizer(source, **_tokenizer_files(source))
     except Exception as error:
         raise EdgeDistillError(_explain(model, pretrained, error)) from error
@@ -118,6 +127,11 @@ def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
     )
 
 
+def _quick_gelu(model: str, pretrained: str) -> bool:
+    tag = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
+    return bool(tag.get("quick_gelu", False))
+
+
 def _check_names(model: str, pretrained: str) -> None:
     if model not in open_clip.list_models():
         allowed = [*EMBEDDED, *open_clip.list_models()]
@@ -126,12 +140,12 @@ def _check_names(model: str, pretrained: str) -> None:
     if not pretrained:
         raise EdgeDistillError(
             f"teacher.pretrained: {model} needs weights: a checkpoint file or one of "
-            f"{', '.join(tags) or 'no published tag'}"
+            f"{', '.join(tags) or 'its published tags (none)'}"
         )
     if pretrained not in tags and not Path(pretrained).is_file():
         raise EdgeDistillError(
             f"teacher.pretrained: {pretrained!r} is neither a file nor a tag of {model}; "
-            f"{choices(pretrained, tags)}"
+            f"{choices(pretrained, tags) if tags else 'it has no published tags'}"
         )
 
 
@@ -159,13 +173,16 @@ def _tokenizer_files(source: str) -> dict[str, str]:
 
 
 def _explain(model: str, pretrained: str, error: Exception) -> str:
-    reason = (
-        str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-    )
+    reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
+    if isinstance(error, pickle.UnpicklingError):
+        reason = "the file holds code or no weights, and only plain tensors are loaded"
     if pretrained and Path(pretrained).is_file():
         return f"teacher.pretrained: {pretrained}: not weights of {model}: {reason}"
     if model.startswith("local-dir:") or model in EMBEDDED:
-        return f"teacher.model: {model}: cannot be loaded: {reason}"
+        return (
+            f"teacher.model: {model}: cannot be loaded: {reason}; put the model's "
+            "open_clip_config.json and open_clip_model.safetensors there again"
+        )
     return (
         f"teacher: the weights of {model} {pretrained} could not be fetched ({reason}); download "
         "them on another machine and set teacher.pretrained to the checkpoint file"
@@ -185,7 +202,8 @@ def _quiet() -> Iterator[None]:
     """open_clip logs and warns about choices that are ours."""
     logging.disable(logging.WARNING)
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(logging.NOTSET)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgedistill.data.nearest import choices
 from edgedistill.errors import EdgeDistillError
 
 
@@ -59,7 +60,7 @@ def class_names(
     unknown = sorted(set(overrides) - set(known) - set(defaults))
     if unknown:
         raise EdgeDistillError(
-            f"prompts.names: no class {unknown[0]!r}; known classes: {', '.join(known)}"
+            f"prompts.names: no class {unknown[0]!r}; {choices(unknown[0], known)}"
         )
     chosen = []
     for name in known:

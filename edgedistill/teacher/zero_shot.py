@@ -18,7 +18,8 @@ def zero_shot(
     """
     found = []
     for start in range(0, len(pixels), 128):
-        part = np.ascontiguousarray(pixels[start : start + 128])
+        # A copy: torch warns of arrays it could write to and must not, as mapped files are.
+        part = np.array(pixels[start : start + 128])
         x = torch.from_numpy(part).to(teacher.device).permute(0, 3, 1, 2).div(255.0)
         found.append(text.cosines(teacher.encode_images(x)).cpu())
     cosines = torch.cat(found)
