@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
+from edgedistill.atomic import write_text
 from edgedistill.data.views import ViewSpec, image_key, render_views, view_parameters
 from edgedistill.errors import EdgeDistillError
 from edgedistill.methods import Method, Teaching
@@ -36,6 +37,8 @@ from edgedistill.train.predict import normalise, predict
 # The teacher's embeddings of the views of a batch: unit-norm float32 [B, D] on the device.
 Teach = Callable[[Batch], Tensor]
 History = list[dict[str, float]]
+# Image paths that an error line names.
+_SHOWN = 12
 
 
 class Stopped(Exception):
@@ -143,17 +146,25 @@ def fit(
             if validate or state.step % look_every == 0:
                 means = state.means()
                 if not math.isfinite(means["loss"]):
-                    raise _diverged(task, state.step - min(look_every, state.since), state.step)
-                accuracy = _validate(task, state, evaluated, means) if validate else None
+                    first = state.step - min(look_every, state.since)
+                    raise _diverged(task, first, state.step, "the loss is", checkpoint.parent)
+                accuracy = None
                 if validate:
+                    _check_weights(task, state, checkpoint.parent)
+                    accuracy = _validate(task, state, evaluated, means)
                     log(state.history)
                 rate = images * state.step / (time.perf_counter() - begun)
                 report(Progress(state.step, total, rate, means, accuracy))
             state.seconds = time.perf_counter() - begun
-            if validate or state.step % settings.checkpoint_every == 0 or stopping():
+            # One look at the flag: a stop asked for while saving waits for the next step.
+            stop = stopping()
+            if validate or state.step % settings.checkpoint_every == 0 or stop:
+                _check_weights(task, state, checkpoint.parent)
                 save_checkpoint(checkpoint, _snapshot(task, state))
-            if stopping() and state.step < total:
+            if stop:
                 raise Stopped(state.step, total)
+        if stopping():
+            raise Stopped(state.step, total)
     task.student.load_state_dict(state.best)
     return state.history, state.seconds
 
@@ -202,6 +213,11 @@ def _step(task: Task, state: _State) -> dict[str, Tensor]:
         x, labels = x[kept], labels[kept]
         at = kept.cpu().numpy()
         batch = Batch(batch.positions[at], batch.views[at])
+    if len(x) < 2 and not student.freeze_bn:
+        raise EdgeDistillError(
+            "train.batch_per_domain: a step trains on a single image, and batch norm needs two; "
+            "raise it"
+        )
     teaching = None
     if task.teach is not None and task.text is not None:
         teaching = Teaching(task.teach(batch), task.text)
@@ -219,13 +235,23 @@ def _step(task: Task, state: _State) -> dict[str, Tensor]:
     for optimizer in state.optimizers:
         optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(losses["loss"]).backward()
-    for optimizer in state.optimizers:
-        state.scaler.step(optimizer)
+    first, *others = state.optimizers
+    state.scaler.unscale_(first)
+    # The optimisers share their gradients, and the scaler would unscale them once for each.
+    usable = not others or not state.scaler.is_enabled() or _finite_gradients(first)
+    state.scaler.step(first)
+    for optimizer in others if usable else ():
+        optimizer.step()
     state.scaler.update()
     method.after_step(student.head)
     if state.average is not None:
         state.average.update(student)
     return {name: value.detach() for name, value in losses.items()}
+
+
+def _finite_gradients(optimizer: Optimizer) -> bool:
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    return all(bool(p.grad.isfinite().all()) for p in parameters if p.grad is not None)
 
 
 def _batch(task: Task, step: int) -> Batch:
@@ -268,14 +294,29 @@ def _validate(task: Task, state: _State, evaluated: Student, means: dict[str, fl
     return accuracy
 
 
-def _diverged(task: Task, first: int, end: int) -> EdgeDistillError:
+def _check_weights(task: Task, state: _State, folder: Path) -> None:
+    """Refuse to save what no step can come back from."""
+    tensors = task.student.state_dict().values()
+    if not all(bool(t.isfinite().all()) for t in tensors if t.is_floating_point()):
+        raise _diverged(task, state.step - 1, state.step, "the weights are", folder)
+
+
+def _diverged(task: Task, first: int, end: int, what: str, folder: Path) -> EdgeDistillError:
     """The one-line error of a loss that is not finite, with the images of the step."""
-    batch = _batch(task, first)
-    names = [task.images.paths[r] for r in task.images.rows[batch.positions]]
+    names = [
+        task.images.paths[row]
+        for step in range(first, end)
+        for row in task.images.rows[_batch(task, step).positions]
+    ]
     where = f"step {end}" if end - first == 1 else f"steps {first + 1} to {end}"
+    shown = ", ".join(names[:_SHOWN])
+    if len(names) > _SHOWN:
+        listing = folder / "diverged.txt"
+        write_text(listing, "\n".join(names) + "\n")
+        shown += f" and {len(names) - _SHOWN} more, all in {listing}"
     return EdgeDistillError(
-        f"{where}: the loss is not finite; lower train.lr, or look at the images of the batch: "
-        f"{', '.join(names)}"
+        f"{where}: {what} not finite; lower train.lr and start a run of another name, or look at "
+        f"the images of the batch: {shown}"
     )
 
 
@@ -296,6 +337,7 @@ def _snapshot(task: Task, state: _State) -> dict[str, Any]:
 
 
 def _restore(task: Task, state: _State, saved: dict[str, Any], path: Path) -> None:
+    device = task.device
     try:
         task.student.load_state_dict(saved["student"])
         for optimizer, old in zip(state.optimizers, saved["optimizers"], strict=True):
@@ -303,15 +345,15 @@ def _restore(task: Task, state: _State, saved: dict[str, Any], path: Path) -> No
         if state.average is not None:
             state.average.load_state_dict(saved["average"])
         state.scaler.load_state_dict(saved["scaler"])
-    except (KeyError, RuntimeError, ValueError, TypeError):
+        state.step, state.seconds = saved["step"], saved["seconds"]
+        state.best = {k: v.to(device) for k, v in saved["best"].items()}
+        state.best_accuracy, state.history = saved["best_accuracy"], saved["history"]
+        state.sums = {k: v.to(device) for k, v in saved["sums"].items()}
+        state.since = saved["since"]
+    except (KeyError, IndexError, AttributeError, RuntimeError, ValueError, TypeError):
         raise EdgeDistillError(
             f"{path}: this checkpoint is of another student; delete it to start again"
         ) from None
-    state.step, state.seconds = saved["step"], saved["seconds"]
-    state.best = {k: v.to(task.device) for k, v in saved["best"].items()}
-    state.best_accuracy, state.history = saved["best_accuracy"], saved["history"]
-    state.sums = {k: v.to(task.device) for k, v in saved["sums"].items()}
-    state.since = saved["since"]
 
 
 @contextmanager
@@ -325,7 +367,7 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
         signal.signal(signum, previous[signum])
 
     previous: dict[int, Any] = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         try:
             previous[number] = signal.signal(number, note)
         except ValueError:  # Not the main thread: signals go to whoever runs there.

@@ -57,4 +57,5 @@ def predict(
 
 def to_float(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     """uint8 `[B, S, S, 3]` to float32 `[B, 3, S, S]` in 0..1."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).div(255.0)
+    # A copy: torch warns of arrays it could write to and must not, as mapped files are.
+    return torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2).div(255.0)
