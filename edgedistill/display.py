@@ -1,25 +1,36 @@
 """What a person sees while a command works: notes, and progress bars with rate and time left."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 
 class Bar(Protocol):
     """Moves a progress bar."""
 
     def __call__(self, done: int, total: int, detail: str = "") -> None: ...
+
+
+class _TwoLines(Progress):
+    """A bar with its details below it, cut at the width of the terminal instead of wrapped."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        for task in self.tasks:
+            yield self.make_tasks_table([task])
+            if task.visible and task.fields["detail"]:
+                detail = f"  {task.fields['detail']}"
+                yield Text(detail, style="dim", no_wrap=True, overflow="ellipsis")
 
 
 class Display:
@@ -46,17 +57,15 @@ class Display:
             yield self._lines(name)
             return
         columns = (
-            SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=32),
             MofNCompleteColumn(),
             TextColumn(unit),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}", style="dim"),
         )
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        with _TwoLines(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(name, total=None, visible=False, detail="")
 
             def update(done: int, total: int, detail: str = "") -> None:

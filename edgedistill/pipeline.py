@@ -206,7 +206,7 @@ def _student(
     student = Student(backbone, method.head(width, classes), freeze_bn=recipe.student.freeze_bn)
     student.to(device)
     if recipe.train.channels_last:
-        student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        student.to(memory_format=torch.channels_last)
     # A score the method cannot give is better refused now than after training.
     blank = np.zeros((1, recipe.student.size, recipe.student.size, 3), np.uint8)
     predict(student, method, blank, np.zeros(1, np.int64), device=device).score(
@@ -261,6 +261,7 @@ def _teach(
             normalisation=normalisation,
             batch=recipe.teacher.batch,
             report=bar,
+            waiting=lambda: display.note("another process fills this view cache; waiting for it"),
         )
     device = teacher.device
 

@@ -2,10 +2,14 @@
 
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
+
+from filelock import FileLock, Timeout
 
 from edgedistill import __version__
 from edgedistill.atomic import write_json, write_text
@@ -72,9 +76,10 @@ def open_run(path: Path, recipe: Recipe) -> tuple[RunFolder, State]:
                 "--name, or delete the folder"
             )
         return folder, "finished" if folder.metrics.exists() else "unfinished"
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise EdgeDistillError(f"{path}: exists and is not a run; choose another --name")
     try:
+        # Hidden files may be what a start left that was killed before it wrote the recipe.
+        if path.exists() and any(not p.name.startswith(".") for p in path.iterdir()):
+            raise EdgeDistillError(f"{path}: exists and is not a run; choose another --name")
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EdgeDistillError(
@@ -82,6 +87,33 @@ def open_run(path: Path, recipe: Recipe) -> tuple[RunFolder, State]:
         ) from error
     write_text(folder.recipe, to_toml(recipe))
     return folder, "new"
+
+
+@contextmanager
+def working_on(folder: RunFolder) -> Iterator[None]:
+    """Keep other processes out of a run, and clear what a killed one left half-written.
+
+    Raises EdgeDistillError when another process is at work on the run.
+    """
+    lock = FileLock(folder.path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise EdgeDistillError(
+            f"{folder.path}: another process is at work on this run; wait for it, or choose "
+            "another --name"
+        ) from None
+    except OSError as error:
+        raise EdgeDistillError(
+            f"{folder.path}: cannot be written: {error.strerror}; choose another --runs folder"
+        ) from error
+    try:
+        for left in folder.path.glob(".*.tmp*"):
+            with suppress(OSError):
+                left.unlink()
+        yield
+    finally:
+        lock.release()
 
 
 def write_environment(folder: RunFolder, more: dict[str, Any]) -> dict[str, Any]:
@@ -92,8 +124,15 @@ def write_environment(folder: RunFolder, more: dict[str, Any]) -> dict[str, Any]
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "machine": platform.machine(),
-        **{name: metadata.version(name) for name in packages},
+        **{name: _version(name) for name in packages},
         **more,
     }
     write_json(folder.environment, environment)
     return environment
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,16 +1,18 @@
 """`edgedistill`: the commands, and how every failure becomes one line and an exit status."""
 
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
-import click
 import typer
 
 from edgedistill import __version__
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import EdgeDistillError, Interrupted
 
 app = typer.Typer(
     name="edgedistill",
@@ -125,25 +127,47 @@ def _training_extra() -> Iterator[None]:
         ) from None
 
 
+# Wrong usage. Newer versions of Typer carry their own copy of click, so click's class is no use.
+_UsageError: type[BaseException] = typer.BadParameter.__mro__[1]
+
+
 def main() -> None:
     """Entry point: 0 done, 1 a check failed, 2 bad input, 130 interrupted (and resumable)."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         status = app(standalone_mode=False)
-        sys.exit(status if isinstance(status, int) else 0)
+        # What is still buffered may meet a full disk, which is this command's failure.
+        sys.stdout.flush()
     except EdgeDistillError as error:
         _fail(str(error), 2)
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "edgedistill"
-        _fail(f"{error.format_message().rstrip('.')}; see {command} --help", 2)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        _fail("interrupted; the same command goes on where this one stopped", 130)
+    except _UsageError as error:
+        _fail(_usage(error), 2)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        where = str(stop) or "interrupted"
+        _fail(f"{where}; the same command goes on from there", 130)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}", 2)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(message: str, status: int) -> None:
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    raise Interrupted
+
+
+def _usage(error: BaseException) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "edgedistill"
+    message = getattr(error, "format_message", lambda: str(error))()
+    return f"{message.rstrip('.')}; see {command} --help"
+
+
+def _fail(message: str, status: int) -> NoReturn:
     print("edgedistill: " + " ".join(message.split()), file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # The interpreter would try again as it ends, and print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)

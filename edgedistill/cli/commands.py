@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from edgedistill.cli.tables import (
@@ -13,10 +14,10 @@ from edgedistill.cli.tables import (
     print_table,
 )
 from edgedistill.display import Display
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import EdgeDistillError, Interrupted
 from edgedistill.pipeline import run, teacher_scores
 from edgedistill.recipe import load_recipe
-from edgedistill.run_folder import RunFolder, open_run
+from edgedistill.run_folder import RunFolder, open_run, working_on
 from edgedistill.train.loop import Stopped
 
 
@@ -31,12 +32,16 @@ def run_recipe(path: Path, sets: list[str], name: str | None, runs: Path, quiet:
     if state == "finished":
         print(f"{folder.path}: already finished; see {folder.report}")
         return
-    display.note(f"{folder.path}: {'resuming' if state == 'unfinished' else 'new run'}")
-    try:
-        metrics = run(recipe, folder, display)
-    except Stopped as stopped:
-        display.note(f"{folder.path}: {stopped}; the same command goes on from there")
-        raise KeyboardInterrupt from None
+    with working_on(folder):
+        display.note(f"{folder.path}: {'resuming' if state == 'unfinished' else 'new run'}")
+        try:
+            metrics = run(recipe, folder, display)
+        except Stopped as stopped:
+            raise Interrupted(f"{folder.path}: {stopped}") from None
+        except torch.OutOfMemoryError as error:
+            raise EdgeDistillError(
+                f"{recipe.device}: out of memory; lower train.batch_per_domain or teacher.batch"
+            ) from error
     print_summary(metrics, folder)
 
 
