@@ -1,0 +1,110 @@
+"""The results table: methods x targets x seeds of the embedded benchmark, from the shipped recipes.
+
+Runs what is not finished yet, writes every number to a JSON file and renders the table into
+docs/results.md and README.md, between `<!-- results -->` marks. Nothing there is typed by hand.
+
+    python benchmarks/emoji/results.py
+    python benchmarks/emoji/results.py --render     # tables only, from the JSON
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgedistill.display import Display
+from edgedistill.pipeline import run
+from edgedistill.recipe import load_recipe
+from edgedistill.run_folder import open_run
+
+ROOT = Path(__file__).parents[2]
+RECORD = Path(__file__).with_name("results.json")
+METHODS = ("erm", "kd", "clipbase", "scipd", "scmd")
+TARGETS = ("line", "openmoji")
+SEEDS = (0, 1, 2)
+COLUMNS = {
+    "accuracy": "accuracy",
+    "h_score": "H deployed",
+    "oracle_h_score": "H oracle",
+    "best_h_score": "H best",
+    "auroc": "AUROC",
+    "known_acceptance": "known kept",
+    "unknown_rejection": "unknown rejected",
+}
+MARK = "<!-- results -->"
+
+
+def measure(runs: Path) -> list[dict[str, Any]]:
+    """One row of metrics per method, target and seed; finished runs are read, not repeated."""
+    rows = []
+    for seed in SEEDS:
+        for target in TARGETS:
+            for method in METHODS:
+                path = ROOT / "recipes" / f"mobilenet_{method}.toml"
+                recipe = load_recipe(path, [f'data.target="{target}"', f"seed={seed}"])
+                folder, state = open_run(runs / f"{method}-{target}-s{seed}", recipe)
+                metrics = (
+                    json.loads(folder.metrics.read_text())
+                    if state == "finished"
+                    else run(recipe, folder, Display(quiet=True))
+                )
+                row = {
+                    "method": method,
+                    "target": target,
+                    "seed": seed,
+                    "score": metrics["openset"]["score"],
+                    "source_val_accuracy": metrics["source_val"]["accuracy"],
+                    **{key: metrics["target"][key] for key in COLUMNS},
+                    "teacher": {key: metrics["teacher"][key] for key in COLUMNS},
+                    "seconds": metrics["seconds"],
+                }
+                rows.append(row)
+                shown = {k: round(row[k], 3) for k in ("accuracy", "h_score", "auroc")}
+                print(method, target, seed, shown, f"{row['seconds']:.0f} s", flush=True)
+    return rows
+
+
+def cell(values: list[float]) -> str:
+    """Mean and sample standard deviation, per cent."""
+    return f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}"
+
+
+def table(rows: list[dict[str, Any]], target: str, columns: dict[str, str]) -> str:
+    here = [r for r in rows if r["target"] == target]
+    lines = [
+        f"| target `{target}` | score | {' | '.join(columns.values())} |",
+        f"|---|---|{'---:|' * len(columns)}",
+    ]
+    for method in METHODS:
+        of = [r for r in here if r["method"] == method]
+        cells = [cell([r[key] for r in of]) for key in columns]
+        lines.append(f"| {method} | `{of[0]['score']}` | {' | '.join(cells)} |")
+    teacher = here[0]["teacher"]
+    cells = [f"{100 * teacher[key]:.1f}" for key in columns]
+    lines.append(f"| *teacher, zero-shot* | `max_cosine` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def render(rows: list[dict[str, Any]]) -> None:
+    short = {k: COLUMNS[k] for k in ("accuracy", "h_score", "oracle_h_score", "auroc")}
+    for name, columns in (("docs/results.md", COLUMNS), ("README.md", short)):
+        path = ROOT / name
+        before, _, after = path.read_text(encoding="utf-8").split(MARK)
+        tables = "\n\n".join(table(rows, target, columns) for target in TARGETS)
+        path.write_text(f"{before}{MARK}\n{tables}\n{MARK}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs/results"))
+    parser.add_argument("--render", action="store_true", help="only write the tables again")
+    args = parser.parse_args()
+    if not args.render:
+        RECORD.write_text(json.dumps(measure(args.runs), indent=1) + "\n")
+    render(json.loads(RECORD.read_text()))
+
+
+if __name__ == "__main__":
+    main()
