@@ -1,5 +1,6 @@
 """Checkpoints: tensors and plain numbers in one file that loads with `weights_only=True`."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,11 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError(type(state).__name__)
     except Exception:  # A damaged file can raise nearly anything in the unpickler.
         raise EdgeDistillError(
             f"{path}: damaged checkpoint; delete it to train this run from the start"

@@ -151,7 +151,12 @@ def fit(
                 accuracy = None
                 if validate:
                     _check_weights(task, state, checkpoint.parent)
-                    accuracy = _validate(task, state, evaluated, means)
+                    try:
+                        accuracy = _validate(task, state, evaluated, means)
+                    except EdgeDistillError:  # An output is not finite.
+                        raise _diverged(
+                            task, state.step - 1, state.step, "outputs are", checkpoint.parent
+                        ) from None
                     log(state.history)
                 rate = images * state.step / (time.perf_counter() - begun)
                 report(Progress(state.step, total, rate, means, accuracy))
@@ -213,16 +218,19 @@ def _step(task: Task, state: _State) -> dict[str, Tensor]:
         x, labels = x[kept], labels[kept]
         at = kept.cpu().numpy()
         batch = Batch(batch.positions[at], batch.views[at])
-    if len(x) < 2 and not student.freeze_bn:
-        raise EdgeDistillError(
-            "train.batch_per_domain: a step trains on a single image, and batch norm needs two; "
-            "raise it"
-        )
     teaching = None
     if task.teach is not None and task.text is not None:
         teaching = Teaching(task.teach(batch), task.text)
-    with autocast(task.device, dtype):
-        out = student(x)
+    try:
+        with autocast(task.device, dtype):
+            out = student(x)
+    except ValueError as error:
+        if len(x) > 1:
+            raise
+        raise EdgeDistillError(
+            "train.batch_per_domain: a step trains on a single image, too little for batch norm; "
+            "raise it"
+        ) from error
     losses = method.losses(student.head, out, labels, teaching)
     factor = lr_factor(
         state.step,

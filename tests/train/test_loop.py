@@ -1,0 +1,366 @@
+"""The loop: the same bits again, also after a stop, and honest about what it cannot do."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save
+from torch import nn
+
+from edgedistill.data.views import ViewSpec
+from edgedistill.errors import EdgeDistillError
+from edgedistill.methods import METHODS
+from edgedistill.openset.metrics import closed_set_accuracy
+from edgedistill.recipe.schema import TrainSection
+from edgedistill.students import Student
+from edgedistill.teacher.text import build_text_bank
+from edgedistill.train.batches import Batch, TrainImages
+from edgedistill.train.checkpoint import load_checkpoint, save_checkpoint
+from edgedistill.train.loop import History, Progress, Stopped, Task, fit
+from edgedistill.train.predict import predict
+
+STEPS, CLASSES, WIDTH = 8, 3, 8
+SPEC = ViewSpec(0, (0.5, 1.0), (0.75, 4 / 3), 0.5, 0.3, 0.3, 0.3, 0.1, 0.1)
+RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "scipd, sgd, ema": ("scipd", {}, {"average": "ema", "ema_decay": 0.9}),
+    "erm, adam, sma": (
+        "erm",
+        {},
+        {"optimizer": "adam", "lr": 1e-3, "average": "sma", "sma_start": 3},
+    ),
+    "scmd with selection": ("scmd", {"worst_case_p": 0.5}, {"optimizer": "adamw"}),
+    "scipd, two optimisers": (
+        "scipd",
+        {"two_optimizers": True, "double_softmax": True},
+        {"replacement": True, "schedule": "hdg", "double_last_decay": True},
+    ),
+}
+
+
+def make_task(
+    name: str = "scipd", hyper: dict[str, Any] | None = None, seed: int = 0, **settings: Any
+) -> Task:
+    rng = np.random.default_rng(0)
+    count, side = 24, 12
+    labels = np.arange(count) % CLASSES
+    pixels = rng.integers(0, 120, (count, side, side, 3), dtype=np.uint8)
+    pixels[np.arange(count), :, :, labels] += 90
+    images = TrainImages(
+        paths=tuple(f"d{i % 2}/c{i % CLASSES}/{i}.png" for i in range(count)),
+        pixels=pixels[:16],
+        rows=np.arange(16),
+        labels=labels[:16],
+        domains=(np.arange(0, 16, 2), np.arange(1, 16, 2)),
+    )
+    generator = torch.Generator().manual_seed(1)
+    vectors = F.normalize(torch.randn(count, WIDTH, generator=generator), dim=1)
+
+    def encode(texts: list[str]) -> torch.Tensor:
+        return vectors[: len(texts)]
+
+    text = build_text_bank(encode, [["a"], ["b"], ["c"]], ["{}"], "best", 20.0)
+    method = METHODS[name](METHODS[name].Hyper(**(hyper or {})), text=text)
+    torch.manual_seed(seed)
+    backbone = nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=2),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    student = Student(backbone, method.head(6, CLASSES))
+    student.to(memory_format=torch.channels_last)
+
+    def teach(batch: Batch) -> torch.Tensor:
+        return vectors[batch.positions]
+
+    section = {
+        "steps": STEPS,
+        "batch_per_domain": 4,
+        "warmup_steps": 2,
+        "eval_every": 3,
+        "checkpoint_every": 4,
+        **settings,
+    }
+    return Task(
+        student=student,
+        method=method,
+        images=images,
+        spec=SPEC,
+        views=3,
+        teach=teach if method.needs_teacher else None,
+        text=text if method.needs_teacher else None,
+        validation=pixels[16:],
+        validation_labels=labels[16:],
+        size=side,
+        settings=TrainSection(**section),
+        seed=seed,
+        device=torch.device("cpu"),
+    )
+
+
+def quiet(progress: Progress) -> None:
+    """No display."""
+
+
+def no_log(history: History) -> None:
+    """No history file."""
+
+
+def weights(task: Task) -> bytes:
+    return save({k: v.contiguous() for k, v in task.student.state_dict().items()})
+
+
+def trained(path: Path, make: Callable[[], Task]) -> tuple[bytes, History]:
+    task = make()
+    history, _ = fit(task, path, quiet, no_log)
+    return weights(task), history
+
+
+def stop_at(step: int, number: int) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        if progress.step == step:
+            os.kill(os.getpid(), number)
+
+    return report
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    first = trained(tmp_path / "a", make_task)
+    assert first == trained(tmp_path / "b", make_task)
+    assert first[0] != trained(tmp_path / "c", lambda: make_task(seed=1))[0]
+
+
+@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize(
+    ("step", "number"), [(1, signal.SIGINT), (5, signal.SIGTERM), (STEPS, signal.SIGINT)]
+)
+def test_stopped_and_resumed_equals_uninterrupted(
+    tmp_path: Path, kind: str, step: int, number: int
+) -> None:
+    name, hyper, settings = RUNS[kind]
+
+    def make() -> Task:
+        return make_task(name, hyper, **settings)
+
+    handler = signal.getsignal(number)
+    with pytest.raises(Stopped, match=f"stopped at step {step} of {STEPS}"):
+        fit(make(), tmp_path / "cut", stop_at(step, number), no_log)
+    assert signal.getsignal(number) is handler
+    saved = load_checkpoint(tmp_path / "cut")
+    assert saved is not None and saved["step"] == step
+    resumed = trained(tmp_path / "cut", make)
+    assert resumed == trained(tmp_path / "whole", make)
+
+
+def test_stopping_twice_is_no_different(tmp_path: Path) -> None:
+    for step in (2, 4):
+        with pytest.raises(Stopped):
+            fit(make_task(), tmp_path / "cut", stop_at(step, signal.SIGINT), no_log)
+    assert trained(tmp_path / "cut", make_task) == trained(tmp_path / "whole", make_task)
+
+
+def test_a_second_signal_does_what_it_did_before(tmp_path: Path) -> None:
+    def twice(progress: Progress) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(make_task(), tmp_path / "cut", twice, no_log)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    whole = trained(tmp_path / "x", make_task)
+    task = make_task()
+    steps: list[int] = []
+    history, seconds = fit(task, tmp_path / "x", lambda p: steps.append(p.step), no_log)
+    assert steps == [] and seconds > 0
+    assert (weights(task), history) == whole
+
+
+def test_the_history_has_a_row_per_validation(tmp_path: Path) -> None:
+    lengths: list[int] = []
+    task = make_task("scmd", {"worst_case_p": 0.5})
+    history, _ = fit(task, tmp_path / "x", quiet, lambda h: lengths.append(len(h)))
+    assert [row["step"] for row in history] == [3, 6, 8]
+    assert lengths == [1, 2, 3]
+    terms = {"loss", "cross_entropy", "logit_distillation", "cross_modal"}
+    assert set(history[0]) == {"step", "lr", "val_accuracy", *terms}
+    assert all(np.isfinite(list(row.values())).all() for row in history)
+
+
+@pytest.mark.parametrize("average", ["none", "ema"])
+def test_the_best_validation_is_selected_and_of_ties_the_latest(
+    tmp_path: Path, average: str
+) -> None:
+    # A huge step size makes accuracy jump about.
+    task = make_task("erm", steps=12, eval_every=1, lr=0.5, average=average)
+    states: list[dict[str, Any]] = []
+    if average == "none":
+        log = lambda h: states.append({k: v.clone() for k, v in task.student.state_dict().items()})  # noqa: E731
+    else:
+        log = no_log
+    history, _ = fit(task, tmp_path / "x", quiet, log)
+    accuracies = [row["val_accuracy"] for row in history]
+    assert len(set(accuracies)) > 1
+    outputs = predict(
+        task.student,
+        task.method,
+        task.validation,
+        task.validation_labels,
+        device=task.device,
+    )
+    assert closed_set_accuracy(outputs.predictions, outputs.labels) == max(accuracies)
+    if average == "none":
+        latest = max(i for i, a in enumerate(accuracies) if a == max(accuracies))
+        chosen = task.student.state_dict()
+        assert all(torch.equal(chosen[k], v) for k, v in states[latest].items())
+
+
+def test_progress_tells_steps_terms_and_rate(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    fit(make_task(), tmp_path / "x", seen.append, no_log)
+    assert [p.step for p in seen] == list(range(1, STEPS + 1))
+    assert all(p.rate > 0 and p.total == STEPS for p in seen)
+    assert [p.step for p in seen if p.val_accuracy is not None] == [3, 6, 8]
+    assert set(seen[0].terms) == {"loss", "classification", "class_perturbation"}
+
+
+class TestDivergence:
+    @pytest.mark.parametrize("eval_every", [1, 50])
+    def test_names_step_and_images_and_keeps_a_good_checkpoint(
+        self, tmp_path: Path, eval_every: int
+    ) -> None:
+        make = lambda lr: make_task(  # noqa: E731
+            "erm", steps=50, lr=lr, warmup_steps=0, eval_every=eval_every, checkpoint_every=1
+        )
+        with pytest.raises(Stopped):
+            fit(make(0.01), tmp_path / "c", stop_at(2, signal.SIGINT), no_log)
+        with pytest.raises(EdgeDistillError) as caught:
+            fit(make(1e30), tmp_path / "d", quiet, no_log)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert message.startswith("step ") and "not finite; lower train.lr" in message
+        step = int(message.split()[1].rstrip(":"))
+        drawn = {f"d{i % 2}/c{i % CLASSES}/{i}.png" for i in range(16)}
+        named = message.split("batch: ")[1].split(", ")
+        assert set(named) <= drawn and len(named) == 8
+        saved = load_checkpoint(tmp_path / "d")
+        if saved is not None:
+            assert saved["step"] < step
+            assert all(torch.isfinite(t).all() for t in saved["student"].values())
+
+    def test_a_long_list_of_images_goes_to_a_file(self, tmp_path: Path) -> None:
+        task = make_task("erm", lr=1e30, warmup_steps=0, batch_per_domain=8)
+        with pytest.raises(EdgeDistillError, match=r"and 4 more, all in .*diverged\.txt"):
+            fit(task, tmp_path / "c", quiet, no_log)
+        lines = (tmp_path / "diverged.txt").read_text().splitlines()
+        assert sorted(lines) == sorted(task.images.paths[:16])
+
+    def test_broken_pixels_of_a_teacher_stop_at_their_step(self, tmp_path: Path) -> None:
+        task = make_task()
+        calls: list[int] = []
+
+        def teach(batch: Batch) -> torch.Tensor:
+            calls.append(1)
+            found = torch.nn.functional.normalize(torch.ones(len(batch.positions), WIDTH), dim=1)
+            return found * torch.nan if len(calls) == 5 else found
+
+        with pytest.raises(EdgeDistillError, match="step 5: the loss is not finite"):
+            fit(replace(task, teach=teach), tmp_path / "c", quiet, no_log)
+        saved = load_checkpoint(tmp_path / "c")
+        assert saved is not None and saved["step"] == 4
+
+
+def test_a_single_image_that_batch_norm_cannot_take(tmp_path: Path) -> None:
+    task = make_task("scmd", {"worst_case_p": 0.1}, batch_per_domain=2)
+    # On feature maps of one pixel a single image has no variance.
+    task.student.backbone.append(nn.BatchNorm1d(6))
+    with pytest.raises(EdgeDistillError, match=r"train\.batch_per_domain: .* raise it"):
+        fit(task, tmp_path / "c", quiet, no_log)
+
+
+class TestCheckpoints:
+    def test_of_another_student(self, tmp_path: Path) -> None:
+        trained(tmp_path / "c", make_task)
+        for other in (make_task("erm"), make_task(average="ema")):
+            with pytest.raises(EdgeDistillError, match=r"c: this checkpoint is of another"):
+                fit(other, tmp_path / "c", quiet, no_log)
+
+    @pytest.mark.parametrize("content", [{}, {"step": 3}, torch.zeros(3), [1, 2]])
+    def test_of_something_else(self, tmp_path: Path, content: Any) -> None:
+        torch.save(content, tmp_path / "c")
+        with pytest.raises(EdgeDistillError, match="; delete it to"):
+            fit(make_task(), tmp_path / "c", quiet, no_log)
+
+    def test_damaged(self, tmp_path: Path) -> None:
+        trained(tmp_path / "c", make_task)
+        whole = (tmp_path / "c").read_bytes()
+        for part in (b"", b"x", b"\x80", whole[:50], whole[: len(whole) // 2], whole[:-1]):
+            (tmp_path / "c").write_bytes(part)
+            with pytest.raises(EdgeDistillError) as caught:
+                fit(make_task(), tmp_path / "c", quiet, no_log)
+            assert "\n" not in str(caught.value) and "delete it" in str(caught.value)
+
+    def test_code_is_not_run(self, tmp_path: Path) -> None:
+        class Code:
+            def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+                return (open, (str(tmp_path / "ran"), "w"))
+
+        torch.save(Code(), tmp_path / "zip")
+        (tmp_path / "plain").write_bytes(pickle.dumps(Code()))
+        for name in ("zip", "plain"):
+            with pytest.raises(EdgeDistillError, match="damaged checkpoint"):
+                load_checkpoint(tmp_path / name)
+        assert not (tmp_path / "ran").exists()
+
+    def test_a_full_disk_keeps_the_old_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        save_checkpoint(tmp_path / "c", {"step": 1})
+
+        def full(state: object, file: Path) -> None:
+            Path(file).write_bytes(b"part")
+            raise RuntimeError("[enforce fail at inline_container.cc] . unexpected pos 1\nmore")
+
+        monkeypatch.setattr(torch, "save", full)
+        with pytest.raises(EdgeDistillError, match="cannot write"):
+            save_checkpoint(tmp_path / "c", {"step": 2})
+        assert load_checkpoint(tmp_path / "c") == {"step": 1}
+        assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+    def test_the_teacher_is_not_in_it(self, tmp_path: Path) -> None:
+        task = make_task()
+        trained(tmp_path / "c", lambda: task)
+        saved = load_checkpoint(tmp_path / "c")
+        assert saved is not None
+        assert set(saved["student"]) == set(task.student.state_dict())
+
+
+def test_predict_takes_read_only_bytes_without_a_warning(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    task = make_task("scmd")
+    pixels = np.asarray(task.validation).copy()
+    pixels.flags.writeable = False
+    found = predict(
+        task.student, task.method, pixels, task.validation_labels, device=task.device, batch=3
+    )
+    assert found.logits.shape == (8, CLASSES)
+    assert found.cosines is not None and found.cosines.shape == (8, CLASSES)
+    assert task.student.training
+    as_float = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2) / 255
+    again = predict(task.student, task.method, as_float, task.validation_labels, device=task.device)
+    assert np.allclose(again.logits, found.logits, atol=1e-5)
+    assert not recwarn.list
