@@ -1,6 +1,7 @@
 """SCI-PD: distillation with perturbed scores, instance weights and class geometry.
 
-"Unlock the Potential of CLIP for Hybrid Domain Generalization", arXiv 2404.09011, CVPR 2024.
+"PracticalDG: Perturbation Distillation on Vision-Language Models for Hybrid Domain
+Generalization", arXiv 2404.09011, CVPR 2024.
 """
 
 from __future__ import annotations
