@@ -44,15 +44,22 @@ def read_metrics(name: str, runs: Path) -> dict[str, Any]:
     """metrics.json of a run given by name below `runs`, or by its folder."""
     for folder in (runs / name, Path(name)):
         if (folder / "metrics.json").is_file():
-            try:
-                metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
-            except ValueError:
-                raise EdgeDistillError(
-                    f"{folder / 'metrics.json'}: not valid JSON; delete it and run again"
-                ) from None
-            return metrics
+            return _checked(folder / "metrics.json")
         if (folder / "recipe.toml").is_file():
             raise EdgeDistillError(f"{folder}: unfinished; run its recipe again to finish it")
     finished = sorted(p.parent.name for p in runs.glob("*/metrics.json"))
     listed = f"; finished runs: {', '.join(finished)}" if finished else ""
     raise EdgeDistillError(f"{name}: no such run in {runs}{listed}")
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        # What the table shows of every run.
+        _ = metrics["method"], metrics["student"], metrics["seconds"]
+        _ = metrics["target"]["domain"], metrics["openset"]["score"]
+    except (ValueError, KeyError, TypeError):
+        raise EdgeDistillError(
+            f"{path}: not the metrics of a run; delete it and run the recipe again"
+        ) from None
+    return metrics

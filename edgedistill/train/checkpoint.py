@@ -14,10 +14,13 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write atomically: a kill leaves the previous checkpoint or this one."""
     with replacing(path) as temporary:
         try:
-            torch.save(state, temporary)
+            with open(temporary, "wb") as file:
+                torch.save(state, file)
         except RuntimeError as error:
-            # torch reports a full disk as a RuntimeError of its zip writer.
-            raise OSError(str(error).splitlines()[0]) from error
+            # torch's zip writer covers a full disk with an error of its own.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:

@@ -1,0 +1,170 @@
+"""The command line in processes of its own.
+
+Starting Python and importing torch takes seconds, so one process imports everything once and
+forks for each command: the commands then run, are killed and end as processes do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+SERVER = """
+import json, os, sys, traceback
+import edgedistill.cli.commands, edgedistill.cli.data_info
+from edgedistill.cli.app import main
+print("ready", flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    if "wait" in request:
+        print(os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1]), flush=True)
+        continue
+    pid = os.fork()
+    if pid == 0:
+        os.environ.update(request["env"])
+        os.chdir(request["cwd"])
+        for number, path in ((1, request["out"]), (2, request["err"])):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), number)
+        if request["max_file"]:
+            import resource
+            resource.setrlimit(resource.RLIMIT_FSIZE, (request["max_file"],) * 2)
+        sys.argv = ["edgedistill", *request["args"]]
+        try:
+            main()
+        except SystemExit as stop:
+            status = stop.code
+        except BaseException:
+            traceback.print_exc()
+            status = 1
+        try:
+            sys.stdout.flush()
+        except OSError:
+            status = 120
+        sys.stderr.flush()
+        os._exit(status or 0)
+    print(pid, flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The line that says what is wrong; fails when there is not exactly one."""
+        lines = [line for line in self.err.splitlines() if line.startswith("edgedistill: ")]
+        assert len(lines) == 1, self.err
+        assert self.err.splitlines()[-1] == lines[0]
+        assert "Traceback" not in self.err and "Warning" not in self.err, self.err
+        return lines[0].removeprefix("edgedistill: ")
+
+
+@dataclass(frozen=True)
+class Running:
+    pid: int
+    ask: Callable[[dict[str, Any]], str]
+    out: Path
+    err: Path
+
+    def kill(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self) -> Result:
+        status = int(self.ask({"wait": self.pid}))
+        out, err = (path.read_text() if path.is_file() else "" for path in (self.out, self.err))
+        return Result(status, out, err)
+
+    def wait_for(self, what: Callable[[], bool]) -> None:
+        """Until something is there that this process makes."""
+        for _ in range(6000):
+            if what():
+                return
+            time.sleep(0.005)
+        raise AssertionError(f"never happened: {self.err.read_text()}")
+
+
+class Cli:
+    """`start` a command, or call it to its end."""
+
+    def __init__(self, server: subprocess.Popen[str], folder: Path) -> None:
+        self._server = server
+        self._folder = folder
+        self._count = 0
+
+    def ask(self, request: dict[str, Any]) -> str:
+        assert self._server.stdin and self._server.stdout
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+        return self._server.stdout.readline().strip()
+
+    def start(
+        self,
+        *args: str | Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        out: Path | None = None,
+        max_file: int = 0,
+    ) -> Running:
+        self._count += 1
+        stdout = out or self._folder / f"{self._count}.out"
+        stderr = self._folder / f"{self._count}.err"
+        request = {
+            "args": [str(a) for a in args],
+            "env": dict(env or {}),
+            "cwd": str(cwd or self._folder),
+            "out": str(stdout),
+            "err": str(stderr),
+            "max_file": max_file,
+        }
+        return Running(int(self.ask(request)), self.ask, stdout, stderr)
+
+    def __call__(self, *args: str | Path, **options: Any) -> Result:
+        return self.start(*args, **options).wait()
+
+
+@pytest.fixture(scope="session")
+def cli(private_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        # Every warning would be seen.
+        "PYTHONWARNINGS": "default",
+    }
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert server.stdout and server.stdin
+    assert server.stdout.readline().strip() == "ready"
+    yield Cli(server, tmp_path_factory.mktemp("cli"))
+    server.stdin.close()
+    server.wait()
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tree_of: Callable[..., dict[str, Any]]) -> Callable[..., Path]:
+    """Write the tiny recipe with some sections changed."""
+
+    def write(**sections: dict[str, Any]) -> Path:
+        path = tmp_path / "tiny.toml"
+        path.write_text(tomli_w.dumps(tree_of(**sections)))
+        return path
+
+    return write

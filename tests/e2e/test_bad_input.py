@@ -1,0 +1,263 @@
+"""Whatever is wrong with the input: exit status 2 and one line that says what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+MakeRecipe = Callable[..., Path]
+
+
+@pytest.mark.parametrize(
+    ("sets", "says"),
+    [
+        (["trian.lr=1"], "did you mean 'train'"),
+        (["train.lrr=1"], "did you mean 'lr'"),
+        (["train.lr=fast"], "train.lr: must be a number"),
+        (["train.lr"], "write --set section.key=value"),
+        (["method.name=sipd"], "did you mean 'scipd'"),
+        (["student.model=resnet19"], "did you mean 'resnet18'"),
+        (["data.target=see"], "did you mean 'sea'"),
+        (['data.unknown=["stra"]'], "did you mean 'star'"),
+        (['data.known=["circle", "crss"]'], "did you mean 'cross'"),
+        (["data.dataset=no/such/folder"], "neither a folder nor an embedded dataset"),
+        (["teacher.model=ViT-B-61"], "did you mean 'ViT-B-16'"),
+        (["teacher.model=ViT-B-16"], "needs weights"),
+        (["teacher.model=ViT-B-16", "teacher.pretrained=no.pt"], "neither a file nor a tag"),
+        (["teacher.model=local-dir:nowhere"], "no open_clip_config.json there"),
+        (["teacher.model=hf-hub:no-such-org/model"], "on another machine"),
+        (["student.weights=no.safetensors"], "no weights at 'no.safetensors'"),
+        (["openset.score=max_cosine"], "max_cosine"),
+        (["device=cuda:77"], "not available here"),
+        (["device=tpu9"], "no device"),
+        (['prompts.names={"circel"=["o"]}'], "did you mean 'circle'"),
+        (["train.lr=1e30"], "not finite; lower train.lr"),
+    ],
+)
+def test_a_bad_value(
+    cli: Any, recipe: MakeRecipe, tmp_path: Path, sets: list[str], says: str
+) -> None:
+    options = [part for value in sets for part in ("--set", value)]
+    result = cli("run", recipe(), "--runs", tmp_path / "runs", *options)
+    assert result.status == 2, result.err
+    assert says in result.error
+    assert result.out == ""
+
+
+def test_a_missing_recipe(cli: Any, recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe()
+    result = cli("run", tmp_path / "tny.toml")
+    assert result.status == 2
+    assert f"did you mean {tmp_path / 'tiny.toml'}" in result.error
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["run"], "RECIPE"),
+        (["run", "x.toml", "--sed", "3"], "--sed"),
+        (["run", "x.toml", "--seed", "-3"], "--seed"),
+        (["run", "x.toml", "--seed", "a"], "--seed"),
+        (["rnu"], "rnu"),
+        (["compare"], "RUN"),
+        (["teacher", "evl"], "evl"),
+        (["data", "info", "nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_usage(cli: Any, args: list[str], says: str) -> None:
+    result = cli(*args)
+    assert result.status == 2
+    assert says in result.error
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".", "/x"])
+def test_a_name_that_is_a_path(cli: Any, recipe: MakeRecipe, name: str) -> None:
+    result = cli("run", recipe(), "--name", name)
+    assert result.status == 2
+    assert "plain folder name" in result.error
+
+
+def test_an_empty_folder(cli: Any, recipe: MakeRecipe, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = cli("run", recipe(data={"dataset": str(tmp_path / "empty")}), "--runs", tmp_path)
+    assert result.status == 2
+    assert str(tmp_path / "empty") in result.error
+
+
+def test_a_class_whose_files_are_all_damaged(
+    cli: Any, recipe: MakeRecipe, tmp_path: Path, shapes: Path
+) -> None:
+    root = Path(shutil.copytree(shapes, tmp_path / "shapes"))
+    for file in (root / "paint" / "circle").iterdir():
+        file.write_bytes(b"not a picture")
+    result = cli("run", recipe(data={"dataset": str(root)}), "--runs", tmp_path / "runs")
+    # The class is still in other domains; the damaged files are counted and skipped.
+    assert result.status == 0, result.err
+    assert "image files need attention: paint/circle/" in result.err
+    for domain in root.iterdir():
+        for file in (domain / "circle").iterdir():
+            file.write_bytes(b"")
+    result = cli("run", recipe(data={"dataset": str(root)}), "--runs", tmp_path, "--name", "y")
+    assert result.status == 2
+    assert "none of the" in result.error and "'circle'" in result.error
+
+
+def test_one_large_damaged_png_is_no_traceback(
+    cli: Any, recipe: MakeRecipe, tmp_path: Path, shapes: Path
+) -> None:
+    root = Path(shutil.copytree(shapes, tmp_path / "shapes"))
+    file = root / "paint" / "circle" / "00.png"
+    Image.new("RGB", (64, 64)).save(file)
+    file.write_bytes(file.read_bytes()[:-30])
+    (root / "paint" / "circle" / "notes.txt").write_text("hello")
+    path = recipe(data={"dataset": str(root)}, train={"steps": 1})
+    result = cli("run", path, "--runs", tmp_path / "runs")
+    assert result.status == 0 and "Traceback" not in result.err and "Warning" not in result.err
+
+
+class TestDisks:
+    def test_a_runs_folder_that_is_a_file(
+        self, cli: Any, recipe: MakeRecipe, tmp_path: Path
+    ) -> None:
+        (tmp_path / "runs").write_text("")
+        result = cli("run", recipe(), "--runs", tmp_path / "runs")
+        assert result.status == 2
+        assert str(tmp_path / "runs") in result.error
+
+    def test_a_folder_that_is_not_a_run(self, cli: Any, recipe: MakeRecipe, tmp_path: Path) -> None:
+        (tmp_path / "x").mkdir()
+        (tmp_path / "x" / "thesis.tex").write_text("")
+        result = cli("run", recipe(), "--runs", tmp_path, "--name", "x")
+        assert result.status == 2
+        assert "is not a run" in result.error
+
+    def test_a_cache_that_cannot_be_made(
+        self, cli: Any, recipe: MakeRecipe, tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").write_text("")
+        env = {"EDGEDISTILL_CACHE": str(tmp_path / "file" / "cache")}
+        result = cli("run", recipe(), "--runs", tmp_path, env=env)
+        assert result.status == 2
+        assert "EDGEDISTILL_CACHE" in result.error
+
+    # Bytes a file may have: too few for the recipe, the store, the view cache, the checkpoint.
+    @pytest.mark.parametrize("limit", [400, 12_000, 20_000, 300_000])
+    def test_a_full_disk_and_then_room_again(
+        self, cli: Any, recipe: MakeRecipe, tmp_path: Path, limit: int
+    ) -> None:
+        env = {"EDGEDISTILL_CACHE": str(tmp_path / "cache")}
+        count = 16 if limit == 20_000 else 2
+        path = recipe(views={"count": count}, train={"steps": 2})
+        args = ["run", path, "--runs", tmp_path, "--name", "x"]
+        result = cli(*args, env=env, max_file=limit)
+        assert result.status == 2, result.err
+        assert "cannot write" in result.error and "File too large" in result.error
+        again = cli(*args, env=env)
+        assert again.status == 0, again.err
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+    def test_a_result_that_cannot_be_printed(
+        self, cli: Any, recipe: MakeRecipe, tmp_path: Path
+    ) -> None:
+        path = recipe(train={"steps": 1})
+        args = ["run", path, "--runs", tmp_path, "--name", "x"]
+        result = cli(*args, out=Path("/dev/full"))
+        assert result.status == 2
+        assert "No space left on device" in result.error
+        # The run itself is safe.
+        assert "already finished" in cli(*args).out
+
+
+def test_a_damaged_run_recipe(cli: Any, recipe: MakeRecipe, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "recipe.toml").write_text("data = [")
+    result = cli("run", recipe(), "--runs", tmp_path, "--name", "x")
+    assert result.status == 2
+    assert str(tmp_path / "x" / "recipe.toml") in result.error
+
+
+def test_a_damaged_checkpoint(cli: Any, recipe: MakeRecipe, tmp_path: Path) -> None:
+    path = recipe(train={"steps": 1})
+    args = ["run", path, "--runs", tmp_path, "--name", "x"]
+    assert cli(*args).status == 0
+    (tmp_path / "x" / "metrics.json").unlink()
+    (tmp_path / "x" / "checkpoint.pt").write_bytes(b"PK\x03\x04")
+    result = cli(*args)
+    assert result.status == 2
+    assert "damaged checkpoint; delete it" in result.error
+
+
+def test_a_truncated_view_cache(cli: Any, recipe: MakeRecipe, tmp_path: Path) -> None:
+    env = {"EDGEDISTILL_CACHE": str(tmp_path / "cache")}
+    path = recipe(train={"steps": 1})
+    assert cli("run", path, "--runs", tmp_path, "--name", "x", env=env).status == 0
+    (file,) = (tmp_path / "cache").glob("views/*/embeddings.f16")
+    file.write_bytes(file.read_bytes()[:-1])
+    result = cli("run", path, "--runs", tmp_path, "--name", "y", env=env)
+    assert result.status == 2
+    assert str(file) in result.error and "to build it again" in result.error
+
+
+BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Block())
+sys.argv = ["edgedistill", *{args}]
+from edgedistill.cli.app import main
+main()
+"""
+
+
+def without(blocked: set[str], *args: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a Python that has no such packages."""
+    code = BLOCK.format(blocked=blocked, args=list(args))
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+TRAIN = {"torch", "torchvision", "open_clip", "timm", "safetensors", "sklearn", "scipy"}
+
+
+@pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["--version"], ["compare", "-h"]])
+def test_help_needs_no_training_extra(args: list[str]) -> None:
+    found = without(TRAIN, *args)
+    assert "Traceback" not in found.stderr
+    if args != ["compare", "-h"]:
+        assert found.returncode == 0 and found.stdout
+
+
+def test_compare_needs_no_training_extra(tmp_path: Path) -> None:
+    metrics = {
+        "method": "kd",
+        "student": "resnet18",
+        "seconds": 75.0,
+        "target": {"domain": "sea", "accuracy": 0.5, "h_score": None},
+        "openset": {"score": "energy"},
+    }
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "metrics.json").write_text(json.dumps(metrics))
+    found = without(TRAIN, "compare", "a", "--runs", str(tmp_path))
+    assert found.returncode == 0, found.stderr
+    assert "50.0" in found.stdout and "1 min 15 s" in found.stdout
+
+
+@pytest.mark.parametrize(
+    "args", [["run", "x.toml"], ["teacher", "eval", "x.toml"], ["data", "info", "emoji"]]
+)
+def test_without_the_training_extra_the_hint_is_one_line(args: list[str]) -> None:
+    found = without({"torch"}, *args)
+    assert found.returncode == 2
+    assert found.stderr == (
+        "edgedistill: torch is not installed; this command needs: "
+        'pip install "edgedistill[train]"\n'
+    )

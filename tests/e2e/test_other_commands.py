@@ -1,0 +1,109 @@
+"""`compare`, `teacher eval` and the real entry point."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+
+@pytest.fixture(scope="module")
+def runs(
+    cli: Any, tree_of: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Two finished runs, `one` and `two`, and an unfinished one, `half`."""
+    folder = tmp_path_factory.mktemp("runs")
+    recipe = folder / "tiny.toml"
+    recipe.write_text(tomli_w.dumps(tree_of(train={"steps": 1})))
+    for name, method in (("one", "erm"), ("two", "kd")):
+        sets = ["--set", f"method.name={method}"]
+        assert cli("run", recipe, *sets, "--runs", folder, "--name", name).status == 0
+    (folder / "half").mkdir()
+    (folder / "half" / "recipe.toml").write_text("")
+    return folder
+
+
+def test_compare_puts_runs_side_by_side(cli: Any, runs: Path) -> None:
+    found = cli("compare", "one", "two", "--runs", runs)
+    assert found.status == 0 and found.err == ""
+    lines = found.out.splitlines()
+    assert any("one" in line and "erm" in line and "sea" in line for line in lines)
+    assert any("two" in line and "kd" in line for line in lines)
+    assert "H deployed" in found.out and "H oracle" in found.out
+
+
+def test_compare_takes_folders_and_gives_json(cli: Any, runs: Path) -> None:
+    found = cli("compare", runs / "one", "two", "--runs", runs, "--json")
+    assert found.status == 0
+    metrics = json.loads(found.out)
+    assert list(metrics) == [str(runs / "one"), "two"]
+    assert metrics["two"] == json.loads((runs / "two" / "metrics.json").read_text())
+
+
+def test_compare_names_what_is_there(cli: Any, runs: Path) -> None:
+    found = cli("compare", "one", "tow", "--runs", runs)
+    assert found.status == 2
+    assert "tow: no such run" in found.error and "one, two" in found.error
+
+
+def test_compare_refuses_an_unfinished_run(cli: Any, runs: Path) -> None:
+    found = cli("compare", "half", "--runs", runs)
+    assert found.status == 2
+    assert "unfinished" in found.error
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"target": 3}', "\x00", '{"method": "kd"}'])
+def test_compare_refuses_what_are_no_metrics(cli: Any, tmp_path: Path, text: str) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "metrics.json").write_text(text)
+    found = cli("compare", "x", "--runs", tmp_path)
+    assert found.status == 2
+    assert str(tmp_path / "x" / "metrics.json") in found.error
+
+
+def test_teacher_eval_tells_every_domain(
+    cli: Any, tree_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(tomli_w.dumps(tree_of()))
+    found = cli("teacher", "eval", recipe, "--json")
+    assert found.status == 0, found.err
+    rows = json.loads(found.out)
+    assert [row["domain"] for row in rows] == ["night", "paint", "paper", "sea"]
+    assert [row["target"] for row in rows] == [False, False, False, True]
+    for row in rows:
+        assert 0 <= row["accuracy"] <= 1 and 0 <= row["auroc"] <= 1
+        assert (row["images_known"], row["images_unknown"]) == (48, 12)
+    table = cli("teacher", "eval", recipe)
+    assert table.status == 0
+    assert "sea (target)" in table.out and "AUROC" in table.out
+
+
+def test_teacher_eval_without_weights(
+    cli: Any, tree_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(tomli_w.dumps(tree_of(teacher={"model": "local-dir:none"})))
+    found = cli("teacher", "eval", recipe)
+    assert found.status == 2
+    assert "no open_clip_config.json there" in found.error
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    found = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "edgedistill", "compare", "x"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert found.returncode == 2
+    assert found.stderr.splitlines()[-1] == "edgedistill: x: no such run in runs"
+    imported = {line.split("|")[-1].strip() for line in found.stderr.splitlines()}
+    assert "edgedistill.cli.compare" in imported
+    assert not imported & {"torch", "numpy", "scipy", "open_clip"}
