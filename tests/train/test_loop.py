@@ -340,7 +340,7 @@ class TestCheckpoints:
                 raise RuntimeError("[enforce fail at inline_container.cc]\nmore")  # noqa: B904
 
         monkeypatch.setattr(torch, "save", full)
-        with pytest.raises(EdgeDistillError, match="cannot write .*c: No space left on device"):
+        with pytest.raises(EdgeDistillError, match=r"cannot write .*c: No space left on device"):
             save_checkpoint(tmp_path / "c", {"step": 2})
         assert load_checkpoint(tmp_path / "c") == {"step": 1}
         assert [p.name for p in tmp_path.iterdir()] == ["c"]
