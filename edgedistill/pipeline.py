@@ -5,8 +5,6 @@ import io
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,71 +14,25 @@ from safetensors.torch import save
 
 from edgedistill.atomic import write_bytes, write_json, write_text
 from edgedistill.data.cache_dir import cache_dir
-from edgedistill.data.datasets import load_dataset
-from edgedistill.data.index import ImageIndex
-from edgedistill.data.split import Split, make_split
 from edgedistill.data.store import Decoded, open_store
 from edgedistill.data.views import ViewSpec, image_key, render_views, view_parameters
 from edgedistill.display import Display
 from edgedistill.errors import EdgeDistillError
 from edgedistill.methods import METHODS, Method
 from edgedistill.openset import Outputs, calibrate, evaluate
+from edgedistill.problem import Problem, load_problem, load_texts
 from edgedistill.recipe import Recipe
 from edgedistill.report import ReportData, Samples, sample_rows, write_report
 from edgedistill.run_folder import RunFolder, write_environment
 from edgedistill.students import MEAN, STD, Student, build_backbone
 from edgedistill.teacher.cache import ViewSource, build_view_cache, embed_views
 from edgedistill.teacher.clip import Teacher, load_teacher
-from edgedistill.teacher.text import TextBank, build_text_bank, class_names
+from edgedistill.teacher.text import TextBank
 from edgedistill.teacher.zero_shot import zero_shot
 from edgedistill.train.batches import Batch, TrainImages
 from edgedistill.train.device import describe, make_deterministic, resolve_device
 from edgedistill.train.loop import History, Progress, Task, Teach, fit
 from edgedistill.train.predict import predict
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A recipe's images and classes.
-
-    Attributes:
-        index, split: see `edgedistill.data`.
-        target: rows of the target's test images, known ones first.
-        target_labels: int64, known labels, -1 for unknown.
-    """
-
-    index: ImageIndex
-    split: Split
-    target: NDArray[np.int64]
-    target_labels: NDArray[np.int64]
-
-
-def load_problem(recipe: Recipe) -> Problem:
-    """Find the images and split them as the recipe says. Raises EdgeDistillError."""
-    data = recipe.data
-    index = load_dataset(data.dataset)
-    split = make_split(
-        index,
-        target=data.target,
-        known=data.known,
-        unknown=data.unknown,
-        val_fraction=data.val_fraction,
-        test_fraction=data.test_fraction,
-        seed=data.split_seed,
-    )
-    target = np.concatenate([split.target_known, split.target_unknown])
-    return Problem(index, split, target, split.known_label[index.label[target]])
-
-
-def load_texts(recipe: Recipe, problem: Problem, teacher: Teacher) -> TextBank:
-    """The texts of the known classes, encoded once, on the CPU."""
-    prompts = recipe.prompts
-    names = class_names(
-        problem.split.known, problem.index.names, prompts.names, prompts.keep_underscores
-    )
-    return build_text_bank(
-        teacher.encode_texts, names, prompts.templates, prompts.pool, teacher.logit_scale
-    )
 
 
 def run(recipe: Recipe, folder: RunFolder, display: Display) -> dict[str, Any]:
@@ -138,6 +90,11 @@ def run(recipe: Recipe, folder: RunFolder, display: Display) -> dict[str, Any]:
     history, training = _train(task, folder, display)
     trained = time.perf_counter()
     _save_student(student, text, folder)
+    best = max(row["val_accuracy"] for row in history)
+    display.note(
+        f"trained {recipe.train.steps} steps in {training:.0f} s, best source validation "
+        f"{100 * best:.1f}%; evaluating on {len(problem.target)} target images"
+    )
 
     outputs = {
         name: predict(student, method, found.images, _labels(problem, found), device=device)
@@ -421,14 +378,3 @@ def _report_data(
         recipe=folder.recipe.read_text(encoding="utf-8"),
         environment=environment,
     )
-
-
-def run_path(runs: Path, name: str) -> RunFolder:
-    """An existing finished run, by name below `runs` or by its path. Raises EdgeDistillError."""
-    for path in (runs / name, Path(name)):
-        if (path / "recipe.toml").exists():
-            folder = RunFolder(path)
-            if not folder.metrics.exists():
-                raise EdgeDistillError(f"{path}: unfinished; run its recipe again to finish it")
-            return folder
-    raise EdgeDistillError(f"{name}: no run of this name in {runs} and no run folder")

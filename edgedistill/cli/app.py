@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,6 +136,9 @@ def main() -> None:
     """Entry point: 0 done, 1 a check failed, 2 bad input, 130 interrupted (and resumable)."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    if not sys.warnoptions:
+        # Libraries warn programmers; whoever runs a command can do nothing about it.
+        warnings.simplefilter("ignore")
     try:
         status = app(standalone_mode=False)
         # What is still buffered may meet a full disk, which is this command's failure.

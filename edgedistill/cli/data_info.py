@@ -14,7 +14,7 @@ from edgedistill.data.index import ImageIndex
 from edgedistill.data.info import dataset_table
 from edgedistill.data.split import Split, make_split
 from edgedistill.data.store import open_store
-from edgedistill.pipeline import load_problem
+from edgedistill.problem import load_problem
 from edgedistill.recipe import load_recipe
 
 _CHECK_SIZE = 64

@@ -39,7 +39,8 @@ def finished(
     folder = tmp_path_factory.mktemp("finished")
     path = folder / "tiny.toml"
     path.write_text(tomli_w.dumps(tree_of()))
-    result = cli("run", path, "--runs", folder / "runs")
+    env = {"EDGEDISTILL_CACHE": str(folder / "cache")}
+    result = cli("run", path, "--runs", folder / "runs", env=env)
     return folder / "runs" / "tiny-sea-s0", result, path
 
 
