@@ -1,4 +1,4 @@
-"""Tune the embedded recipes: the same number of trials for every method, chosen on source validation.
+"""Tune the embedded recipes: as many trials for every method, chosen on source validation.
 
 Every method tries three learning rates and two variants of its own (of the learning rate where it
 has no hyper-parameter), on the sources of one target, without ever looking at that target. The

@@ -159,8 +159,8 @@ def draw_all(table: list[Emoji], draw: Renderer) -> tuple[np.ndarray, np.ndarray
 
     with ThreadPoolExecutor(2) as pool:
         drawn = list(pool.map(safe, table))
-    rows = [i for i, image in enumerate(drawn) if image is not None and image.std() > 1]
-    return np.stack([drawn[i] for i in rows if drawn[i] is not None]), np.array(rows)
+    kept = {i: image for i, image in enumerate(drawn) if image is not None and image.std() > 1}
+    return np.stack(list(kept.values())), np.array(list(kept))
 
 
 def main() -> None:

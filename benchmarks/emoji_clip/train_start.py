@@ -66,7 +66,7 @@ def main() -> None:
     torch.manual_seed(0)
     backbone, width = build_backbone(args.student, "none")
     net = nn.Sequential(backbone, nn.Linear(width, targets.shape[1]))
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.lr, weight_decay=0.02)
     average = {k: v.clone() for k, v in net.state_dict().items()}
     start, checkpoint = 0, args.out.with_suffix(".checkpoint.pt")

@@ -119,7 +119,7 @@ def contrast(logits: Tensor, truth: Tensor) -> Tensor:
     return rows[truth.any(1)].mean()
 
 
-def zero_shot(model: nn.Module, images: Tensor, rows: np.ndarray, captions: Captions) -> float:
+def zero_shot(model: Any, images: Tensor, rows: np.ndarray, captions: Captions) -> float:
     """Share of held-out drawings whose coarse group is the nearest of all groups."""
     names = sorted({group(e["subgroup"])[0] for e in captions.table})
     labels = torch.tensor([names.index(group(captions.table[r]["subgroup"])[0]) for r in rows])
@@ -162,6 +162,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=1400)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument(
+        "--all-styles", action="store_true", help="train on the held-out style as well"
+    )
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     art = np.load(args.art)
@@ -173,7 +176,7 @@ def main() -> None:
     source = f"local-dir:{args.out}"
     model = open_clip.create_model(source, load_weights=False)
     load_imagenet(model.visual.trunk)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     # The two highest resolutions cost most of a step, and ImageNet's edges serve drawings too.
     frozen = [model.visual.trunk.conv_stem, model.visual.trunk.bn1, *model.visual.trunk.blocks[:2]]
     for module in frozen:
@@ -182,7 +185,7 @@ def main() -> None:
     captions = Captions(table, tokenizer)
 
     styles = [k for k in art.files if k != "table" and not k.endswith("/emoji")]
-    used = [s for s in styles if s not in HELD_OUT]
+    used = [s for s in styles if args.all_styles or s not in HELD_OUT]
     images = torch.from_numpy(np.concatenate([art[s] for s in used])).permute(0, 3, 1, 2)
     rows = np.concatenate([art[f"{s}/emoji"] for s in used])
     held = [(torch.from_numpy(art[s]).permute(0, 3, 1, 2), art[f"{s}/emoji"]) for s in HELD_OUT]

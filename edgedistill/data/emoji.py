@@ -61,8 +61,9 @@ def build_emoji(
     for domain in DOMAINS:
         for cls in classes:
             (root / domain / cls.folder).mkdir(parents=True)
-    with progress_bar() as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
-        task = progress.add_task("drawing the emoji benchmark", total=len(emojis))
+    what = f"drawing the emoji benchmark, {len(emojis)} emoji in {len(DOMAINS)} styles"
+    with progress_bar(what) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
+        task = progress.add_task(what, total=len(emojis))
         for _ in pool.map(lambda emoji: _draw(emoji, root), emojis):
             progress.advance(task)
     folders = {cls.folder for cls in classes}

@@ -128,9 +128,10 @@ class Store:
             images = self.gather(rows)
         else:
             with tempfile.TemporaryFile(dir=self.folder.parent) as file:
-                images = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
-            for start in range(0, len(rows), _CHUNK):
-                images[start : start + _CHUNK] = self.gather(rows[start : start + _CHUNK])
+                for start in range(0, len(rows), _CHUNK):
+                    file.write(self.gather(rows[start : start + _CHUNK]).data)
+                file.flush()
+                images = np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
         images.flags.writeable = False
         return images
 
@@ -202,29 +203,33 @@ def _positions(index: ImageIndex) -> NDArray[np.int64]:
 def _build(index: ImageIndex, size: int, folder: Path, workers: int) -> None:
     problems: dict[int, str] = {}
     unreadable: list[int] = []
-    with progress_bar() as progress, ThreadPoolExecutor(workers) as pool:
-        task = progress.add_task(f"decoding images at {size} px", total=len(index))
+    what = f"decoding {len(index)} images at {size} px"
+    with progress_bar(what) as progress, ThreadPoolExecutor(workers) as pool:
+        task = progress.add_task(what, total=len(index))
         for d in _domain_ids(index):
             rows = np.flatnonzero(index.domain == d).tolist()
             file = _array_file(folder, d)
-            array = np.lib.format.open_memmap(
-                file, mode="w+", dtype=np.uint8, shape=(len(rows), size, size, 3)
-            )
-            # `map` takes all its input at once; batches bound the memory.
-            for start in range(0, len(rows), 32 * workers):
-                batch = rows[start : start + 32 * workers]
-                results = pool.map(lambda row: _decode(index.path(row), size), batch)
-                for position, (row, result) in enumerate(zip(batch, results, strict=True), start):
-                    image, problem = result
-                    if problem is not None:
-                        problems[row] = problem
-                    if image is None:
-                        unreadable.append(row)
-                    else:
-                        array[position] = image
-                    progress.advance(task)
-            array.flush()
-            del array
+            # Written front to back: a full disk is then an error of `write`, where a page of a
+            # sparse mapped file that finds no room would kill the process.
+            with open(file, "wb") as out:
+                shape = (len(rows), size, size, 3)
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(out, header)
+                # `map` takes all its input at once; batches bound the memory.
+                for start in range(0, len(rows), 32 * workers):
+                    batch = rows[start : start + 32 * workers]
+                    results = pool.map(lambda row: _decode(index.path(row), size), batch)
+                    block = np.zeros((len(batch), size, size, 3), dtype=np.uint8)
+                    for at, (row, result) in enumerate(zip(batch, results, strict=True)):
+                        image, problem = result
+                        if problem is not None:
+                            problems[row] = problem
+                        if image is None:
+                            unreadable.append(row)
+                        else:
+                            block[at] = image
+                        progress.advance(task)
+                    out.write(block.data)
             _to_disk(file)
     report = {"problems": problems, "unreadable": unreadable}
     (folder / REPORT_FILE).write_text(json.dumps(report, indent=1), encoding="utf-8")

@@ -206,3 +206,36 @@ def test_the_loser_of_a_race_takes_the_winners_folder(tmp_path: Path) -> None:
     assert build_once(target, overtaken) == target
     assert (target / "whose").read_text() == "other"
     assert not list(tmp_path.glob(".it.tmp-*"))
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_built(tmp_path: Path) -> None:
+    """A file-size limit stands in for the disk: writing fails where room runs out."""
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from edgedistill.data.folder import read_folder
+from edgedistill.data.store import open_store
+from edgedistill.errors import EdgeDistillError
+
+index = read_folder(Path(sys.argv[1]))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+try:
+    open_store(index, 64, Path(sys.argv[2]))
+except EdgeDistillError as error:
+    print(error)
+"""
+    root = tmp_path / "tree"
+    for domain in ("a", "b"):
+        for name in ("x", "y"):
+            folder = root / domain / name
+            folder.mkdir(parents=True)
+            Image.new("RGB", (8, 8), "red").save(folder / "1.png")
+    cache = tmp_path / "cache"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(root), str(cache)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "EDGEDISTILL_CACHE" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+    assert not [p for p in (cache / "store").iterdir() if p.is_dir()]
