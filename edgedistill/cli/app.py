@@ -146,7 +146,11 @@ def main() -> None:
     except EdgeDistillError as error:
         _fail(str(error), 2)
     except _UsageError as error:
-        _fail(_usage(error), 2)
+        usage = _usage(error)
+        # Without a command the help has been printed, and the error says nothing.
+        if usage is None:
+            sys.exit(2)
+        _fail(usage, 2)
     except (Interrupted, KeyboardInterrupt) as stop:
         where = str(stop) or "interrupted"
         _fail(f"{where}; the same command goes on from there", 130)
@@ -160,11 +164,11 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise Interrupted
 
 
-def _usage(error: BaseException) -> str:
+def _usage(error: BaseException) -> str | None:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "edgedistill"
     message = getattr(error, "format_message", lambda: str(error))()
-    return f"{message.rstrip('.')}; see {command} --help"
+    return f"{message.rstrip('.')}; see {command} --help" if message.strip() else None
 
 
 def _fail(message: str, status: int) -> NoReturn:
