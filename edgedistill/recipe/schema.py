@@ -32,16 +32,19 @@ class DataSection(Section):
         default=None, min_length=2, description="known classes, default: all not unknown"
     )
     unknown: list[str] | None = Field(
-        default=None, description="classes met only at test time, default: the dataset's own"
+        default=None,
+        description="classes met only at test time, default: the dataset's own, or all but known",
     )
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.2, description="share of the source instances kept for validation and calibration"
     )
     test_fraction: Share | None = Field(
         default=None,
-        description="share of instances seen only in the target test; None: the dataset's",
+        description="share of instances seen only in the target test, default: the dataset's own",
     )
-    split_seed: Seed = 0
+    split_seed: Seed = Field(
+        default=0, description="seeds the hash that puts an instance on its side of the split"
+    )
 
 
 class ViewsSection(Section):
@@ -50,20 +53,24 @@ class ViewsSection(Section):
     count: Annotated[int, Field(ge=0, le=10_000)] = Field(
         default=16, description="views per image whose teacher embeddings are cached; 0: on the fly"
     )
-    seed: Seed = 0
+    seed: Seed = Field(default=0, description="seeds the crops and colours of the views")
     store_size: Size = Field(default=80, description="side in pixels of the stored square images")
     scale: tuple[float, float] = Field(
         default=(0.7, 1.0), description="share of the area a crop keeps"
     )
     ratio: tuple[float, float] = Field(default=(0.75, 4 / 3), description="aspect ratio of a crop")
-    flip: Annotated[float, Field(ge=0, le=1)] = 0.5
-    brightness: Share = 0.3
-    contrast: Share = 0.3
-    saturation: Share = 0.3
-    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        default=0.3, description="turns of the hue circle"
+    flip: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5, description="share of views that are mirrored"
     )
-    greyscale: Annotated[float, Field(ge=0, le=1)] = 0.1
+    brightness: Share = Field(default=0.3, description="the factor is 1 ± at most this")
+    contrast: Share = Field(default=0.3, description="the factor is 1 ± at most this")
+    saturation: Share = Field(default=0.3, description="the factor is 1 ± at most this")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.3, description="turns of the hue circle, at most this either way"
+    )
+    greyscale: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.1, description="share of views without colour"
+    )
 
     @field_validator("scale", "ratio", mode="before")
     @classmethod
@@ -96,13 +103,19 @@ class TeacherSection(Section):
     normalisation: Literal["own", "student"] = Field(
         default="own", description="'student' feeds the teacher the student's pixel statistics"
     )
-    batch: Positive = 128
+    batch: Positive = Field(
+        default=128, description="views the teacher embeds at once while the cache is filled"
+    )
 
 
 class PromptsSection(Section):
     """How class names become texts."""
 
-    templates: list[str] = Field(default=["a photo of a {}"], min_length=1)
+    templates: list[str] = Field(
+        default=["a photo of a {}"],
+        min_length=1,
+        description="sentences with {} for the name; a name's texts are averaged",
+    )
     pool: Literal["mean", "best"] = Field(
         default="best",
         description="several names per class: their mean on the sphere, or the best match",
@@ -132,10 +145,13 @@ class PromptsSection(Section):
 class StudentSection(Section):
     """The network that ships."""
 
-    model: str = "mobilenet_v3_small"
+    model: str = Field(
+        default="mobilenet_v3_small",
+        description="resnet18, resnet50, efficientnet_b0, mobilenet_v3_small or mobilenet_v3_large",
+    )
     weights: str = Field(
         default="embedded",
-        description="'embedded', 'imagenet', 'imagenet-v2', 'none', or a safetensors",
+        description="'embedded', 'imagenet', 'imagenet-v2', 'none' (random), or a safetensors file",
     )
     size: Size = Field(default=64, description="input side in pixels")
     freeze_bn: bool = Field(default=False, description="keep batch-norm statistics fixed")
@@ -146,7 +162,7 @@ class MethodSection(Section):
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
-    name: str
+    name: str = Field(description="erm, kd, clipbase, scipd or scmd")
 
     @property
     def hyper(self) -> dict[str, Any]:
@@ -156,33 +172,51 @@ class MethodSection(Section):
 class TrainSection(Section):
     """Optimisation."""
 
-    steps: Positive = 600
+    steps: Positive = Field(default=600, description="optimiser steps")
     batch_per_domain: Positive = Field(default=32, description="images per source domain and step")
     replacement: bool = Field(
         default=False, description="draw images with replacement instead of in shuffled passes"
     )
-    optimizer: Literal["sgd", "adamw", "adam"] = "sgd"
-    lr: Annotated[float, Field(gt=0)] = 0.02
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    momentum: Share = 0.9
-    nesterov: bool = True
-    schedule: Literal["constant", "cosine", "hdg"] = "cosine"
-    double_last_decay: bool = Field(
-        default=False, description="with schedule 'hdg': decay twice in the last 8% of the run"
+    optimizer: Literal["sgd", "adamw", "adam"] = Field(
+        default="sgd", description="'adamw' decouples the weight decay, 'adam' adds it as L2"
     )
-    warmup_steps: Annotated[int, Field(ge=0)] = 20
-    average: Literal["none", "ema", "sma"] = "none"
-    ema_decay: Share = 0.99
-    sma_start: Annotated[int, Field(ge=0)] = Field(default=300, description="first averaged update")
+    lr: Annotated[float, Field(gt=0)] = Field(
+        default=0.02, description="learning rate after the warm-up"
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        default=5e-4, description="of every weight, biases and batch norm included"
+    )
+    momentum: Share = Field(default=0.9, description="of 'sgd'")
+    nesterov: bool = Field(default=True, description="Nesterov's momentum, of 'sgd'")
+    schedule: Literal["constant", "cosine", "hdg"] = Field(
+        default="cosine", description="'hdg': a tenth after 72% of the run, a hundredth after 92%"
+    )
+    double_last_decay: bool = Field(
+        default=False, description="with schedule 'hdg': a thousandth after 92% of the run"
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(
+        default=20, description="steps in which the learning rate rises linearly"
+    )
+    average: Literal["none", "ema", "sma"] = Field(
+        default="none", description="validate and ship the weights' exponential or plain average"
+    )
+    ema_decay: Share = Field(default=0.99, description="weight of the past in 'ema'")
+    sma_start: Annotated[int, Field(ge=0)] = Field(
+        default=300, description="first update that 'sma' averages"
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="'auto': fp32 on CPU, bf16 where a GPU has it, else fp16"
     )
-    channels_last: bool = True
+    channels_last: bool = Field(
+        default=True, description="memory layout of convolutions; faster on most devices"
+    )
     eval_every: Positive = Field(default=50, description="steps between source-validation passes")
     augmented_validation: bool = Field(
         default=False, description="validate on one random view of each image, not the plain image"
     )
-    checkpoint_every: Positive = 50
+    checkpoint_every: Positive = Field(
+        default=50, description="steps that a kill may lose; Ctrl-C loses none"
+    )
 
     @model_validator(mode="after")
     def _momentum(self) -> "TrainSection":
@@ -194,7 +228,10 @@ class TrainSection(Section):
 class OpenSetSection(Section):
     """When to answer *unknown*."""
 
-    score: Literal["max_softmax", "max_logit", "energy", "max_cosine"] = "max_logit"
+    score: Literal["max_softmax", "max_logit", "energy", "max_cosine"] = Field(
+        default="max_logit",
+        description="higher is more known; 'max_cosine' for methods that project into CLIP's space",
+    )
     acceptance: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.95, description="share of known source-validation images to keep"
     )
@@ -203,9 +240,15 @@ class OpenSetSection(Section):
 class Recipe(Section):
     """A whole experiment."""
 
-    seed: Seed = 0
-    device: str = Field(default="auto", description="'auto', 'cpu', 'cuda', 'cuda:1', 'mps'")
-    faithful: bool = Field(default=False, description="turn every quirk to the authors' form")
+    seed: Seed = Field(
+        default=0, description="seeds the student's random weights, the batches and torch's draws"
+    )
+    device: str = Field(
+        default="auto", description="'auto' (CUDA if there is one), 'cpu', 'cuda', 'cuda:1', 'mps'"
+    )
+    faithful: bool = Field(
+        default=False, description="turn every quirk to the authors' form, see docs/methods.md"
+    )
     data: DataSection
     views: ViewsSection = ViewsSection()
     teacher: TeacherSection = TeacherSection()
