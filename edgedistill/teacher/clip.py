@@ -184,9 +184,20 @@ def _explain(model: str, pretrained: str, error: Exception) -> str:
             "open_clip_config.json and open_clip_model.safetensors there again"
         )
     return (
-        f"teacher: the weights of {model} {pretrained} could not be fetched ({reason}); download "
-        "them on another machine and set teacher.pretrained to the checkpoint file"
+        f"teacher: the weights of {f'{model} {pretrained}'.rstrip()} could not be fetched "
+        f"({reason}); {_by_hand(model, pretrained)}"
     )
+
+
+def _by_hand(model: str, pretrained: str) -> str:
+    if model.startswith("hf-hub:"):
+        return "download its files on another machine and set teacher.model to local-dir:FOLDER"
+    advice = "download them on another machine and set teacher.pretrained to the checkpoint file"
+    # A file does not say which activation it was trained with, as its tag does.
+    same = f"{model}-quickgelu"
+    if _quick_gelu(model, pretrained) and same in open_clip.list_models():
+        advice += f" and teacher.model to {same}"
+    return advice
 
 
 def _weights_hash(net: nn.Module) -> str:

@@ -176,10 +176,15 @@ class TestErrors:
         assert not trap.exists()
 
     @pytest.mark.parametrize(
-        ("model", "tag"), [("RN50-quickgelu", "cc12m"), ("hf-hub:no-such-org/no-such-model", "")]
+        ("model", "tag", "advice"),
+        [
+            ("RN50-quickgelu", "cc12m", "set teacher.pretrained to the checkpoint file"),
+            ("ViT-B-16", "openai", "checkpoint file and teacher.model to ViT-B-16-quickgelu"),
+            ("hf-hub:no-such-org/no-such-model", "", "set teacher.model to local-dir:FOLDER"),
+        ],
     )
     def test_a_download_that_fails(
-        self, model: str, tag: str, monkeypatch: pytest.MonkeyPatch
+        self, model: str, tag: str, advice: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(*args: object, **kwargs: object) -> str:
             raise OSError("no route to host\nreally none")
@@ -189,6 +194,7 @@ class TestErrors:
         message = error_of(model, tag)
         assert "no route to host really none" in message
         assert "on another machine and set" in message
+        assert message.endswith(advice)
 
     def test_a_hub_model_whose_weights_fail_is_not_used_untrained(
         self, monkeypatch: pytest.MonkeyPatch, tiny_clip: Path
