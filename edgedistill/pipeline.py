@@ -97,7 +97,14 @@ def run(recipe: Recipe, folder: RunFolder, display: Display) -> dict[str, Any]:
     )
 
     outputs = {
-        name: predict(student, method, found.images, _labels(problem, found), device=device)
+        name: predict(
+            student,
+            method,
+            found.images,
+            _labels(problem, found),
+            device=device,
+            channels_last=recipe.train.channels_last,
+        )
         for name, found in (("val", val), ("target", target))
     }
     threshold = _calibrate(recipe, outputs["val"], folder)
@@ -120,7 +127,8 @@ def view_spec(recipe: Recipe) -> ViewSpec:
 def teacher_scores(recipe: Recipe, display: Display) -> list[dict[str, Any]]:
     """Zero-shot answers of the teacher on every domain: one row of metrics per domain.
 
-    The target's row is on its test images; the sources' rows are on all their known images.
+    The target's row is on its test images; the sources' rows are on all their images of known and
+    unknown classes.
     """
     device = resolve_device(recipe.device)
     problem = load_problem(recipe)

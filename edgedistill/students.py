@@ -45,8 +45,6 @@ class StudentSpec:
     """Width d of the pooled features."""
     classifier: str
     """Attribute of torchvision's model that holds everything behind the pooling."""
-    input_size: int = 224
-    """Default side of the square input, pixels."""
 
 
 STUDENTS: dict[str, StudentSpec] = {

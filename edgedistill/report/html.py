@@ -116,7 +116,7 @@ def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
         images_known=int((data.target_labels >= 0).sum()),
         images_unknown=int((data.target_labels < 0).sum()),
         accepts_all=data.threshold == -inf,
-        seconds=_duration(data.metrics.get("seconds")),
+        seconds=_duration(data.metrics.get("training_seconds", data.metrics.get("seconds"))),
         rows=[
             (name, target.get(key), source_val.get(key), meaning)
             for key, name, meaning in _MEANING
