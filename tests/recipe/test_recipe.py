@@ -211,10 +211,3 @@ def test_differences_name_key_and_both_values() -> None:
     other = differences(a, resolve(tree("kd")))
     assert "method.name: 'scipd', 'kd'" in other
     assert any(line.startswith("method.alpha: 0.8, None") for line in other)
-
-
-def test_every_shipped_recipe_loads() -> None:
-    recipes = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
-    assert recipes
-    for path in recipes:
-        load_recipe(path)
