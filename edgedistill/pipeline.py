@@ -64,6 +64,12 @@ def run(recipe: Recipe, folder: RunFolder, display: Display) -> dict[str, Any]:
     environment = write_environment(folder, {"device": str(device), **describe()})
 
     size = recipe.student.size
+    largest = max(size, teacher.size if teacher else 0)
+    if recipe.views.store_size < largest:
+        display.warn(
+            f"views.store_size {recipe.views.store_size} is below the input side {largest}: "
+            "crops are enlarged"
+        )
     train = open_store(problem.index, recipe.views.store_size).decoded(split.train)
     plain = open_store(problem.index, size)
     val, target = plain.decoded(split.val), plain.decoded(problem.target)
@@ -81,6 +87,7 @@ def run(recipe: Recipe, folder: RunFolder, display: Display) -> dict[str, Any]:
         text=text,
         validation=_validation(recipe, problem, val, spec),
         validation_labels=val_labels,
+        validation_domains=problem.index.domain[val.rows],
         size=size,
         settings=recipe.train,
         seed=recipe.seed,

@@ -34,6 +34,8 @@ COLUMNS = {
     "unknown_rejection": "unknown rejected",
 }
 MARK = "<!-- results -->"
+TUNING = Path(__file__).with_name("tuning.json")
+TUNING_MARK = "<!-- tuning -->"
 
 
 def measure(runs: Path) -> list[dict[str, Any]]:
@@ -96,6 +98,22 @@ def render(rows: list[dict[str, Any]]) -> None:
         path.write_text(f"{before}{MARK}\n{tables}\n{MARK}{after}", encoding="utf-8")
 
 
+def render_tuning(tuning: dict[str, Any]) -> None:
+    """The trials of tune.py, chosen ones in bold, into docs/results.md."""
+    rates = [trial["set"][0] for trial in next(iter(tuning.values()))["trials"]]
+    lines = [f"| method | {' | '.join(f'`{r}`' for r in rates)} |", f"|---|{'---:|' * len(rates)}"]
+    for method, found in tuning.items():
+        cells = []
+        for trial in found["trials"]:
+            text = f"{100 * trial['source_val_accuracy']:.1f}"
+            cells.append(f"**{text}**" if trial["set"] == found["chosen"] else text)
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    path = ROOT / "docs/results.md"
+    before, _, after = path.read_text(encoding="utf-8").split(TUNING_MARK)
+    table = "\n".join(lines)
+    path.write_text(f"{before}{TUNING_MARK}\n{table}\n{TUNING_MARK}{after}", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/results"))
@@ -104,6 +122,7 @@ def main() -> None:
     if not args.render:
         RECORD.write_text(json.dumps(measure(args.runs), indent=1) + "\n")
     render(json.loads(RECORD.read_text()))
+    render_tuning(json.loads(TUNING.read_text()))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from edgedistill.data.views import ViewSpec, image_key, render_views, view_param
 from edgedistill.errors import EdgeDistillError
 from edgedistill.methods import Method, Teaching
 from edgedistill.methods.functional import hard_sample_indices
+from edgedistill.openset import Outputs
 from edgedistill.openset.metrics import closed_set_accuracy
 from edgedistill.recipe.schema import TrainSection
 from edgedistill.students import Student
@@ -80,6 +81,7 @@ class Task:
     text: TextBank | None
     validation: NDArray[np.uint8] | Tensor
     validation_labels: NDArray[np.int64]
+    validation_domains: NDArray[np.int64]
     size: int
     settings: TrainSection
     seed: int
@@ -113,7 +115,8 @@ def fit(
 ) -> tuple[History, float]:
     """Train, or go on training, and leave the selected weights in `task.student`.
 
-    The weights selected are those of the best source-validation accuracy, of ties the latest;
+    The weights selected are those of the best source-validation accuracy (mean over the source
+    domains), of ties the latest;
     averaged ones if the recipe averages. `report` hears of progress, `log` of the whole history
     after every validation.
 
@@ -292,7 +295,7 @@ def _validate(task: Task, state: _State, evaluated: Student, means: dict[str, fl
         device=task.device,
         channels_last=task.settings.channels_last,
     )
-    accuracy = closed_set_accuracy(outputs.predictions, outputs.labels) or 0.0
+    accuracy = _mean_over_domains(outputs, task.validation_domains)
     if accuracy >= state.best_accuracy:
         state.best_accuracy = accuracy
         state.best = {k: v.detach().clone() for k, v in evaluated.state_dict().items()}
@@ -307,6 +310,15 @@ def _check_weights(task: Task, state: _State, folder: Path) -> None:
     tensors = task.student.state_dict().values()
     if not all(bool(t.isfinite().all()) for t in tensors if t.is_floating_point()):
         raise _diverged(task, state.step - 1, state.step, "the weights are", folder)
+
+
+def _mean_over_domains(outputs: Outputs, domains: NDArray[np.int64]) -> float:
+    """Accuracy averaged over source domains, so that none counts for its size."""
+    parts = [
+        closed_set_accuracy(outputs.predictions[domains == d], outputs.labels[domains == d]) or 0.0
+        for d in np.unique(domains)
+    ]
+    return float(np.mean(parts))
 
 
 def _diverged(task: Task, first: int, end: int, what: str, folder: Path) -> EdgeDistillError:

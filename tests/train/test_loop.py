@@ -104,6 +104,7 @@ def make_task(
         text=text if method.needs_teacher else None,
         validation=pixels[16:],
         validation_labels=labels[16:],
+        validation_domains=np.arange(len(labels) - 16) % 2,
         size=side,
         settings=TrainSection(**section),
         seed=seed,
