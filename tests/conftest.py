@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
+
+# A shell starts background jobs with SIGINT ignored, and children would inherit that: the tests
+# of Ctrl-C must not depend on how they were started.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DOMAINS = {"paint": "white", "night": "black", "paper": "wheat", "sea": "steelblue"}
 CLASSES = ("circle", "cross", "square", "star", "tall_bar")
