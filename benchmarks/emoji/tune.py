@@ -51,7 +51,7 @@ def main() -> None:
     args = parser.parse_args()
     table: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
     for method in args.methods:
-        rows = []
+        rows: list[dict[str, Any]] = []
         for rate in RATES:
             sets = [f"train.lr={rate}"]
             accuracy = score(method, sets, args.runs, args.seeds)
