@@ -4,7 +4,8 @@ Runs what is not finished yet, writes every number to a JSON file and renders th
 docs/results.md and README.md, between `<!-- results -->` marks. Nothing there is typed by hand.
 
     python benchmarks/emoji/results.py
-    python benchmarks/emoji/results.py --render     # tables only, from the JSON
+    python benchmarks/emoji/results.py --finished   # only collect the runs that are finished
+    python benchmarks/emoji/results.py --render     # only the tables, from the JSON
 """
 
 import argparse
@@ -38,15 +39,23 @@ TUNING = Path(__file__).with_name("tuning.json")
 TUNING_MARK = "<!-- tuning -->"
 
 
-def measure(runs: Path) -> list[dict[str, Any]]:
-    """One row of metrics per method, target and seed; finished runs are read, not repeated."""
+def measure(runs: Path, finished: bool) -> list[dict[str, Any]]:
+    """One row of metrics per method, target and seed; finished runs are read, not repeated.
+
+    With `finished`, a method's missing runs are left out, and with them their target's seed, so
+    that all methods of a target are averaged over the same seeds.
+    """
     rows = []
     for seed in SEEDS:
         for target in TARGETS:
             for method in METHODS:
                 path = ROOT / "recipes" / f"mobilenet_{method}.toml"
                 recipe = load_recipe(path, [f'data.target="{target}"', f"seed={seed}"])
-                folder, state = open_run(runs / f"{method}-{target}-s{seed}", recipe)
+                path = runs / f"{method}-{target}-s{seed}"
+                if finished and not (path / "metrics.json").exists():
+                    rows = [r for r in rows if (r["target"], r["seed"]) != (target, seed)]
+                    break
+                folder, state = open_run(path, recipe)
                 metrics = (
                     json.loads(folder.metrics.read_text())
                     if state == "finished"
@@ -75,8 +84,9 @@ def cell(values: list[float]) -> str:
 
 def table(rows: list[dict[str, Any]], target: str, columns: dict[str, str]) -> str:
     here = [r for r in rows if r["target"] == target]
+    seeds = len({r["seed"] for r in here})
     lines = [
-        f"| target `{target}` | score | {' | '.join(columns.values())} |",
+        f"| target `{target}`, {seeds} seeds | score | {' | '.join(columns.values())} |",
         f"|---|---|{'---:|' * len(columns)}",
     ]
     for method in METHODS:
@@ -117,10 +127,11 @@ def render_tuning(tuning: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/results"))
+    parser.add_argument("--finished", action="store_true", help="collect finished runs only")
     parser.add_argument("--render", action="store_true", help="only write the tables again")
     args = parser.parse_args()
     if not args.render:
-        RECORD.write_text(json.dumps(measure(args.runs), indent=1) + "\n")
+        RECORD.write_text(json.dumps(measure(args.runs, args.finished), indent=1) + "\n")
     render(json.loads(RECORD.read_text()))
     render_tuning(json.loads(TUNING.read_text()))
 
