@@ -45,7 +45,7 @@ def measure(runs: Path, finished: bool) -> list[dict[str, Any]]:
     With `finished`, a method's missing runs are left out, and with them their target's seed, so
     that all methods of a target are averaged over the same seeds.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for seed in SEEDS:
         for target in TARGETS:
             for method in METHODS:
