@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from edgedistill.data.images import ImageProblem, read_rgb
 from edgedistill.data.index import ImageIndex
+from edgedistill.pixels import ImageProblem, read_rgb
 
 _GAP = 12
 _HEADER = 24

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from edgedistill.data.build_once import build_once
 from edgedistill.data.cache_dir import cache_dir
-from edgedistill.data.images import ImageProblem, read_rgb_noted
 from edgedistill.data.index import ImageIndex
 from edgedistill.data.progress import progress_bar
 from edgedistill.errors import EdgeDistillError
+from edgedistill.pixels import ImageProblem, read_rgb_noted
 
 # Part of every fingerprint: raise it whenever `read_rgb` gives other pixels for the same file.
 VERSION = 1

@@ -14,10 +14,10 @@ from edgedistill.data.emoji_art import line_layer, on_white, rasterise, read_svg
 from edgedistill.data.emoji_catalogue import catalogue
 from edgedistill.data.emoji_classes import CLASSES, KNOWN, UNKNOWN
 from edgedistill.data.folder import read_folder
-from edgedistill.data.images import read_rgb
 from edgedistill.data.info import dataset_table
 from edgedistill.data.split import make_split
 from edgedistill.errors import EdgeDistillError
+from edgedistill.pixels import read_rgb
 
 SOME = [cls for cls in CLASSES if cls.folder in ("animals", "clocks", "flags")]
 

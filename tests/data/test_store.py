@@ -11,10 +11,10 @@ from PIL import Image
 
 from edgedistill.data.build_once import build_once
 from edgedistill.data.folder import read_folder
-from edgedistill.data.images import read_rgb
 from edgedistill.data.index import ImageIndex
 from edgedistill.data.store import decoded, fingerprint, open_store
 from edgedistill.errors import EdgeDistillError
+from edgedistill.pixels import read_rgb
 
 
 @pytest.fixture

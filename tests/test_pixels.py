@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgedistill.data.images import ImageProblem, read_rgb, read_rgb_noted
+from edgedistill.pixels import ImageProblem, read_rgb, read_rgb_noted
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
