@@ -24,12 +24,13 @@ from edgedistill.problem import Problem, load_problem, load_texts
 from edgedistill.recipe import Recipe
 from edgedistill.report import ReportData, Samples, sample_rows, write_report
 from edgedistill.run_folder import RunFolder, write_environment
-from edgedistill.students import MEAN, STD, Student, build_backbone
+from edgedistill.students import MEAN, STD, Student, build_backbone, start_projection
 from edgedistill.teacher.cache import ViewSource, build_view_cache, embed_views
 from edgedistill.teacher.clip import Teacher, load_teacher
 from edgedistill.teacher.text import TextBank
 from edgedistill.teacher.zero_shot import zero_shot
 from edgedistill.train.batches import Batch, TrainImages
+from edgedistill.train.depthwise import use_fast_depthwise
 from edgedistill.train.device import describe, make_deterministic, resolve_device
 from edgedistill.train.loop import History, Progress, Task, Teach, fit
 from edgedistill.train.predict import predict
@@ -60,7 +61,7 @@ def run(recipe: Recipe, folder: RunFolder, display: Display) -> dict[str, Any]:
     method = METHODS[recipe.method.name](
         METHODS[recipe.method.name].Hyper(**recipe.method.hyper), text=text
     )
-    student = _student(recipe, method, len(split.known), device)
+    student = _student(recipe, method, len(split.known), teacher, device)
     environment = write_environment(folder, {"device": str(device), **describe()})
 
     size = recipe.student.size
@@ -171,11 +172,22 @@ def _teacher(recipe: Recipe, device: torch.device, display: Display) -> Teacher 
 
 
 def _student(
-    recipe: Recipe, method: Method[Any, Any], classes: int, device: torch.device
+    recipe: Recipe,
+    method: Method[Any, Any],
+    classes: int,
+    teacher: Teacher | None,
+    device: torch.device,
 ) -> Student:
     torch.manual_seed(recipe.seed)
     backbone, width = build_backbone(recipe.student.model, recipe.student.weights)
-    student = Student(backbone, method.head(width, classes), freeze_bn=recipe.student.freeze_bn)
+    projection = (
+        start_projection(recipe.student.model, recipe.student.weights, teacher.fingerprint)
+        if teacher
+        else None
+    )
+    head = method.head(width, classes, projection)
+    student = Student(backbone, head, freeze_bn=recipe.student.freeze_bn)
+    use_fast_depthwise(student)
     student.to(device)
     if recipe.train.channels_last:
         student.to(memory_format=torch.channels_last)

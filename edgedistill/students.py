@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -28,6 +28,9 @@ from edgedistill.methods.base import StudentOutput
 MEAN = IMAGENET_MEAN
 STD = IMAGENET_STD
 EMBEDDED_FOLDER = Path(__file__).parent / "weights"
+# Tensor and metadata key of start weights that were distilled from a teacher's embeddings.
+PROJECTION = "projection.weight"
+PROJECTION_TEACHER = "projection_teacher"
 
 # Names of the choices a recipe offers, and torchvision's version each one means.
 TORCHVISION_VERSIONS = {"imagenet": "IMAGENET1K_V1", "imagenet-v2": "IMAGENET1K_V2"}
@@ -110,6 +113,22 @@ def build_backbone(name: str, weights: str = "none") -> tuple[nn.Module, int]:
     return backbone, spec.feature_dim
 
 
+def start_projection(name: str, weights: str, teacher: str) -> Tensor | None:
+    """The map from features to a teacher's embeddings that comes with some start weights.
+
+    ``weights`` as in `build_backbone`, ``teacher`` the fingerprint of the teacher in use. Returns
+    float32 [D, d], or None where the weights bring none for this very teacher.
+    """
+    if weights in {"none", *TORCHVISION_VERSIONS}:
+        return None
+    path = _embedded_path(name) if weights == "embedded" else Path(weights)
+    with safe_open(path, "pt") as file:
+        if (file.metadata() or {}).get(PROJECTION_TEACHER) != teacher:
+            return None
+        found: Tensor = file.get_tensor(PROJECTION)
+    return found.float()
+
+
 def student_spec(name: str) -> StudentSpec:
     """The registry's entry. Raises EdgeDistillError for an unknown name."""
     if name not in STUDENTS:
@@ -176,6 +195,7 @@ def _torchvision_state(name: str, spec: StudentSpec, weights: str) -> dict[str, 
 
 
 def _load(backbone: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    state = {key: value for key, value in state.items() if key != PROJECTION}
     expected = backbone.state_dict()
     # Weights saved before batch norm counted its batches lack the counters; nothing reads them.
     missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]

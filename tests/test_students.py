@@ -14,7 +14,7 @@ from torchvision import models
 from edgedistill import students
 from edgedistill.errors import EdgeDistillError
 from edgedistill.methods import METHODS
-from edgedistill.students import STUDENTS, Student, build_backbone
+from edgedistill.students import STUDENTS, Student, build_backbone, start_projection
 
 SMALL = "mobilenet_v3_small"
 
@@ -119,6 +119,23 @@ class TestEmbedded:
         save_file(small.state_dict(), embedded / f"student-{SMALL}.safetensors")
         loaded, _ = build_backbone(SMALL, "embedded")
         assert all(torch.equal(t, small.state_dict()[k]) for k, t in loaded.state_dict().items())
+
+    def test_projection_belongs_to_one_teacher(self, embedded: Path, small: nn.Module) -> None:
+        projection = torch.randn(16, 576).half()
+        save_file(
+            {**small.state_dict(), "projection.weight": projection},
+            embedded / f"student-{SMALL}.safetensors",
+            metadata={"projection_teacher": "abc"},
+        )
+        build_backbone(SMALL, "embedded")
+        found = start_projection(SMALL, "embedded", "abc")
+        assert found is not None and torch.equal(found, projection.float())
+        assert start_projection(SMALL, "embedded", "another teacher") is None
+        assert start_projection(SMALL, "none", "abc") is None
+
+    def test_weights_without_projection(self, embedded: Path, small: nn.Module) -> None:
+        save_file(small.state_dict(), embedded / f"student-{SMALL}.safetensors")
+        assert start_projection(SMALL, "embedded", "abc") is None
 
 
 class TestImageNet:

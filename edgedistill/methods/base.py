@@ -92,10 +92,12 @@ class Method(ABC, Generic[HyperT, HeadT]):
         return 1
 
     @abstractmethod
-    def head(self, feature_dim: int, num_classes: int) -> HeadT:
+    def head(self, feature_dim: int, num_classes: int, projection: Tensor | None = None) -> HeadT:
         """A module from features [B, feature_dim] to StudentOutput with C = num_classes.
 
-        Initial values are drawn from torch's global generator, which the caller seeds.
+        ``projection`` [D, feature_dim] maps the start weights' features into the teacher's space,
+        where they were distilled from it; a head without a place for it leaves it out. Initial
+        values are drawn from torch's global generator, which the caller seeds.
         """
 
     @abstractmethod

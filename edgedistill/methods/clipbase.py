@@ -22,7 +22,9 @@ class CLIPBase(Method[CLIPBaseHyper, LinearHead]):
     Hyper: ClassVar[type[HyperParameters]] = CLIPBaseHyper
     needs_teacher: ClassVar[bool] = True
 
-    def head(self, feature_dim: int, num_classes: int) -> LinearHead:
+    def head(
+        self, feature_dim: int, num_classes: int, projection: Tensor | None = None
+    ) -> LinearHead:
         return LinearHead(feature_dim, num_classes)
 
     def terms(

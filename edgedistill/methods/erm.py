@@ -22,7 +22,9 @@ class ERM(Method[ERMHyper, LinearHead]):
     Hyper: ClassVar[type[HyperParameters]] = ERMHyper
     needs_teacher: ClassVar[bool] = False
 
-    def head(self, feature_dim: int, num_classes: int) -> LinearHead:
+    def head(
+        self, feature_dim: int, num_classes: int, projection: Tensor | None = None
+    ) -> LinearHead:
         return LinearHead(feature_dim, num_classes)
 
     def terms(

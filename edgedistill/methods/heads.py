@@ -25,14 +25,24 @@ class LinearHead(nn.Module):
 class TextHead(nn.Module):
     """SCI-PD: a hidden layer as wide as the teacher's text embeddings, then the classifier.
 
-    With ``texts`` [C, D] unit-norm, the classifier's rows start as the class texts.
+    With ``texts`` [C, D] unit-norm, the classifier's rows start as the class texts; with
+    ``projection`` [D, d], the hidden layer starts as that map into their space, without offset.
     """
 
     def __init__(
-        self, feature_dim: int, num_classes: int, width: int, texts: Tensor | None
+        self,
+        feature_dim: int,
+        num_classes: int,
+        width: int,
+        texts: Tensor | None,
+        projection: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.hidden = nn.Linear(feature_dim, width)
+        if projection is not None:
+            with torch.no_grad():
+                self.hidden.weight.copy_(projection)
+                self.hidden.bias.zero_()
         self.classifier = nn.Linear(width, num_classes)
         if texts is not None:
             if texts.shape != self.classifier.weight.shape:
@@ -48,15 +58,23 @@ class TextHead(nn.Module):
 
 
 class ProjectionHead(nn.Module):
-    """SCMD: a classifier, a projection into the teacher's space and a learnable log-scale."""
+    """SCMD: a classifier, a projection into the teacher's space and a learnable log-scale.
+
+    With ``projection`` [D, d], the projector starts there.
+    """
 
     INITIAL_LOG_SCALE = math.log(1 / 0.07)
     MAX_LOG_SCALE = math.log(100.0)
 
-    def __init__(self, feature_dim: int, num_classes: int, width: int) -> None:
+    def __init__(
+        self, feature_dim: int, num_classes: int, width: int, projection: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.classifier = nn.Linear(feature_dim, num_classes)
         self.projector = nn.Linear(feature_dim, width, bias=False)
+        if projection is not None:
+            with torch.no_grad():
+                self.projector.weight.copy_(projection)
         self.log_scale = nn.Parameter(torch.full((1,), self.INITIAL_LOG_SCALE))
 
     def forward(self, features: Tensor) -> StudentOutput:

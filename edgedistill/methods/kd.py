@@ -31,7 +31,9 @@ class KD(Method[KDHyper, LinearHead]):
     Hyper: ClassVar[type[HyperParameters]] = KDHyper
     needs_teacher: ClassVar[bool] = True
 
-    def head(self, feature_dim: int, num_classes: int) -> LinearHead:
+    def head(
+        self, feature_dim: int, num_classes: int, projection: Tensor | None = None
+    ) -> LinearHead:
         return LinearHead(feature_dim, num_classes)
 
     def terms(

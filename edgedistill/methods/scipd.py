@@ -39,6 +39,11 @@ class SCIPDHyper(HyperParameters):
         True, description="Give samples the teacher is unsure about a larger weight."
     )
     text_init: bool = Field(True, description="Start the classifier's rows at the class texts.")
+    projector_init: bool = Field(
+        True,
+        description="Start the hidden layer at the start weights' projection, if they have one.",
+        json_schema_extra={"authors": False},
+    )
     head_lr_scale: float = Field(
         5.0, gt=0, le=1000, description="Learning rate of the head over that of the backbone."
     )
@@ -77,10 +82,13 @@ class SCIPD(Method[SCIPDHyper, TextHead]):
     def optimizers(self) -> int:
         return 2 if self.hyper.two_optimizers else 1
 
-    def head(self, feature_dim: int, num_classes: int) -> TextHead:
+    def head(
+        self, feature_dim: int, num_classes: int, projection: Tensor | None = None
+    ) -> TextHead:
         texts = self.class_texts().pooled
         start = texts if self.hyper.text_init else None
-        return TextHead(feature_dim, num_classes, texts.shape[1], start)
+        first = projection if self.hyper.projector_init else None
+        return TextHead(feature_dim, num_classes, texts.shape[1], start, first)
 
     def param_groups(self, backbone: nn.Module, head: TextHead) -> list[ParamGroup]:
         return [

@@ -42,6 +42,11 @@ class SCMDHyper(HyperParameters):
     scale_lr: float = Field(
         1e-4, gt=0, le=1, description="Fixed learning rate of the log-scale, never scheduled."
     )
+    projector_init: bool = Field(
+        True,
+        description="Start the projector at the start weights' projection, if they have one.",
+        json_schema_extra={"authors": False},
+    )
     selection_steps: int | None = Field(
         None,
         ge=1,
@@ -57,8 +62,12 @@ class SCMD(Method[SCMDHyper, ProjectionHead]):
     Hyper: ClassVar[type[HyperParameters]] = SCMDHyper
     needs_teacher: ClassVar[bool] = True
 
-    def head(self, feature_dim: int, num_classes: int) -> ProjectionHead:
-        return ProjectionHead(feature_dim, num_classes, self.class_texts().pooled.shape[1])
+    def head(
+        self, feature_dim: int, num_classes: int, projection: Tensor | None = None
+    ) -> ProjectionHead:
+        width = self.class_texts().pooled.shape[1]
+        start = projection if self.hyper.projector_init else None
+        return ProjectionHead(feature_dim, num_classes, width, start)
 
     def param_groups(self, backbone: nn.Module, head: ProjectionHead) -> list[ParamGroup]:
         return [

@@ -208,6 +208,14 @@ class TestSCIPD:
         with pytest.raises(ValueError, match="class texts are"):
             TextHead(4, 3, 8, torch.zeros(5, 8))
 
+    def test_hidden_layer_starts_at_the_projection(self, make_texts: Callable[..., Any]) -> None:
+        texts, projection = make_texts(torch.eye(3)), torch.randn(3, 4)
+        for on in (True, False):
+            method = METHODS["scipd"](METHODS["scipd"].Hyper(projector_init=on), text=texts)
+            head = method.head(4, 3, projection)
+            assert torch.equal(head.hidden.weight, projection) == on
+            assert torch.equal(head.hidden.bias, torch.zeros(3)) == on
+
     def test_head_learns_faster(self, make_setting: Any) -> None:
         setting = make_setting("scipd", head_lr_scale=7.0)
         groups = setting.method.param_groups(setting.backbone, setting.head)
@@ -226,6 +234,7 @@ class TestSCIPD:
             "double_softmax": True,
             "two_optimizers": True,
             "half_similarity": True,
+            "projector_init": False,
         }
 
     @pytest.mark.parametrize(
@@ -258,6 +267,13 @@ class TestSCIPD:
 
 
 class TestSCMD:
+    def test_projector_starts_at_the_projection(self, make_texts: Callable[..., Any]) -> None:
+        texts, projection = make_texts(torch.eye(3)), torch.randn(3, 4)
+        for on in (True, False):
+            method = METHODS["scmd"](METHODS["scmd"].Hyper(projector_init=on), text=texts)
+            head = method.head(4, 3, projection)
+            assert torch.equal(head.projector.weight, projection) == on
+
     def test_cross_modal_value(self, make_texts: Callable[..., Any]) -> None:
         texts = make_texts(torch.eye(2), logit_scale=3.0)
         method = METHODS["scmd"](METHODS["scmd"].Hyper(), text=texts)
@@ -325,7 +341,10 @@ class TestSCMD:
         assert method.keep_fraction(3751, 15000) == 0.2
 
     def test_authors_hard_coded_length(self, make_setting: Any) -> None:
-        assert authors_values(METHODS["scmd"].Hyper) == {"selection_steps": 5000}
+        assert authors_values(METHODS["scmd"].Hyper) == {
+            "projector_init": False,
+            "selection_steps": 5000,
+        }
         method = make_setting("scmd", selection_steps=5000).method
         assert method.keep_fraction(3750, 15000) == 0.2
         assert method.keep_fraction(3751, 15000) is None
