@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 import resvg_py
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-SIDE = 80
+SIDE = 96
 Emoji = dict[str, Any]
 Renderer = Callable[[Emoji], Image.Image | None]
 
@@ -103,6 +103,32 @@ def files(root: Path, suffix: str) -> Renderer:
     return draw
 
 
+def glyphs(folder: Path, weight: int) -> Renderer:
+    """The monochrome Noto Emoji font: line art, thicker with the weight (300 to 700)."""
+    root = package(folder, "fontsource-noto-emoji")
+    font_of: dict[int, Path] = {}
+    for subset, ranges in json.loads((root / "unicode.json").read_text()).items():
+        path = root / f"files/noto-emoji-{subset.strip('[]')}-{weight}-normal.woff"
+        for part in ranges.replace("U+", "").split(","):
+            first, _, last = part.strip().partition("-")
+            for code in range(int(first, 16), int(last or first, 16) + 1):
+                font_of[code] = path
+
+    def draw(emoji: Emoji) -> Image.Image | None:
+        codes = [int(c, 16) for c in emoji["code"].split("-") if c != "fe0f"]
+        if len(codes) != 1 or codes[0] not in font_of:
+            return None
+        font = ImageFont.truetype(font_of[codes[0]], SIDE)
+        left, top, right, bottom = font.getbbox(chr(codes[0]))
+        side = int(max(right - left, bottom - top) * 1.08) + 2
+        canvas = Image.new("L", (side, side), 255)
+        at = ((side - right + left) / 2 - left, (side - bottom + top) / 2 - top)
+        ImageDraw.Draw(canvas).text(at, chr(codes[0]), font=font, fill=0)
+        return on_white(canvas)
+
+    return draw
+
+
 def emoji_table(folder: Path) -> list[Emoji]:
     """Code point, English label, subgroup and keywords of every emoji (no skin-tone variants)."""
     source = json.loads((package(folder, "emoji-datasource") / "emoji.json").read_text())
@@ -137,8 +163,12 @@ def styles(folder: Path) -> dict[str, Renderer]:
         "fluent-flat": iconify(folder, "fluent-emoji-flat"),
         "fluent-contrast": iconify(folder, "fluent-emoji-high-contrast"),
         "emojione": iconify(folder, "emojione"),
+        "emojione-v1": iconify(folder, "emojione-v1"),
         "emojione-monotone": iconify(folder, "emojione-monotone"),
         "streamline": iconify(folder, "streamline-emojis"),
+        "noto-line-light": glyphs(folder, 300),
+        "noto-line": glyphs(folder, 500),
+        "noto-line-bold": glyphs(folder, 700),
         "fxemoji": iconify(folder, "fxemoji"),
         "fluent-flat-outline": iconify(folder, "fluent-emoji-flat", outline=True),
         "emojione-outline": iconify(folder, "emojione", outline=True),

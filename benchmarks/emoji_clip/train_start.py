@@ -2,8 +2,8 @@
 
 The student, from random weights, sees augmented art of the vendors in art.npz and is pulled
 towards the teacher's embedding of the plain drawing, mixed with the teacher's mean over all
-styles of that emoji. No class of the benchmark is named, none of its images is shown. The
-projection to the teacher's space is thrown away; the backbone is what ships. Resumable.
+styles of that emoji. No class of the benchmark is named, none of its images is shown. Backbone
+and projection into the teacher's space ship together. Resumable.
 
     python benchmarks/emoji_clip/train_start.py art.npz TEACHER_FOLDER OUT.safetensors \\
         --student mobilenet_v3_small --steps 1500
@@ -22,17 +22,18 @@ import torch.nn.functional as F
 from augment import augment
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from train_teacher import HELD_OUT, MEAN, SIZE, STD
+from train_teacher import HELD_OUT, MEAN, STD
 
-from edgedistill.students import build_backbone
-from edgedistill.teacher.clip import load_teacher
+from edgedistill.students import PROJECTION, PROJECTION_TEACHER, build_backbone
+from edgedistill.teacher.clip import Teacher, load_teacher
+from edgedistill.train.depthwise import use_fast_depthwise
 
 BATCH = 256
+SIZE = 64
 
 
-def teacher_targets(folder: Path, images: Tensor, emoji: np.ndarray, count: int) -> Tensor:
+def teacher_targets(teacher: Teacher, images: Tensor, emoji: np.ndarray, count: int) -> Tensor:
     """Unit-norm float32 `[n, D]`: each drawing's embedding plus the mean of its emoji's."""
-    teacher = load_teacher(f"local-dir:{folder}", "", torch.device("cpu"))
     found = []
     for i in range(0, len(images), 256):
         x = images[i : i + 256].float() / 255
@@ -61,11 +62,13 @@ def main() -> None:
     ]
     images = torch.from_numpy(np.concatenate([art[s] for s in styles])).permute(0, 3, 1, 2)
     emoji = np.concatenate([art[f"{s}/emoji"] for s in styles])
-    targets = teacher_targets(args.teacher, images, emoji, count)
+    teacher = load_teacher(f"local-dir:{args.teacher}", "", torch.device("cpu"))
+    targets = teacher_targets(teacher, images, emoji, count)
 
     torch.manual_seed(0)
     backbone, width = build_backbone(args.student, "none")
-    net = nn.Sequential(backbone, nn.Linear(width, targets.shape[1]))
+    net = nn.Sequential(backbone, nn.Linear(width, targets.shape[1], bias=False))
+    use_fast_depthwise(net)
     net.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.lr, weight_decay=0.02)
     average = {k: v.clone() for k, v in net.state_dict().items()}
@@ -111,9 +114,14 @@ def main() -> None:
             }
             torch.save(state, f"{checkpoint}.tmp")
             os.replace(f"{checkpoint}.tmp", checkpoint)
-            trunk = {k[2:]: v for k, v in average.items() if k.startswith("0.")}
-            half = {k: v.half() if v.ndim > 1 else v for k, v in trunk.items()}
-            save_file({k: v.contiguous() for k, v in half.items()}, args.out)
+            found = {k[2:]: v for k, v in average.items() if k.startswith("0.")}
+            found[PROJECTION] = average["1.weight"]
+            half = {k: v.half() if v.ndim > 1 else v for k, v in found.items()}
+            save_file(
+                {k: v.contiguous() for k, v in half.items()},
+                args.out,
+                metadata={PROJECTION_TEACHER: teacher.fingerprint},
+            )
             speed = (time.time() - began) / (step + 1 - start)
             print(
                 f"step {step + 1} loss {np.mean(losses[-100:]):.3f} {speed:.2f} s/step", flush=True
