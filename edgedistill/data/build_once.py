@@ -1,9 +1,8 @@
 """Folders that are either complete or absent, whoever builds them and whatever kills the build."""
 
 import contextlib
-import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -17,7 +16,8 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
     The temporary folder lies beside the target and takes its name by one rename, so a reader
     never sees half a result. A second process waits for the first one's lock and then finds the
     target there; where the file system has no locks both build and the first rename wins.
-    Leftovers of killed builds are removed by the next build.
+    A build that fails or is interrupted removes what it made; what a killed one left is removed by
+    the next build beside it, whatever it builds.
 
     Raises:
         EdgeDistillError: the cache folder cannot be written (no space, no permission).
@@ -30,8 +30,7 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
             if target.is_dir():
                 return target
             if locked:
-                for left in target.parent.glob(f".{target.name}.tmp-*"):
-                    shutil.rmtree(left, ignore_errors=True)
+                _clear_leftovers(target)
             _build_and_rename(target, build)
     except OSError as error:
         raise EdgeDistillError(
@@ -42,12 +41,11 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
 
 
 def _build_and_rename(target: Path, build: Callable[[Path], None]) -> None:
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.tmp-", dir=target.parent))
+    # Named before it is made, and made inside `try`: a signal at any moment finds the way to the
+    # clean-up. (`tempfile.mkdtemp` may be interrupted between making a folder and telling its name.)
+    temporary = target.with_name(f".{target.name}.tmp-{uuid.uuid4().hex}")
     try:
-        # mkdtemp makes the folder private; a cache may be shared as far as the umask allows.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
+        temporary.mkdir()
         build(temporary)
         try:
             temporary.rename(target)
@@ -55,8 +53,25 @@ def _build_and_rename(target: Path, build: Callable[[Path], None]) -> None:
             if not target.is_dir():
                 raise
     finally:
-        if temporary.exists():
+        try:
             shutil.rmtree(temporary, ignore_errors=True)
+        except BaseException:
+            # A signal, the second one perhaps, that arrived while cleaning up.
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def _clear_leftovers(target: Path) -> None:
+    """Remove what killed builds left in the target's parent; the caller holds the target's lock."""
+    for left in target.parent.glob(".*.tmp-*"):
+        name = left.name[1:].rpartition(".tmp-")[0]
+        if name == target.name:
+            shutil.rmtree(left, ignore_errors=True)
+            continue
+        with contextlib.suppress(OSError), open(left.with_name(f".{name}.lock"), "a") as handle:
+            # Whoever still builds it holds its lock.
+            if _try_flock(handle, wait=False):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -66,12 +81,12 @@ def _lock(path: Path) -> Iterator[bool]:
         yield _try_flock(handle)
 
 
-def _try_flock(handle: IO[str]) -> bool:
+def _try_flock(handle: IO[str], wait: bool = True) -> bool:
     try:
         import fcntl
 
         # Released by the kernel when the process ends, so a kill leaves no stale lock.
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except (ImportError, OSError):
         return False
     return True
