@@ -22,6 +22,8 @@ from PIL import Image
 
 # Names this module's rule in exported files: raise the number when any pixel changes.
 RESIZE_RULE = "pillow-bilinear-stretch/1"
+# What a listing of a folder takes for an image; a file given by name may be called anything.
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 MAX_PIXELS = 178_000_000
 # Some of Pillow's decoders take the whole file into memory before they look at its header.
 MAX_FILE_BYTES = 2**31
@@ -46,6 +48,11 @@ _STRIP_PIXELS = 2**20
 
 class ImageProblem(Exception):
     """A file that is no usable image: one line that says why, without the path."""
+
+
+def is_image(name: str) -> bool:
+    """Whether a listing takes a file for an image: not hidden, and one of EXTENSIONS."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
 def read_rgb(path: str | Path, size: int | None) -> NDArray[np.uint8]:

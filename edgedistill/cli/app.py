@@ -76,6 +76,42 @@ def run(
 
 
 @app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An exported .onnx file.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Files, folders, globs; '-' for lines of these on stdin."
+        ),
+    ],
+    threshold: Annotated[
+        float | None, typer.Option(help="Least score of a known image [default: the calibrated].")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images answered at a time.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads [default: one per physical core].")
+    ] = None,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(help="onnxruntime execution provider, repeatable [default: the CPU's]."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per image.")] = False,
+) -> int:
+    """Classify images with an exported model; exit status 1 when some could not be read."""
+    from edgedistill.cli.predict import predict_files
+
+    return predict_files(
+        model,
+        images,
+        as_json=as_json,
+        threshold=threshold,
+        batch=batch,
+        providers=provider or ["CPUExecutionProvider"],
+        threads=threads,
+    )
+
+
+@app.command()
 def compare(
     names: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run names or folders.")],
     runs: Runs = Path("runs"),

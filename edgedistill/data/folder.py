@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgedistill.data.index import ImageIndex
 from edgedistill.data.nearest import choices
 from edgedistill.errors import EdgeDistillError
+from edgedistill.pixels import is_image
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 DESCRIPTION_FILE = "edgedistill.json"
 
 
@@ -83,11 +83,6 @@ def read_folder(root: str | Path, names: Mapping[str, Sequence[str]] | None = No
         test_fraction=description.test_fraction,
         problems=(),
     )
-
-
-def is_image(name: str) -> bool:
-    """Whether a file name is visible and has one of the known image extensions."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
 def _read_description(root: Path) -> FolderDescription:
