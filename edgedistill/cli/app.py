@@ -123,6 +123,33 @@ def compare(
     compare_runs(names, runs, as_json)
 
 
+@app.command()
+def export(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="Run name or folder [default: the newest finished]."),
+    ] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="The format: one ONNX file.")] = False,
+    size: Annotated[
+        int | None, typer.Option(min=32, max=1024, help="Input side, pixels [default: the run's].")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file [default: RUN/student.onnx].")
+    ] = None,
+    runs: Runs = Path("runs"),
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")] = False,
+) -> None:
+    """Write the student of a finished run as the file a device runs, checked against torch."""
+    if not onnx:
+        raise EdgeDistillError("export: say which format; there is one: --onnx")
+    with _training_extra():
+        from edgedistill.cli.export import export_run
+
+        # torch.onnx looks for its own needs only when it is called.
+        export_run(run, runs, size, output, as_json, quiet)
+
+
 @teacher_app.command("eval")
 def teacher_eval(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Zero-shot accuracy and open-set quality of the recipe's teacher, per domain."""

@@ -1,0 +1,140 @@
+"""A finished run read back: its recipe, its results, and the student with the weights that ship."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgedistill.errors import EdgeDistillError
+from edgedistill.methods import METHODS, Method
+from edgedistill.recipe import Recipe, load_recipe
+from edgedistill.run_folder import RunFolder
+from edgedistill.students import Student, build_backbone, read_safetensors
+from edgedistill.teacher.text import TextBank
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """When the run's student answers *unknown*: score < threshold.
+
+    `threshold` may be -inf (nothing is rejected); `images` is how many it was calibrated on.
+    """
+
+    score: str
+    threshold: float
+    acceptance: float
+    images: int
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What an export needs of a run.
+
+    `classes` are the known classes in label order; `student` is on the CPU, in evaluation mode;
+    `metrics` is metrics.json.
+    """
+
+    folder: RunFolder
+    recipe: Recipe
+    classes: tuple[str, ...]
+    student: Student
+    method: Method[Any, Any]
+    calibration: Calibration
+    metrics: dict[str, Any]
+
+
+def find_run(name: str | None, runs: Path) -> RunFolder:
+    """A finished run by its name below `runs` or by its folder; the newest of `runs` when None.
+
+    Raises EdgeDistillError when there is none, or when the named run is not finished.
+    """
+    finished = [path.parent for path in runs.glob("*/metrics.json")]
+    if name is None:
+        if not finished:
+            raise EdgeDistillError(
+                f"{runs}: no finished run; train one with 'edgedistill run RECIPE', or say where "
+                "runs lie with --runs"
+            )
+        return RunFolder(max(finished, key=lambda f: (_written(f), f.name)))
+    for path in (runs / name, Path(name)):
+        folder = RunFolder(path)
+        if folder.metrics.is_file():
+            return folder
+        if folder.recipe.is_file():
+            raise EdgeDistillError(f"{path}: unfinished; run its recipe again to finish it")
+    names = ", ".join(sorted(f.name for f in finished))
+    raise EdgeDistillError(
+        f"{name}: no such run in {runs}{f'; finished runs: {names}' if names else ''}"
+    )
+
+
+def load_finished(folder: RunFolder) -> FinishedRun:
+    """Read a finished run. Raises EdgeDistillError when a file of it is missing or damaged."""
+    recipe = load_recipe(folder.recipe)
+    metrics = _read_json(folder.metrics)
+    openset = _read_json(folder.openset)
+    try:
+        classes = tuple(str(row["class"]) for row in metrics["target"]["per_class"])
+        value = openset["threshold"]
+        calibration = Calibration(
+            score=str(openset["score"]),
+            # JSON has no infinity; the run wrote null.
+            threshold=-math.inf if value is None else float(value),
+            acceptance=float(openset["acceptance"]),
+            images=int(openset["images"]),
+        )
+        _ = metrics["source_val"]["accuracy"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise EdgeDistillError(
+            f"{folder.path}: metrics.json or openset.json is not of a run of this version "
+            f"({type(error).__name__}: {error}); run its recipe again under another --name"
+        ) from None
+    student, method = _student(folder, recipe, len(classes))
+    return FinishedRun(folder, recipe, classes, student, method, calibration, metrics)
+
+
+def _student(folder: RunFolder, recipe: Recipe, classes: int) -> tuple[Student, Method[Any, Any]]:
+    tensors = read_safetensors(folder.student)
+    text = None
+    if "text.names" in tensors:
+        names, owner, pooled = (tensors.pop(f"text.{n}") for n in ("names", "owner", "pooled"))
+        # Only training reads the teacher's logit scale.
+        text = TextBank(names, owner, pooled, recipe.prompts.pool, logit_scale=math.nan)
+    kind = METHODS[recipe.method.name]
+    try:
+        method = kind(kind.Hyper(**recipe.method.hyper), text=text)
+        # The start values are overwritten: the caller's random numbers must not notice.
+        with torch.random.fork_rng(devices=[]):
+            backbone, width = build_backbone(recipe.student.model)
+            student = Student(backbone, method.head(width, classes))
+        student.load_state_dict(tensors)
+    except (RuntimeError, ValueError) as error:
+        raise EdgeDistillError(
+            f"{folder.student}: does not hold a {recipe.student.model} trained with "
+            f"{recipe.method.name} on {classes} classes ({' '.join(str(error).split())[:200]}); "
+            "run its recipe again under another --name"
+        ) from None
+    return student.eval().requires_grad_(False), method
+
+
+def _written(folder: Path) -> int:
+    return (folder / "metrics.json").stat().st_mtime_ns
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EdgeDistillError(
+            f"{path}: missing; run its recipe again under another --name"
+        ) from None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise EdgeDistillError(
+            f"{path}: damaged, not the JSON a run writes; run its recipe again under another --name"
+        )
+    return found

@@ -1,0 +1,72 @@
+"""The real images an export is checked, calibrated and measured on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedistill.data.selection import Images
+from edgedistill.data.store import Decoded, Store, open_store
+from edgedistill.errors import EdgeDistillError
+from edgedistill.export.finished import FinishedRun
+from edgedistill.problem import Problem, load_problem
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """uint8 [N, S, S, 3] with known labels int64 [N], -1 for unknown classes."""
+
+    pixels: Images
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class RunImages:
+    """The images of a run's recipe at one input size.
+
+    Raises: EdgeDistillError when the dataset is not there, or is no longer the run's.
+    """
+
+    def __init__(self, run: FinishedRun, size: int) -> None:
+        self.problem: Problem = load_problem(run.recipe)
+        if self.problem.split.known != run.classes:
+            raise EdgeDistillError(
+                f"{run.recipe.data.dataset}: its known classes are no longer those of "
+                f"{run.folder.path}; put the images back as they were, or train again"
+            )
+        self.size = size
+        self._store: Store = open_store(self.problem.index, size)
+
+    def validation(self) -> Labelled:
+        """Source validation: known classes, never trained on."""
+        return self._labelled(self.problem.split.val)
+
+    def target(self) -> Labelled:
+        """The unseen domain's test images, known and unknown."""
+        return self._labelled(self.problem.target)
+
+    def source_unknown(self) -> Labelled:
+        """Images of the recipe's unknown classes in the source domains; none is trained on."""
+        index, split = self.problem.index, self.problem.split
+        unknown = [index.class_id(name) for name in split.unknown]
+        sources = [index.domains.index(name) for name in split.sources]
+        rows = np.flatnonzero(np.isin(index.label, unknown) & np.isin(index.domain, sources))
+        return self._labelled(rows[self._store.readable[rows]])
+
+    def sample(self, wanted: int) -> Labelled:
+        """Up to `wanted` images evenly over source validation, then over training."""
+        val = _evenly(self.problem.split.val, wanted)
+        train = _evenly(self.problem.split.train, wanted - len(val))
+        return self._labelled(np.concatenate([val, train]))
+
+    def _labelled(self, rows: NDArray[np.int64]) -> Labelled:
+        found: Decoded = self._store.decoded(rows)
+        split, index = self.problem.split, self.problem.index
+        return Labelled(found.images, split.known_label[index.label[found.rows]])
+
+
+def _evenly(rows: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
+    count = min(max(wanted, 0), len(rows))
+    return rows[np.arange(count) * len(rows) // max(count, 1)]

@@ -1,0 +1,175 @@
+"""Is the file the student? Its answers in onnxruntime beside torch's, on the run's own images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from edgedistill.errors import EdgeDistillError
+from edgedistill.export.finished import FinishedRun
+from edgedistill.export.graph import INPUTS, LOWEST, OUTPUTS
+from edgedistill.export.module import UNKNOWN
+from edgedistill.train.predict import predict
+
+TOLERANCE = 1e-4
+# Enough to meet every layer with many inputs, few enough for a minute at 224 px.
+IMAGES = 512
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Answers:
+    """label int64 [N], score float [N], probabilities float [N, C]."""
+
+    label: NDArray[np.int64]
+    score: NDArray[np.floating]
+    probabilities: NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How near two sets of answers are.
+
+    Attributes:
+        images: how many were compared.
+        probability, score: largest absolute differences.
+        same_label: images with the same label.
+        clear: images whose margins, to the next class and to the threshold, exceed `TOLERANCE`.
+        clear_but_other: clear images with another label.
+    """
+
+    images: int
+    probability: float
+    score: float
+    same_label: int
+    clear: int
+    clear_but_other: int
+
+
+def open_session(model: bytes) -> onnxruntime.InferenceSession:
+    """The model on the CPU, on as many threads as torch uses."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def answers(
+    session: onnxruntime.InferenceSession,
+    pixels: NDArray[np.uint8],
+    threshold: float | None = None,
+    batch: int = BATCH,
+) -> Answers:
+    """The file's answers for uint8 [N, S, S, 3], at another threshold than its own if given."""
+    given = {} if threshold is None else {INPUTS[1]: np.array(threshold, np.float32)}
+    parts = [
+        session.run(
+            list(OUTPUTS), {INPUTS[0]: np.ascontiguousarray(pixels[i : i + batch]), **given}
+        )
+        for i in range(0, len(pixels), batch)
+    ]
+    label, score, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Answers(label, score, probabilities)
+
+
+def torch_answers(run: FinishedRun, pixels: NDArray[np.uint8], threshold: float) -> Answers:
+    """What the evaluation of the run says of the same pixels, score >= threshold accepted."""
+    none = np.full(len(pixels), UNKNOWN, np.int64)
+    device = torch.device("cpu")
+    outputs = predict(run.student, run.method, pixels, none, device=device, channels_last=False)
+    score = outputs.score(run.calibration.score)
+    label = np.where(score >= threshold, outputs.predictions, UNKNOWN)
+    return Answers(label, score, softmax(outputs.logits.astype(np.float64), axis=1))
+
+
+def compare(expected: Answers, found: Answers, threshold: float) -> Agreement:
+    """Differences of two sets of answers about the same images."""
+    top = np.sort(expected.probabilities, axis=1)
+    class_margin = top[:, -1] - top[:, -2]
+    accepted = expected.label != UNKNOWN
+    slack = TOLERANCE * np.maximum(1, np.abs(expected.score))
+    clear = np.abs(expected.score - threshold) > slack
+    clear &= ~accepted | (class_margin > TOLERANCE)
+    same = expected.label == found.label
+    return Agreement(
+        images=len(same),
+        probability=_largest(expected.probabilities, found.probabilities),
+        score=_largest(expected.score, found.score),
+        same_label=int(same.sum()),
+        clear=int(clear.sum()),
+        clear_but_other=int((clear & ~same).sum()),
+    )
+
+
+def verify(
+    model: bytes, run: FinishedRun, pixels: NDArray[np.uint8], threshold: float
+) -> Agreement:
+    """Compare the file with the torch student, and try its inputs.
+
+    Args:
+        model: the whole file.
+        pixels: uint8 [N, S, S, 3], real images, N > 0.
+        threshold: the stored default.
+
+    Raises:
+        EdgeDistillError: with the numbers, when an answer differs by more than `TOLERANCE`, when a
+            clear label differs, or when an input does not do what the contract says.
+    """
+    session = open_session(model)
+    expected, found = torch_answers(run, pixels, threshold), answers(session, pixels)
+    result = compare(expected, found, threshold)
+    score_limit = TOLERANCE * max(1.0, float(np.abs(expected.score).max()))
+    # Written so that a NaN fails.
+    if not (
+        result.probability <= TOLERANCE
+        and result.score <= score_limit
+        and result.clear_but_other == 0
+    ):
+        raise EdgeDistillError(
+            f"the exported file is not the student: on {result.images} images probabilities "
+            f"differ by up to {result.probability:.1e} (allowed {TOLERANCE:.0e}), scores by up to "
+            f"{result.score:.1e} (allowed {score_limit:.1e}), and {result.clear_but_other} of "
+            f"{result.clear} clear labels are others; nothing was written; use releases of torch "
+            "and onnxruntime that this version was tested with"
+        )
+    _try_inputs(session, pixels[:BATCH], found, threshold)
+    return result
+
+
+def _try_inputs(
+    session: onnxruntime.InferenceSession,
+    pixels: NDArray[np.uint8],
+    found: Answers,
+    threshold: float,
+) -> None:
+    """Every size of batch and every threshold must do what the contract says."""
+    required = [value.name for value in session.get_inputs()]
+    optional = [value.name for value in session.get_overridable_initializers()]
+    one = answers(session, pixels[:3], batch=1)
+    none, every = answers(session, pixels, np.inf), answers(session, pixels, LOWEST)
+    given = answers(session, pixels, threshold)
+    n = len(pixels)
+    for what, holds in {
+        "asks for the image alone": required == [INPUTS[0]] and optional == [INPUTS[1]],
+        "answers one image as it answers several": _largest(
+            one.probabilities, found.probabilities[: len(one.label)]
+        )
+        <= TOLERANCE,
+        "rejects all at an infinite threshold": bool((none.label == UNKNOWN).all()),
+        "accepts all at the lowest threshold": bool(
+            (every.label == every.probabilities.argmax(axis=1)).all()
+        ),
+        "takes its default threshold as an input": bool((given.label == found.label[:n]).all()),
+    }.items():
+        if not holds:
+            raise EdgeDistillError(
+                f"the exported file breaks its contract, it should be one that {what}; nothing "
+                "was written; use a release of onnxruntime that this version was tested with"
+            )
+
+
+def _largest(expected: NDArray[np.floating], found: NDArray[np.floating]) -> float:
+    return float(np.abs(expected.astype(np.float64) - found.astype(np.float64)).max())
