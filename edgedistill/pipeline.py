@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from edgedistill.atomic import write_bytes, write_json, write_text
 from edgedistill.data.cache_dir import cache_dir
+from edgedistill.data.selection import Images
 from edgedistill.data.store import Decoded, open_store
 from edgedistill.data.views import ViewSpec, image_key, render_views, view_parameters
 from edgedistill.display import Display
@@ -259,7 +260,7 @@ def _teach(
 
 def _validation(
     recipe: Recipe, problem: Problem, val: Decoded, spec: ViewSpec
-) -> NDArray[np.uint8] | torch.Tensor:
+) -> Images | torch.Tensor:
     if not recipe.train.augmented_validation:
         return val.images
     stored = open_store(problem.index, recipe.views.store_size).gather(val.rows)

@@ -1,18 +1,20 @@
 """Every image decoded and resized once, kept as bytes that a training loop can map.
 
-One folder per (dataset content, size) under `cache_dir()/store/` holds a uint8 array
-[images, size, size, 3] per domain and a report of the files that could not be used. The folder
-appears complete or not at all (`build_once`), so a kill or a second process cannot spoil it.
+One folder per (dataset content, size) under `cache_dir()/store/` holds, for each domain, a uint8
+array [images, size, size, 3], or above `PACK_ABOVE` bytes in all a packed file of losslessly
+compressed images; a hash of every image's pixels; and a report of what the store holds and which
+files could not be used. The folder appears complete or not at all (`build_once`), so a kill or a
+second process cannot spoil it.
 """
 
 import hashlib
 import json
 import math
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +22,23 @@ from numpy.typing import NDArray
 from edgedistill.data.build_once import build_once
 from edgedistill.data.cache_dir import cache_dir
 from edgedistill.data.index import ImageIndex
+from edgedistill.data.packed import PackedFile, pack
 from edgedistill.data.progress import progress_bar
+from edgedistill.data.selection import Images, LazyImages, pixel_hash
 from edgedistill.errors import EdgeDistillError
 from edgedistill.pixels import ImageProblem, read_rgb_noted
 
-# Part of every fingerprint: raise it whenever `read_rgb` gives other pixels for the same file.
-VERSION = 1
+# Part of every fingerprint: raise it whenever `read_rgb` gives other pixels for the same file, or
+# the files of a store change.
+VERSION = 2
 REPORT_FILE = "report.json"
+HASHES_FILE = "hashes.npy"
+# Largest store that is kept as plain bytes: 8 GiB, 57,000 images at 224 px. See docs/scale.md.
+PACK_ABOVE = 2**33
 # Largest selection that is copied to memory: 1 GiB, 7,000 images at 224 px.
 RAM_LIMIT = 2**30
 _CHUNK = 1024
+_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -37,12 +46,13 @@ class Decoded:
     """Pixels of some rows of an index.
 
     Attributes:
-        images: uint8 [K, size, size, 3] RGB; read-only, mapped from disk when it is large.
+        images: uint8 [K, size, size, 3] RGB; a read-only array, or for large selections something
+            that is indexed like one and reads from the store.
         rows: int64 [K], the requested rows whose file could be read, in the requested order.
         problems: one line per file of the requested rows that was dropped or needed a note.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     rows: NDArray[np.int64]
     problems: tuple[str, ...]
 
@@ -54,18 +64,40 @@ class Store:
         folder: where the arrays lie.
         size: side of the images.
         readable: bool [N], False for rows whose file could not be read.
+        hashes: uint64 [N], `pixel_hash` of each readable row as it was decoded.
     """
 
     def __init__(self, index: ImageIndex, size: int, folder: Path) -> None:
-        report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+        """Raises EdgeDistillError when files of the store were edited, cut short or deleted."""
         self.folder = folder
         self.size = size
         self._index = index
-        self._problems: dict[int, str] = {int(k): v for k, v in report["problems"].items()}
-        self.readable = np.ones(len(index), dtype=bool)
-        self.readable[np.array(report["unreadable"], dtype=np.int64)] = False
-        self._arrays = [np.load(_array_file(folder, d), mmap_mode="r") for d in _domain_ids(index)]
         self._position = _positions(index)
+        # Starts its threads with the first packed images that are asked for.
+        self._pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
+        try:
+            report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+            self._problems: dict[int, str] = {int(k): v for k, v in report["problems"].items()}
+            self.readable = np.ones(len(index), dtype=bool)
+            self.readable[np.array(report["unreadable"], dtype=np.int64)] = False
+            self.hashes: NDArray[np.uint64] = np.load(folder / HASHES_FILE)
+            counts = np.bincount(index.domain, minlength=len(index.domains)).tolist()
+            self._arrays: list[NDArray[np.uint8]] = []
+            self._packed: list[PackedFile] = []
+            for domain, count in enumerate(counts):
+                if report["packed"]:
+                    ends = np.load(_ends_file(folder, domain))
+                    self._packed.append(PackedFile(_pack_file(folder, domain), ends, size))
+                else:
+                    array = np.load(_array_file(folder, domain), mmap_mode="r")
+                    _expect(array.shape == (count, size, size, 3), "an array of another shape")
+                    self._arrays.append(array)
+            _expect(len(self.hashes) == len(index), f"{HASHES_FILE} of another length")
+        except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
+            raise EdgeDistillError(
+                f"store: {folder}: was edited, cut short or deleted in part ({error}); remove it "
+                f"with: edgedistill cache clear {folder.name}"
+            ) from error
 
     def problems(self, rows: NDArray[np.int64] | None = None) -> tuple[str, ...]:
         """`path: what is wrong with it` for the given rows (all rows when None)."""
@@ -77,22 +109,29 @@ class Store:
         )
 
     def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Copy some rows: uint8 [K, size, size, 3]. Unreadable rows are zeros."""
+        """Copy some rows: uint8 [K, size, size, 3]. Unreadable rows are zeros.
+
+        Raises:
+            EdgeDistillError: packed bytes are no image.
+        """
         out = np.empty((len(rows), self.size, self.size, 3), dtype=np.uint8)
         domain, position = self._index.domain[rows], self._position[rows]
         for d in np.unique(domain).tolist():
             here = np.flatnonzero(domain == d)
             # Ascending reads keep a spinning or network disk from seeking back and forth.
             here = here[np.argsort(position[here], kind="stable")]
-            out[here] = self._arrays[d][position[here]]
+            if self._packed:
+                out[here] = self._packed[d].read(position[here], self._pool)
+            else:
+                out[here] = self._arrays[d][position[here]]
         return out
 
     def decoded(self, rows: NDArray[np.int64]) -> Decoded:
         """The readable ones of some rows.
 
-        One ascending run of a domain is returned as a view of the mapped file. Any other selection
-        is copied: to memory, or above `RAM_LIMIT` bytes to an unnamed mapped file beside the
-        store, which the system frees with the array; so memory stays bounded.
+        One ascending run of an array is returned as a view of the mapped file. Any other selection
+        is copied to memory; above `RAM_LIMIT` bytes it is read as it is used, so memory stays
+        bounded.
 
         Raises:
             EdgeDistillError: of a class or a domain among the rows, no file can be read.
@@ -116,24 +155,37 @@ class Store:
                     f"{self.problems(inside[:1])[0]}; replace the files or leave the {what} out"
                 )
 
-    def _view(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        if len(rows):
+    def _view(self, rows: NDArray[np.int64]) -> Images:
+        if len(rows) and not self._packed:
             domain = np.unique(self._index.domain[rows])
             position = self._position[rows]
             if len(domain) == 1 and bool(np.all(np.diff(position) == 1)):
-                array: NDArray[np.uint8] = self._arrays[int(domain[0])]
+                array = self._arrays[int(domain[0])]
                 return array[int(position[0]) : int(position[-1]) + 1]
-        shape = (len(rows), self.size, self.size, 3)
-        if math.prod(shape) <= RAM_LIMIT:
-            images = self.gather(rows)
-        else:
-            with tempfile.TemporaryFile(dir=self.folder.parent) as file:
-                for start in range(0, len(rows), _CHUNK):
-                    file.write(self.gather(rows[start : start + _CHUNK]).data)
-                file.flush()
-                images = np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
+        if math.prod((len(rows), self.size, self.size, 3)) > RAM_LIMIT:
+            return LazyImages(rows, self.hashes[rows], self.size, self.gather)
+        images = self.gather(rows)
         images.flags.writeable = False
         return images
+
+    def damaged_rows(self) -> NDArray[np.int64]:
+        """Readable rows whose pixels are not those that were decoded, `[n]`."""
+        rows = np.flatnonzero(self.readable)
+        wrong = []
+        for start in range(0, len(rows), _CHUNK):
+            part = rows[start : start + _CHUNK]
+            try:
+                found = [pixel_hash(image) for image in self.gather(part)]
+            except EdgeDistillError:
+                found = [self._hash_or_none(row) for row in part]
+            wrong += part[np.array(found, np.uint64) != self.hashes[part]].tolist()
+        return np.array(wrong, dtype=np.int64)
+
+    def _hash_or_none(self, row: np.int64) -> int:
+        try:
+            return pixel_hash(self.gather(np.array([row]))[0])
+        except EdgeDistillError:
+            return 0
 
 
 def open_store(
@@ -183,57 +235,93 @@ def fingerprint(index: ImageIndex, size: int) -> str:
     return digest.hexdigest()
 
 
-def _domain_ids(index: ImageIndex) -> range:
-    return range(len(index.domains))
-
-
 def _array_file(folder: Path, domain: int) -> Path:
     return folder / f"domain{domain}.npy"
+
+
+def _pack_file(folder: Path, domain: int) -> Path:
+    return folder / f"domain{domain}.webps"
+
+
+def _ends_file(folder: Path, domain: int) -> Path:
+    return folder / f"domain{domain}.ends.npy"
+
+
+def _expect(true: bool, otherwise: str) -> None:
+    if not true:
+        raise ValueError(otherwise)
 
 
 def _positions(index: ImageIndex) -> NDArray[np.int64]:
     """Position of each row in the array of its domain."""
     position = np.empty(len(index), dtype=np.int64)
-    for d in _domain_ids(index):
+    for d in range(len(index.domains)):
         mask = index.domain == d
         position[mask] = np.arange(int(mask.sum()))
     return position
 
 
+class _Image(NamedTuple):
+    """One decoded file; `data` is what the store keeps of it, `hash` 0 if it is not readable."""
+
+    data: bytes
+    hash: int
+    problem: str | None
+
+
 def _build(index: ImageIndex, size: int, folder: Path, workers: int) -> None:
+    packed = math.prod((len(index), size, size, 3)) > PACK_ABOVE
+    hashes = np.zeros(len(index), dtype=np.uint64)
     problems: dict[int, str] = {}
-    unreadable: list[int] = []
     what = f"decoding {len(index)} images at {size} px"
     with progress_bar(what) as progress, ThreadPoolExecutor(workers) as pool:
         task = progress.add_task(what, total=len(index))
-        for d in _domain_ids(index):
+        for d in range(len(index.domains)):
             rows = np.flatnonzero(index.domain == d).tolist()
-            file = _array_file(folder, d)
+            file = (_pack_file if packed else _array_file)(folder, d)
+            lengths = []
             # Written front to back: a full disk is then an error of `write`, where a page of a
             # sparse mapped file that finds no room would kill the process.
             with open(file, "wb") as out:
-                shape = (len(rows), size, size, 3)
-                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(out, header)
+                if not packed:
+                    shape = (len(rows), size, size, 3)
+                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(out, header)
                 # `map` takes all its input at once; batches bound the memory.
                 for start in range(0, len(rows), 32 * workers):
                     batch = rows[start : start + 32 * workers]
-                    results = pool.map(lambda row: _decode(index.path(row), size), batch)
-                    block = np.zeros((len(batch), size, size, 3), dtype=np.uint8)
-                    for at, (row, result) in enumerate(zip(batch, results, strict=True)):
-                        image, problem = result
-                        if problem is not None:
-                            problems[row] = problem
-                        if image is None:
-                            unreadable.append(row)
-                        else:
-                            block[at] = image
+                    results = pool.map(lambda row: _image(index.path(row), size, packed), batch)
+                    for row, image in zip(batch, results, strict=True):
+                        if image.problem is not None:
+                            problems[row] = image.problem
+                        hashes[row] = image.hash
+                        lengths.append(len(image.data))
+                        out.write(image.data)
                         progress.advance(task)
-                    out.write(block.data)
             _to_disk(file)
-    report = {"problems": problems, "unreadable": unreadable}
+            if packed:
+                np.save(_ends_file(folder, d), np.cumsum(lengths, dtype=np.int64))
+                _to_disk(_ends_file(folder, d))
+    np.save(folder / HASHES_FILE, hashes)
+    _to_disk(folder / HASHES_FILE)
+    report = {
+        "root": os.fspath(index.root),
+        "size": size,
+        "images": len(index),
+        "domains": list(index.domains),
+        "packed": packed,
+        "unreadable": np.flatnonzero(hashes == 0).tolist(),
+        "problems": problems,
+    }
     (folder / REPORT_FILE).write_text(json.dumps(report, indent=1), encoding="utf-8")
     _to_disk(folder / REPORT_FILE)
+
+
+def _image(path: Path, size: int, packed: bool) -> _Image:
+    pixels, problem = _decode(path, size)
+    if pixels is None:
+        return _Image(b"" if packed else bytes(size * size * 3), 0, problem)
+    return _Image(pack(pixels) if packed else pixels.tobytes(), pixel_hash(pixels), problem)
 
 
 def _decode(path: Path, size: int) -> tuple[NDArray[np.uint8] | None, str | None]:

@@ -4,13 +4,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgedistill.data.selection import Images
 from edgedistill.openset import Outputs
 from edgedistill.teacher.clip import Teacher
 from edgedistill.teacher.text import TextBank
 
 
 def zero_shot(
-    teacher: Teacher, text: TextBank, pixels: NDArray[np.uint8], labels: NDArray[np.int64]
+    teacher: Teacher, text: TextBank, pixels: Images, labels: NDArray[np.int64]
 ) -> Outputs:
     """Scaled cosines as logits, and the cosines, for uint8 `[N, size, size, 3]` images.
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill.data.selection import Images
+
 
 @dataclass(frozen=True)
 class TrainImages:
@@ -19,7 +21,7 @@ class TrainImages:
     """
 
     paths: tuple[str, ...]
-    pixels: NDArray[np.uint8]
+    pixels: Images
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
     domains: tuple[NDArray[np.int64], ...]

@@ -1,91 +1,36 @@
 """The training loop of every method. It knows no method by name."""
 
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
 from edgedistill.atomic import write_text
-from edgedistill.data.views import ViewSpec, image_key, render_views, view_parameters
 from edgedistill.errors import EdgeDistillError
-from edgedistill.methods import Method, Teaching
-from edgedistill.methods.functional import hard_sample_indices
 from edgedistill.openset import Outputs
 from edgedistill.openset.metrics import closed_set_accuracy
-from edgedistill.recipe.schema import TrainSection
 from edgedistill.students import Student
-from edgedistill.teacher.text import TextBank
 from edgedistill.train.averaging import WeightAverage
-from edgedistill.train.batches import Batch, TrainImages, draw_batch
 from edgedistill.train.checkpoint import load_checkpoint, save_checkpoint
-from edgedistill.train.device import autocast, autocast_dtype
-from edgedistill.train.optim import apply_lr_factor, build_optimizers, lr_factor
-from edgedistill.train.predict import normalise, predict
+from edgedistill.train.device import autocast_dtype
+from edgedistill.train.optim import build_optimizers, load_optimizer
+from edgedistill.train.predict import predict
+from edgedistill.train.step import Forward, batch_of, update
+from edgedistill.train.stopping import stop_requests
+from edgedistill.train.task import History, Progress, Report, Stopped, Task
 
-# The teacher's embeddings of the views of a batch: unit-norm float32 [B, D] on the device.
-Teach = Callable[[Batch], Tensor]
-History = list[dict[str, float]]
 # Image paths that an error line names.
 _SHOWN = 12
-
-
-class Stopped(Exception):
-    """Ctrl-C or a termination signal: the run is saved and resumes where it stopped."""
-
-    def __init__(self, step: int, total: int) -> None:
-        super().__init__(f"stopped at step {step} of {total}")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a display shows: `rate` in images per second, `terms` means since a validation."""
-
-    step: int
-    total: int
-    rate: float
-    terms: dict[str, float]
-    val_accuracy: float | None
-
-
-@dataclass(frozen=True)
-class Task:
-    """Everything a run trains with.
-
-    Attributes:
-        teach: looks up or computes the teacher's embeddings; None if the method needs none.
-        text: class texts on the device, None likewise.
-        validation: uint8 `[M, S, S, 3]` or float32 `[M, 3, S, S]` in 0..1, at the student's size.
-        size: the student's input side in pixels.
-        views: cached views per image, 0 for endless.
-    """
-
-    student: Student
-    method: Method[Any, Any]
-    images: TrainImages
-    spec: ViewSpec
-    views: int
-    teach: Teach | None
-    text: TextBank | None
-    validation: NDArray[np.uint8] | Tensor
-    validation_labels: NDArray[np.int64]
-    validation_domains: NDArray[np.int64]
-    size: int
-    settings: TrainSection
-    seed: int
-    device: torch.device
 
 
 @dataclass
@@ -108,17 +53,14 @@ class _State:
 
 
 def fit(
-    task: Task,
-    checkpoint: Path,
-    report: Callable[[Progress], None],
-    log: Callable[[History], None],
+    task: Task, checkpoint: Path, report: Report, log: Callable[[History], None]
 ) -> tuple[History, float]:
     """Train, or go on training, and leave the selected weights in `task.student`.
 
     The weights selected are those of the best source-validation accuracy (mean over the source
-    domains), of ties the latest;
-    averaged ones if the recipe averages. `report` hears of progress, `log` of the whole history
-    after every validation.
+    domains), of ties the latest; averaged ones if the recipe averages. `report` hears of progress,
+    `log` of the whole history after every validation, both in process 0 only, which also writes
+    the checkpoint.
 
     Returns:
         One row per validation (step, lr, loss terms, val_accuracy), and the seconds spent,
@@ -128,29 +70,43 @@ def fit(
         Stopped: after Ctrl-C or SIGTERM, with the checkpoint written.
         EdgeDistillError: a loss is not finite, or the checkpoint does not fit.
     """
+    with _compilation(task):
+        return _fit(task, checkpoint, report, log)
+
+
+def _fit(
+    task: Task, checkpoint: Path, report: Report, log: Callable[[History], None]
+) -> tuple[History, float]:
     state = _fresh(task)
     saved = load_checkpoint(checkpoint)
     if saved is not None:
         _restore(task, state, saved, checkpoint)
+    _refuse_other_step(task, state, checkpoint)
+    forward = _forward(task)
     evaluated = deepcopy(task.student) if state.average else task.student
     settings, total = task.settings, task.settings.steps
+    first = task.world.rank == 0
     begun = time.perf_counter() - state.seconds
     task.student.train()
     # A loss is looked at where that costs nothing, else where the progress line looks anyway.
     images = len(task.images.domains) * settings.batch_per_domain
     look_every = 1 if task.device.type == "cpu" else 10
-    with _stop_requests() as stopping:
+    with stop_requests() as stopping:
         while state.step < total:
-            for name, value in _step(task, state).items():
+            terms = update(task, forward, state.optimizers, state.scaler, state.step)
+            if state.average is not None:
+                state.average.update(task.student)
+            for name, value in terms.items():
                 state.sums[name] = state.sums.get(name, torch.zeros_like(value)) + value
             state.since += 1
             state.step += 1
             validate = state.step % settings.eval_every == 0 or state.step == total
-            if validate or state.step % look_every == 0:
+            look = validate or state.step % look_every == 0
+            if look:
                 means = state.means()
                 if not math.isfinite(means["loss"]):
-                    first = state.step - min(look_every, state.since)
-                    raise _diverged(task, first, state.step, "the loss is", checkpoint.parent)
+                    since = state.step - min(look_every, state.since)
+                    raise _diverged(task, since, state.step, "the loss is", checkpoint.parent)
                 accuracy = None
                 if validate:
                     _check_weights(task, state, checkpoint.parent)
@@ -160,21 +116,61 @@ def fit(
                         raise _diverged(
                             task, state.step - 1, state.step, "outputs are", checkpoint.parent
                         ) from None
-                    log(state.history)
-                rate = images * state.step / (time.perf_counter() - begun)
-                report(Progress(state.step, total, rate, means, accuracy))
+                    if first:
+                        log(state.history)
+                if first:
+                    rate = images * state.step / (time.perf_counter() - begun)
+                    report(Progress(state.step, total, rate, means, accuracy))
             state.seconds = time.perf_counter() - begun
             # One look at the flag: a stop asked for while saving waits for the next step.
-            stop = stopping()
+            stop = look and task.world.any(stopping()) if task.world.size > 1 else stopping()
             if validate or state.step % settings.checkpoint_every == 0 or stop:
                 _check_weights(task, state, checkpoint.parent)
-                save_checkpoint(checkpoint, _snapshot(task, state))
+                if first:
+                    save_checkpoint(checkpoint, _snapshot(task, state))
             if stop:
                 raise Stopped(state.step, total)
-        if stopping():
+        if task.world.any(stopping()):
             raise Stopped(state.step, total)
     task.student.load_state_dict(state.best)
     return state.history, state.seconds
+
+
+@contextmanager
+def _compilation(task: Task) -> Iterator[None]:
+    """Say in one line why torch.compile cannot do it; it may find out at the first step only."""
+    try:
+        yield
+    except RuntimeError as error:
+        module = type(error).__module__
+        if not task.settings.compile or not module.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise EdgeDistillError(
+            f"train.compile: torch cannot compile this student here ({reason}); set it to false"
+        ) from error
+
+
+def _forward(task: Task) -> Forward:
+    if not task.settings.compile:
+        forward: Forward = task.world.wrap(task.student, task.device)
+        return forward
+    if task.world.size > 1:
+        raise EdgeDistillError(
+            "train.compile: only for a run of one process; set it to false, or start it alone"
+        )
+    # Code for one shape at a time: code for any shape would come to depend on which were met
+    # first, and a resumed run would end with other bits.
+    compiled: Forward = torch.compile(task.student, dynamic=False)
+    return compiled
+
+
+def _refuse_other_step(task: Task, state: _State, path: Path) -> None:
+    if task.world.any(task.world.from_first(state.step) != state.step):
+        raise EdgeDistillError(
+            f"{path}: not every process sees this checkpoint; put --runs on a file system that "
+            "all machines share"
+        )
 
 
 def _fresh(task: Task) -> _State:
@@ -187,6 +183,7 @@ def _fresh(task: Task) -> _State:
         momentum=settings.momentum,
         nesterov=settings.nesterov,
         count=task.method.optimizers,
+        fused=task.device.type == "cuda",
     )
     average = None
     if settings.average != "none":
@@ -198,90 +195,6 @@ def _fresh(task: Task) -> _State:
         )
     half = autocast_dtype(settings.precision, task.device) == torch.float16
     return _State(optimizers, average, torch.amp.GradScaler(task.device.type, enabled=half))
-
-
-def _step(task: Task, state: _State) -> dict[str, Tensor]:
-    """One update; the batch, its views and torch's own draws depend on (seed, step) alone."""
-    settings, student, method = task.settings, task.student, task.method
-    torch.manual_seed((task.seed << 32) + state.step)
-    batch = _batch(task, state.step)
-    pixels = _render(task, batch)
-    x = normalise(pixels)
-    if settings.channels_last:
-        x = x.contiguous(memory_format=torch.channels_last)
-    labels = torch.from_numpy(task.images.labels[batch.positions]).to(task.device)
-    dtype = autocast_dtype(settings.precision, task.device)
-    share = method.keep_fraction(state.step, settings.steps)
-    if share is not None:
-        student.eval()
-        with torch.no_grad(), autocast(task.device, dtype):
-            ranked = student(x).logits.float()
-        student.train()
-        kept = hard_sample_indices(F.cross_entropy(ranked, labels, reduction="none"), share)
-        x, labels = x[kept], labels[kept]
-        at = kept.cpu().numpy()
-        batch = Batch(batch.positions[at], batch.views[at])
-    teaching = None
-    if task.teach is not None and task.text is not None:
-        teaching = Teaching(task.teach(batch), task.text)
-    try:
-        with autocast(task.device, dtype):
-            out = student(x)
-    except ValueError as error:
-        if len(x) > 1:
-            raise
-        raise EdgeDistillError(
-            "train.batch_per_domain: a step trains on a single image, too little for batch norm; "
-            "raise it"
-        ) from error
-    losses = method.losses(student.head, out, labels, teaching)
-    factor = lr_factor(
-        state.step,
-        settings.steps,
-        settings.schedule,
-        warmup_steps=settings.warmup_steps,
-        double_last_decay=settings.double_last_decay,
-    )
-    apply_lr_factor(state.optimizers, factor)
-    for optimizer in state.optimizers:
-        optimizer.zero_grad(set_to_none=True)
-    state.scaler.scale(losses["loss"]).backward()
-    first, *others = state.optimizers
-    state.scaler.unscale_(first)
-    # The optimisers share their gradients, and the scaler would unscale them once for each.
-    usable = not others or not state.scaler.is_enabled() or _finite_gradients(first)
-    state.scaler.step(first)
-    for optimizer in others if usable else ():
-        optimizer.step()
-    state.scaler.update()
-    method.after_step(student.head)
-    if state.average is not None:
-        state.average.update(student)
-    return {name: value.detach() for name, value in losses.items()}
-
-
-def _finite_gradients(optimizer: Optimizer) -> bool:
-    parameters = (p for group in optimizer.param_groups for p in group["params"])
-    return all(bool(p.grad.isfinite().all()) for p in parameters if p.grad is not None)
-
-
-def _batch(task: Task, step: int) -> Batch:
-    return draw_batch(
-        task.images,
-        seed=task.seed,
-        step=step,
-        per_domain=task.settings.batch_per_domain,
-        views=task.views,
-        replacement=task.settings.replacement,
-    )
-
-
-def _render(task: Task, batch: Batch) -> Tensor:
-    rows = task.images.rows[batch.positions]
-    keys = np.array([image_key(task.images.paths[r]) for r in rows], dtype=np.uint64)
-    parameters = torch.from_numpy(view_parameters(task.spec, keys, batch.views)).to(task.device)
-    images = torch.from_numpy(task.images.pixels[batch.positions]).to(task.device)
-    return render_views(images.permute(0, 3, 1, 2), parameters, task.size)
 
 
 def _validate(task: Task, state: _State, evaluated: Student, means: dict[str, float]) -> float:
@@ -326,7 +239,7 @@ def _diverged(task: Task, first: int, end: int, what: str, folder: Path) -> Edge
     names = [
         task.images.paths[row]
         for step in range(first, end)
-        for row in task.images.rows[_batch(task, step).positions]
+        for row in task.images.rows[batch_of(task, step).positions]
     ]
     where = f"step {end}" if end - first == 1 else f"steps {first + 1} to {end}"
     shown = ", ".join(names[:_SHOWN])
@@ -361,7 +274,7 @@ def _restore(task: Task, state: _State, saved: dict[str, Any], path: Path) -> No
     try:
         task.student.load_state_dict(saved["student"])
         for optimizer, old in zip(state.optimizers, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(old)
+            load_optimizer(optimizer, old)
         if state.average is not None:
             state.average.load_state_dict(saved["average"])
         state.scaler.load_state_dict(saved["scaler"])
@@ -374,26 +287,3 @@ def _restore(task: Task, state: _State, saved: dict[str, Any], path: Path) -> No
         raise EdgeDistillError(
             f"{path}: this checkpoint is of another student; delete it to start again"
         ) from None
-
-
-@contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a flag; a second one ends the process as usual."""
-    asked = False
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(signum, previous[signum])
-
-    previous: dict[int, Any] = {}
-    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-        try:
-            previous[number] = signal.signal(number, note)
-        except ValueError:  # Not the main thread: signals go to whoever runs there.
-            break
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgedistill.data.selection import Images
 from edgedistill.methods import Method
 from edgedistill.openset import Outputs
 from edgedistill.students import MEAN, STD, Student
@@ -22,7 +23,7 @@ def normalise(pixels: Tensor) -> Tensor:
 def predict(
     student: Student,
     method: Method[Any, Any],
-    pixels: NDArray[np.uint8] | Tensor,
+    pixels: Images | Tensor,
     labels: NDArray[np.int64],
     *,
     device: torch.device,

@@ -12,6 +12,7 @@ from PIL import Image
 from edgedistill.data.build_once import build_once
 from edgedistill.data.folder import read_folder
 from edgedistill.data.index import ImageIndex
+from edgedistill.data.selection import LazyImages, pixel_hashes
 from edgedistill.data.store import decoded, fingerprint, open_store
 from edgedistill.errors import EdgeDistillError
 from edgedistill.pixels import read_rgb
@@ -50,20 +51,20 @@ def test_a_domain_is_a_view_of_the_file(index: ImageIndex, tmp_path: Path) -> No
     assert not mixed.images.flags.writeable
 
 
-def test_a_large_selection_is_mapped_from_a_file_nobody_sees(
+def test_a_large_selection_is_read_as_it_is_used(
     index: ImageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(index, 8, tmp_path / "cache")
     rows = np.arange(15, -1, -1, dtype=np.int64)
     small = store.decoded(rows).images
     monkeypatch.setattr("edgedistill.data.store.RAM_LIMIT", 100)
-    monkeypatch.setattr("edgedistill.data.store._CHUNK", 5)
     large = store.decoded(rows).images
-    assert isinstance(large, np.memmap)
-    assert np.array_equal(small, large)
-    assert [p for p in store.folder.parent.iterdir() if not p.name.startswith(".")] == [
-        store.folder
-    ]
+    assert isinstance(large, LazyImages) and isinstance(small, np.ndarray)
+    assert large.shape == small.shape and len(large) == 16
+    some = np.array([9, 3, 3])
+    assert np.array_equal(large[2:7], small[2:7])
+    assert np.array_equal(large[some], small[some])
+    assert np.array_equal(pixel_hashes(large), pixel_hashes(small))
 
 
 def test_domains_may_be_interleaved(index: ImageIndex, tmp_path: Path) -> None:

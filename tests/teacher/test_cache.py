@@ -21,7 +21,7 @@ from edgedistill.data.views import ViewSpec
 from edgedistill.errors import EdgeDistillError
 from edgedistill.methods import METHODS, Teaching
 from edgedistill.students import MEAN, STD
-from edgedistill.teacher import cache as module
+from edgedistill.teacher import cache_files
 from edgedistill.teacher.cache import ViewCache, ViewSource, build_view_cache, embed_views
 from edgedistill.teacher.clip import Teacher, load_teacher
 from edgedistill.teacher.text import build_text_bank
@@ -167,7 +167,7 @@ def test_killed_half_way_and_resumed_equals_uninterrupted(
     monkeypatch: pytest.MonkeyPatch,
     flush_seconds: float,
 ) -> None:
-    monkeypatch.setattr(module, "FLUSH_SECONDS", flush_seconds)
+    monkeypatch.setattr(cache_files, "FLUSH_SECONDS", flush_seconds)
 
     def kill(done: int, total: int) -> None:
         if done > total // 2:
@@ -202,10 +202,12 @@ def test_two_processes_at_once_end_with_a_correct_cache(
 def test_whoever_must_wait_is_told(tmp_path: Path, teacher: Teacher, source: ViewSource) -> None:
     from filelock import FileLock
 
-    folder = build(tmp_path, teacher, source).folder
-    lock = FileLock(folder / "lock")
+    build(tmp_path, teacher, replace(source, pixels=source.pixels[:1], rows=source.rows[:1]))
+    (lock_file,) = tmp_path.glob("*/locks/0")
+    lock = FileLock(lock_file)
     lock.acquire()
     build(tmp_path, teacher, source, waiting=lock.release)
+    assert rows_done(tmp_path, teacher, source) == 0
 
 
 def test_a_changed_image_is_computed_again(
@@ -249,7 +251,7 @@ def test_students_normalisation_changes_the_numbers(
     assert not same(other, whole, source)
 
 
-@pytest.mark.parametrize("file", ["embeddings.f16", "pixels.u64"])
+@pytest.mark.parametrize("file", ["embeddings.f16", "pixels.u64", "sums.u64"])
 def test_a_file_of_the_wrong_size_is_refused(
     tmp_path: Path, teacher: Teacher, source: ViewSource, file: str
 ) -> None:
@@ -259,7 +261,7 @@ def test_a_file_of_the_wrong_size_is_refused(
     with pytest.raises(EdgeDistillError) as caught:
         build(tmp_path, teacher, source)
     message = str(caught.value)
-    assert "\n" not in message and str(path) in message and "delete" in message
+    assert "\n" not in message and str(path) in message and "cache clear" in message
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(
