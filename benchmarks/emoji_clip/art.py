@@ -163,7 +163,6 @@ def styles(folder: Path) -> dict[str, Renderer]:
         "fluent-flat": iconify(folder, "fluent-emoji-flat"),
         "fluent-contrast": iconify(folder, "fluent-emoji-high-contrast"),
         "emojione": iconify(folder, "emojione"),
-        "emojione-v1": iconify(folder, "emojione-v1"),
         "emojione-monotone": iconify(folder, "emojione-monotone"),
         "streamline": iconify(folder, "streamline-emojis"),
         "noto-line-light": glyphs(folder, 300),

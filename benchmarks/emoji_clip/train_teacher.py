@@ -3,11 +3,11 @@
 EfficientNet-Lite0 from ImageNet weights beside a small text transformer, as an ordinary open_clip
 model. A batch is 128 emoji in two styles each; image-text contrast with several positives (a
 caption that names a group is right for every image of it) and image-image contrast between the
-styles. Two legs: small images first, then larger ones. Resumable: kill it and run the same command
-again.
+styles. Two legs: the second starts the learning rate anew and keeps batch norm as it is then.
+Resumable: kill it and run the same command again.
 
-    python benchmarks/emoji_clip/train_teacher.py art.npz OUT_FOLDER --steps 1000 --size 64
-    python benchmarks/emoji_clip/train_teacher.py art.npz OUT_FOLDER --steps 2000 --size 80
+    python benchmarks/emoji_clip/train_teacher.py art.npz OUT_FOLDER --steps 1000
+    python benchmarks/emoji_clip/train_teacher.py art.npz OUT_FOLDER --steps 2000 --leg 2
 """
 
 import argparse
@@ -32,13 +32,14 @@ from torch import Tensor, nn
 
 from edgedistill.train.depthwise import use_fast_depthwise
 
+SIZE = 64
 PAIRS = 112
 WIDTH = 256
 HELD_OUT = ("fxemoji", "fxemoji-outline")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, as the trunk was trained
 
 
-def config(vocabulary: int, size: int) -> dict[str, Any]:
+def config(vocabulary: int) -> dict[str, Any]:
     return {
         "model_cfg": {
             "embed_dim": WIDTH,
@@ -47,7 +48,7 @@ def config(vocabulary: int, size: int) -> dict[str, Any]:
                 "timm_model_pretrained": False,
                 "timm_pool": "avg",
                 "timm_proj": "linear",
-                "image_size": size,
+                "image_size": SIZE,
             },
             "text_cfg": {
                 "context_length": 24,
@@ -138,7 +139,7 @@ def fix_normalisation(model: Any, draw: Callable[[], Tensor]) -> None:
             model.encode_image(draw())
 
 
-def zero_shot(model: Any, images: Tensor, rows: np.ndarray, captions: Captions, size: int) -> float:
+def zero_shot(model: Any, images: Tensor, rows: np.ndarray, captions: Captions) -> float:
     """Share of held-out drawings whose coarse group is the nearest of all groups."""
     names = sorted({group(e["subgroup"])[0] for e in captions.table})
     labels = torch.tensor([names.index(group(captions.table[r]["subgroup"])[0]) for r in rows])
@@ -155,7 +156,7 @@ def zero_shot(model: Any, images: Tensor, rows: np.ndarray, captions: Captions, 
         for i in range(0, len(images), 256):
             x = F.interpolate(
                 images[i : i + 256].float() / 255,
-                size=(size, size),
+                size=(SIZE, SIZE),
                 mode="bilinear",
                 antialias=True,
             )
@@ -178,7 +179,7 @@ def main() -> None:
     parser.add_argument("art", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=1000, help="in all, earlier legs included")
-    parser.add_argument("--size", type=int, default=64, help="pixels; another size, another leg")
+    parser.add_argument("--leg", type=int, default=1)
     parser.add_argument("--lr", type=float, default=1e-3)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -186,7 +187,7 @@ def main() -> None:
     table = json.loads(art["table"].tobytes())
     vocabulary = write_merges(table, args.out / "merges.txt.gz")
     (args.out / "open_clip_config.json").write_text(
-        json.dumps(config(vocabulary, args.size), indent=2)
+        json.dumps(config(vocabulary), indent=2)
     )
 
     torch.manual_seed(0)
@@ -220,27 +221,27 @@ def main() -> None:
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98))
     average = {k: v.clone() for k, v in model.state_dict().items()}
-    start, leg, checkpoint = 0, 0, args.out / "checkpoint.pt"
+    start, first, checkpoint = 0, 0, args.out / "checkpoint.pt"
     mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
 
     def normalised(batch: np.ndarray) -> Tensor:
-        x = (augment(images[batch], args.size) - mean) / std
+        x = (augment(images[batch], SIZE) - mean) / std
         return x.contiguous(memory_format=torch.channels_last)
 
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
-        average, start, leg = saved["average"], saved["step"], saved["leg"]
-        if saved["size"] != args.size:
-            leg = start
+        average, start, first = saved["average"], saved["step"], saved["first"]
+        if saved["leg"] != args.leg:
+            first = start
             model.load_state_dict(average)
             torch.manual_seed(start)
             rng = np.random.default_rng([2, start])
             fix_normalisation(model, lambda: normalised(rng.integers(len(images), size=2 * PAIRS)))
             average = {k: v.clone() for k, v in model.state_dict().items()}
     model.train()
-    if leg:
+    if first:
         for module in model.visual.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
@@ -248,7 +249,7 @@ def main() -> None:
     for step in range(start, args.steps):
         torch.manual_seed(step)
         rng = np.random.default_rng([0, step])
-        done, length = step - leg, args.steps - leg
+        done, length = step - first, args.steps - first
         lr = args.lr * min(1, (done + 1) / 60) * 0.5 * (1 + math.cos(math.pi * done / length))
         for g in optimizer.param_groups:
             g["lr"] = lr
@@ -280,15 +281,15 @@ def main() -> None:
         if (step + 1) % 100 == 0 or step + 1 == args.steps:
             averaged = copy.deepcopy(model).eval()
             averaged.load_state_dict(average)
-            scores = [round(zero_shot(averaged, x, r, captions, args.size), 3) for x, r in held]
+            scores = [round(zero_shot(averaged, x, r, captions), 3) for x, r in held]
             export(averaged, args.out)
             saved = {
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "average": average,
                 "step": step + 1,
-                "leg": leg,
-                "size": args.size,
+                "leg": args.leg,
+                "first": first,
             }
             torch.save(saved, f"{checkpoint}.tmp")
             os.replace(f"{checkpoint}.tmp", checkpoint)
