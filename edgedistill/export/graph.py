@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.module import Deployed
 from edgedistill.export.simplify import FOLDED, simplify
+from edgedistill.onnx_file import seal
 
 # onnxruntime 1.18 and newer reads both, and so do OpenVINO and onnxruntime-web.
 OPSET = 18
@@ -87,7 +88,7 @@ def canonical(model: ModelProto, size: int, classes: int, threshold: float) -> M
 
 
 def to_bytes(model: ModelProto, metadata: Mapping[str, str]) -> bytes:
-    """Check a model with onnx's full checker and serialise it with its metadata.
+    """Check a model with onnx's full checker and serialise it with its metadata and checksum.
 
     Raises EdgeDistillError when it does not pass, or does not fit one file.
     """
@@ -106,7 +107,7 @@ def to_bytes(model: ModelProto, metadata: Mapping[str, str]) -> bytes:
             f"onnx's checker refuses the exported model: {error}; use releases of torch and onnx "
             "that this version was tested with"
         ) from error
-    return made.SerializeToString(deterministic=True)
+    return seal(made.SerializeToString(deterministic=True))
 
 
 class _GlobalMean(nn.Module):
