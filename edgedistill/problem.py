@@ -1,14 +1,29 @@
 """What a recipe asks: which images and classes, and what the classes are called."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill.data.benchmarks import benchmarks
 from edgedistill.data.datasets import load_dataset
+from edgedistill.data.domainbed import domainbed_split
+from edgedistill.data.hdg import (
+    Slots,
+    hdg_list_split,
+    hdg_split,
+    listed_slots,
+    made_slots,
+    published_slots,
+    union_of,
+)
+from edgedistill.data.image_lists import locate_lists
 from edgedistill.data.index import ImageIndex
-from edgedistill.data.split import Split, make_split
+from edgedistill.data.split import Split, class_lists, make_split, source_domains
+from edgedistill.errors import EdgeDistillError
 from edgedistill.recipe import Recipe
+from edgedistill.recipe.schema import DataSection
 from edgedistill.teacher.clip import Teacher
 from edgedistill.teacher.text import TextBank, build_text_bank, class_names
 
@@ -31,19 +46,88 @@ class Problem:
 
 def load_problem(recipe: Recipe) -> Problem:
     """Find the images and split them as the recipe says. Raises EdgeDistillError."""
-    data = recipe.data
-    index = load_dataset(data.dataset)
-    split = make_split(
+    index = load_dataset(recipe.data.dataset, recipe.data.root)
+    split = split_of(recipe.data, index)
+    target = np.concatenate([split.target_known, split.target_unknown])
+    return Problem(index, split, target, split.known_label[index.label[target]])
+
+
+def split_of(data: DataSection, index: ImageIndex) -> Split:
+    """The split of a recipe's protocol. Raises EdgeDistillError."""
+    facts = benchmarks().get(data.dataset)
+    target = facts.domain(data.target) or data.target if facts else data.target
+    if data.protocol == "hdg":
+        return _hdg(data, index, target)
+    if data.protocol == "domainbed":
+        # The protocol is closed-set: also a dataset's own unknown classes are trained on.
+        everything = data.known is None and data.unknown is None
+        return domainbed_split(
+            index,
+            target=target,
+            known=index.classes if everything else data.known,
+            unknown=data.unknown,
+            trial=data.split_seed,
+            holdout=data.val_fraction,
+        )
+    return make_split(
         index,
-        target=data.target,
+        target=target,
         known=data.known,
         unknown=data.unknown,
         val_fraction=data.val_fraction,
         test_fraction=data.test_fraction,
         seed=data.split_seed,
     )
-    target = np.concatenate([split.target_known, split.target_unknown])
-    return Problem(index, split, target, split.known_label[index.label[target]])
+
+
+def _hdg(data: DataSection, index: ImageIndex, target: str) -> Split:
+    sources = source_domains(index, target)
+    slots, known, unknown = _slots(data, index, sources, target)
+    named = data.dataset in benchmarks()
+    if data.lists is not None and not named:
+        raise EdgeDistillError(f"data.lists: only for {', '.join(benchmarks())}")
+    found = locate_lists(data.dataset, Path(data.root or ""), data.lists) if named else None
+    if found is not None:
+        return hdg_list_split(
+            data.dataset, index, found, target=target, slots=slots, known=known, unknown=unknown
+        )
+    return hdg_split(
+        index,
+        target=target,
+        slots=slots,
+        known=known,
+        unknown=unknown,
+        val_fraction=data.val_fraction,
+        test_fraction=data.test_fraction,
+        seed=data.split_seed,
+    )
+
+
+def _slots(
+    data: DataSection, index: ImageIndex, sources: tuple[str, ...], target: str
+) -> tuple[Slots, tuple[str, ...], tuple[str, ...] | None]:
+    """Classes of each source, and the known and unknown classes in label order."""
+    facts = benchmarks().get(data.dataset)
+    unknown = None if data.unknown is None else tuple(data.unknown)
+    if data.classes_per_source:
+        if data.known is not None:
+            raise EdgeDistillError(
+                "data.known: with classes_per_source the known classes are those of the sources; "
+                "drop data.known"
+            )
+        slots = listed_slots(index, sources, data.classes_per_source)
+        return slots, union_of(index, slots), unknown
+    assert data.hybridness is not None
+    if facts and facts.hdg:
+        if data.known is not None or data.unknown is not None:
+            raise EdgeDistillError(
+                f"data.{'unknown' if data.known is None else 'known'}: the published splits of "
+                f"{facts.title} fix the known and unknown classes; drop it, or list "
+                "data.classes_per_source"
+            )
+        return published_slots(data.dataset, target, data.hybridness), facts.known, facts.unknown
+    known, others = class_lists(index, data.known, unknown)
+    return made_slots(sources, known, data.hybridness), known, others
 
 
 def load_texts(recipe: Recipe, problem: Problem, teacher: Teacher) -> TextBank:

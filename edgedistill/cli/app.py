@@ -162,8 +162,18 @@ def teacher_eval(recipe: RecipePath, overrides: Overrides = None, as_json: AsJso
 @data_app.command("info")
 def data_info(
     source: Annotated[
-        str, typer.Argument(metavar="DATA", help="'emoji', a folder domain/class/*, or a recipe.")
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="'emoji', a folder domain/class/*, a recipe, or a benchmark's name.",
+        ),
     ] = "emoji",
+    root: Annotated[
+        Path | None, typer.Option(help="Your copy of the benchmark: check it against its paper.")
+    ] = None,
+    lists: Annotated[
+        Path | None, typer.Option(help="Folder of HDG's image lists [default: below --root].")
+    ] = None,
     target: Annotated[
         str | None, typer.Option(help="Count train, val and test for this target domain.")
     ] = None,
@@ -171,12 +181,12 @@ def data_info(
         "contact_sheet.png"
     ),
     as_json: AsJson = False,
-) -> None:
+) -> int:
     """Domains, classes and counts of a dataset, its problem files, and a contact sheet."""
     with _training_extra():
         from edgedistill.cli.data_info import show_data
 
-    show_data(source, target, sheet, as_json)
+    return show_data(source, target, sheet, as_json, root, lists)
 
 
 @contextmanager

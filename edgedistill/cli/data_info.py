@@ -7,24 +7,45 @@ import numpy as np
 from rich.console import Console
 
 from edgedistill.atomic import replacing
+from edgedistill.cli.benchmark_info import show_benchmark
 from edgedistill.cli.tables import print_json, print_table
+from edgedistill.data.benchmarks import benchmarks
 from edgedistill.data.contact_sheet import contact_sheet
 from edgedistill.data.datasets import load_dataset
 from edgedistill.data.index import ImageIndex
 from edgedistill.data.info import dataset_table
 from edgedistill.data.split import Split, make_split
 from edgedistill.data.store import open_store
+from edgedistill.errors import EdgeDistillError
 from edgedistill.problem import load_problem
 from edgedistill.recipe import load_recipe
 
 _CHECK_SIZE = 64
 
 
-def show_data(source: str, target: str | None, sheet: Path, as_json: bool) -> None:
+def show_data(
+    source: str,
+    target: str | None,
+    sheet: Path,
+    as_json: bool,
+    root: Path | None = None,
+    lists: Path | None = None,
+) -> int:
     """Tables on stdout, the contact sheet as a PNG.
 
-    `source` is what `load_dataset` takes, or a recipe, whose split is then counted.
+    `source` is what `load_dataset` takes, or a recipe, whose split is then counted. A benchmark
+    called by its name is compared with what is published; returns 1 where it differs, else 0.
     """
+    if source in benchmarks() and root is not None:
+        if target is not None:
+            raise EdgeDistillError(
+                f"--target {target}: give a recipe to count its split, not the name of a benchmark"
+            )
+        return show_benchmark(source, root, lists, sheet, as_json)
+    if root is not None or lists is not None:
+        raise EdgeDistillError(
+            f"--root and --lists are for {', '.join(benchmarks())}; {source} takes neither"
+        )
     index, split = _load(source, target)
     # Decoding every file once is the only way to know that it can be read.
     problems = open_store(index, _CHECK_SIZE).problems()
@@ -42,7 +63,7 @@ def show_data(source: str, target: str | None, sheet: Path, as_json: bool) -> No
                 "contact_sheet": str(sheet),
             }
         )
-        return
+        return 0
     parts = ["train", "val", "test"] if split else []
     cells = [
         [row.name, row.role, *map(str, row.images), *(str(getattr(row, p)) for p in parts)]
@@ -60,6 +81,7 @@ def show_data(source: str, target: str | None, sheet: Path, as_json: bool) -> No
         console.print(f"{len(problems)} files need attention:")
         for line in problems:
             console.print(f"  {line}")
+    return 0
 
 
 def _load(source: str, target: str | None) -> tuple[ImageIndex, Split | None]:

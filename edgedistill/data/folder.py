@@ -53,7 +53,7 @@ def read_folder(root: str | Path, names: Mapping[str, Sequence[str]] | None = No
             f"data: {root} {what}; give a folder with images in domain/class/ below it"
         )
     description = _read_description(root)
-    tree = {domain: _classes_of(root / domain) for domain in _subfolders(root)}
+    tree = {domain: _classes_of(root / domain) for domain in subfolders(root)}
     _refuse_wrong_depth(root, tree)
     domains = _ordered_domains(root, list(tree), description.domains)
     classes = tuple(sorted({name for found in tree.values() for name in found}))
@@ -111,23 +111,25 @@ def _entries(folder: Path, *, folders: bool) -> list[str]:
         raise EdgeDistillError(f"data: cannot read {folder}: {error.strerror}") from error
 
 
-def _subfolders(folder: Path) -> list[str]:
+def subfolders(folder: Path) -> list[str]:
+    """Names of the visible folders in a folder, sorted. Raises EdgeDistillError if unreadable."""
     return [name for name in _entries(folder, folders=True) if name != "__MACOSX"]
 
 
-def _images(folder: Path) -> list[str]:
+def images_in(folder: Path) -> list[str]:
+    """Names of the images in a folder, sorted. Raises EdgeDistillError if unreadable."""
     return [name for name in _entries(folder, folders=False) if is_image(name)]
 
 
 def _classes_of(domain: Path) -> dict[str, list[str]]:
-    found = {name: _images(domain / name) for name in _subfolders(domain)}
+    found = {name: images_in(domain / name) for name in subfolders(domain)}
     return {name: files for name, files in found.items() if files}
 
 
 def _refuse_wrong_depth(root: Path, tree: Mapping[str, Mapping[str, list[str]]]) -> None:
     layout = "images belong in domain/class/file"
     if not tree:
-        if _images(root):
+        if images_in(root):
             raise EdgeDistillError(
                 f"data: images lie directly in {root}, two levels too high; {layout}"
             )
@@ -135,7 +137,7 @@ def _refuse_wrong_depth(root: Path, tree: Mapping[str, Mapping[str, list[str]]])
     for domain, classes in tree.items():
         if classes:
             continue
-        if _images(root / domain):
+        if images_in(root / domain):
             raise EdgeDistillError(
                 f"data: images lie directly in {root / domain}, one level too high; {layout}"
             )

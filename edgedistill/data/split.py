@@ -99,24 +99,10 @@ def make_split(
     for what, value in (("val_fraction", val_fraction), ("test_fraction", share)):
         if not 0 <= value < 1:
             raise EdgeDistillError(f"split: {what} is {value}, it must be in [0, 1)")
-    if target not in index.domains:
-        raise EdgeDistillError(
-            f"split: target domain {target!r} is not in {index.root}; "
-            f"{choices(target, index.domains)}"
-        )
-    sources = tuple(d for d in index.domains if d != target)
-    if not sources:
-        raise EdgeDistillError(
-            f"split: {index.root} has the one domain {target!r}, so no source is left to train "
-            f"on; add a domain folder"
-        )
-    known_names, unknown_names = _class_lists(index, known, unknown)
-
-    known_label = np.full(len(index.classes), -1, dtype=np.int64)
-    for k, name in enumerate(known_names):
-        known_label[index.class_id(name)] = k
-    is_unknown = np.zeros(len(index.classes), dtype=bool)
-    is_unknown[[index.class_id(name) for name in unknown_names]] = True
+    sources = source_domains(index, target)
+    known_names, unknown_names = class_lists(index, known, unknown)
+    known_label = label_map(index, known_names)
+    is_unknown = label_map(index, unknown_names) >= 0
 
     u = instance_hashes(index, seed)
     is_test = u < share
@@ -135,17 +121,42 @@ def make_split(
         target_unknown=_rows(in_target & is_unknown[index.label]),
         known_label=known_label,
     )
-    _refuse_empty_parts(index, split, val_fraction, share)
+    refuse_empty_parts(index, split, val_fraction, share)
     return split
+
+
+def source_domains(index: ImageIndex, target: str) -> tuple[str, ...]:
+    """All domains but the target. Raises EdgeDistillError when that leaves none, or no target."""
+    if target not in index.domains:
+        raise EdgeDistillError(
+            f"split: target domain {target!r} is not in {index.root}; "
+            f"{choices(target, index.domains)}"
+        )
+    sources = tuple(d for d in index.domains if d != target)
+    if not sources:
+        raise EdgeDistillError(
+            f"split: {index.root} has the one domain {target!r}, so no source is left to train "
+            f"on; add a domain folder"
+        )
+    return sources
+
+
+def label_map(index: ImageIndex, names: Sequence[str]) -> NDArray[np.int64]:
+    """int64 [number of classes in the index]: class id -> position in `names`, or -1."""
+    labels = np.full(len(index.classes), -1, dtype=np.int64)
+    for position, name in enumerate(names):
+        labels[index.class_id(name)] = position
+    return labels
 
 
 def _rows(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.flatnonzero(mask).astype(np.int64)
 
 
-def _class_lists(
+def class_lists(
     index: ImageIndex, known: Sequence[str] | None, unknown: Sequence[str] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Known and unknown classes as `make_split` reads the two lists. Raises EdgeDistillError."""
     for what, names in (("known", known), ("unknown", unknown)):
         for name in names or ():
             if name not in index.classes:
@@ -175,9 +186,10 @@ def _class_lists(
     return tuple(known), tuple(unknown)
 
 
-def _refuse_empty_parts(
+def refuse_empty_parts(
     index: ImageIndex, split: Split, val_fraction: float, test_fraction: float
 ) -> None:
+    """Raise EdgeDistillError for a split that nothing can be trained or tested on."""
     shares = f"(val_fraction {val_fraction}, test_fraction {test_fraction})"
     trained_domains = set(index.domain[split.train].tolist())
     for name in split.sources:

@@ -5,9 +5,7 @@ is of a known class; `correct` bool [N], it is known and its arg-max class is ri
 accepted if and only if score >= threshold. A metric that has no images to speak about is None.
 """
 
-from collections.abc import Collection, Hashable, Sequence
-from fractions import Fraction
-from itertools import combinations
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -173,21 +171,6 @@ def per_class(
             }
         )
     return rows
-
-
-def hybridness(classes_per_source: Sequence[Collection[Hashable]]) -> float | None:
-    """Overlap of the label sets of the source domains: 0 = disjoint, 1 = identical.
-
-    H = mean over pairs of sources of |C_i & C_j| / |union of all C|, our reading of the splits of
-    HDG (arXiv 2404.09011), whose stated ratios it reproduces. None for fewer than two sources or
-    no classes.
-    """
-    sets = [set(classes) for classes in classes_per_source]
-    union = len(set().union(*sets))
-    pairs = list(combinations(sets, 2))
-    if not pairs or not union:
-        return None
-    return float(Fraction(sum(len(a & b) for a, b in pairs), len(pairs) * union))
 
 
 def h2_cv(values: Sequence[float] | Floats, ddof: int = 0) -> float | None:

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from edgedistill.data.hybridness import parse_hybridness
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 Size = Annotated[int, Field(ge=32, le=1024)]
@@ -25,7 +27,12 @@ class DataSection(Section):
     """Which images, which domain is the unseen target, and how instances are split."""
 
     dataset: str = Field(
-        default="emoji", description="'emoji', or the root of a domain/class/image tree"
+        default="emoji",
+        description="'emoji', 'pacs', 'officehome', 'domainnet', 'vlcs', 'terraincognita', or the "
+        "root of a domain/class/image tree",
+    )
+    root: str | None = Field(
+        default=None, description="where your copy of a benchmark called by name lies"
     )
     target: str = Field(description="the domain held out for testing")
     known: list[str] | None = Field(
@@ -45,6 +52,40 @@ class DataSection(Section):
     split_seed: Seed = Field(
         default=0, description="seeds the hash that puts an instance on its side of the split"
     )
+    protocol: Literal["instances", "hdg", "domainbed"] = Field(
+        default="instances", description="who trains, validates and tests, see docs/protocols.md"
+    )
+    hybridness: str | None = Field(
+        default=None,
+        description="with 'hdg': how far the sources share their classes, a number or '1/6'",
+    )
+    classes_per_source: dict[str, list[str]] | None = Field(
+        default=None, description="with 'hdg': domain -> its classes, instead of a hybridness"
+    )
+    lists: str | None = Field(
+        default=None,
+        description="with 'hdg': folder of the authors' image lists, default: looked for in root",
+    )
+
+    @field_validator("hybridness", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        # A person writes 0 or 0.25 as readily as "1/6".
+        text = str(value) if type(value) in (int, float) else value
+        if isinstance(text, str):
+            parse_hybridness(text)
+        return text
+
+    @model_validator(mode="after")
+    def _protocol(self) -> "DataSection":
+        given = [n for n in ("hybridness", "classes_per_source", "lists") if getattr(self, n)]
+        if self.protocol != "hdg" and given:
+            raise ValueError(f"{given[0]} needs protocol = 'hdg'")
+        if self.protocol == "hdg" and (self.hybridness is None) == (not self.classes_per_source):
+            raise ValueError("protocol 'hdg' needs either hybridness or classes_per_source")
+        if self.protocol == "domainbed" and self.test_fraction:
+            raise ValueError("protocol 'domainbed' tests on 1 - val_fraction; drop test_fraction")
+        return self
 
 
 class ViewsSection(Section):

@@ -49,41 +49,6 @@ def test_auroc_vector() -> None:
     assert metrics.auroc(scores, np.array([1, 1, 1, 0, 0], bool)) == pytest.approx(4 / 6)
 
 
-def _expand(text: str) -> list[int]:
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        numbers.extend(range(int(first), int(last or first) + 1))
-    return numbers
-
-
-@pytest.mark.parametrize(
-    ("slots", "expected"),
-    [
-        (["0,1", "2,3", "4,5"], 0),
-        (["0,1,3", "0,2,4", "1,2,5"], 1 / 6),
-        (["0-3", "0,1,4,5", "2-5"], 1 / 3),
-        (["0-5"] * 3, 1),
-        (["0-17", "18-35", "36-53"], 0),
-        (["0-2,3-14,21-31", "0-2,3-8,15-20,32-42", "0-2,9-20,43-53"], 1 / 6),
-        (["0-35", "18-53", "0-17,36-53"], 1 / 3),
-        (["0-53"] * 3, 1),
-        (["0-53", "54-107", "108-161", "162-215", "216-269"], 0),
-        (["0-107", "54-161", "108-215", "162-269", "216-269,0-53"], 1 / 10),
-        (["0-134", "45-179", "90-224", "135-269", "180-269,0-44"], 1 / 5),
-        (["0-269"] * 5, 1),
-    ],
-)
-def test_hybridness_of_the_published_splits(slots: list[str], expected: float) -> None:
-    assert metrics.hybridness([_expand(slot) for slot in slots]) == expected
-
-
-def test_hybridness_needs_two_sources() -> None:
-    assert metrics.hybridness([["dog"]]) is None
-    assert metrics.hybridness([]) is None
-    assert metrics.hybridness([[], []]) is None
-
-
 def test_h2_cv_vector() -> None:
     values = [60.0, 50.0, 55.0, 45.0]
     assert metrics.h2_cv(values) == pytest.approx(0.1064794, abs=1e-7)
