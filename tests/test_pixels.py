@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import tempfile
 import zlib
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgedistill.pixels import ImageProblem, read_rgb, read_rgb_noted
+from edgedistill.pixels import ImageProblem, read_rgb, read_rgb_noted, to_rgb
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -189,3 +190,43 @@ def test_damage_raises_nothing_but_image_problem(data: st.DataObject) -> None:
             assert "\n" not in str(problem)
         else:
             assert pixels.shape == (8, 8, 3)
+
+
+def test_large_transparent_and_deep_pictures_are_as_small_ones(tmp_path: Path) -> None:
+    """Above the size at which they are worked on in strips."""
+    rng = np.random.default_rng(0)
+    grey, alpha = rng.integers(0, 256, (2, 1100, 1200), dtype=np.uint8)
+    Image.fromarray(np.stack([grey, alpha], 2), "LA").save(tmp_path / "a.png", compress_level=0)
+    white = (grey * (alpha / 255) + 255 * (1 - alpha / 255)).round()
+    assert np.abs(read_rgb(tmp_path / "a.png", None)[..., 1] - white).max() <= 1
+    deep = rng.integers(0, 65536, (1100, 1200)).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "b.png", compress_level=0)
+    assert np.array_equal(read_rgb(tmp_path / "b.png", None)[..., 2], (deep / 257).round())
+
+
+def test_a_picture_in_memory_is_as_its_file(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    halves().convert("RGBA").save(tmp_path / "a.png", exif=exif)
+    for size in (None, 8):
+        with Image.open(tmp_path / "a.png") as image:
+            assert np.array_equal(to_rgb(image, size), read_rgb(tmp_path / "a.png", size))
+
+
+def test_a_drawing_is_not_handed_to_another_program(tmp_path: Path) -> None:
+    halves().save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    with pytest.raises(ImageProblem, match="a drawing"):
+        read_rgb(tmp_path / "a.png", 8)
+
+
+def test_what_is_no_regular_file(tmp_path: Path) -> None:
+    with pytest.raises(ImageProblem, match="a folder"):
+        read_rgb(tmp_path, 8)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ImageProblem, match="not a regular file"):
+        read_rgb(tmp_path / "fifo", 8)
+    with (tmp_path / "film.png").open("wb") as file:
+        file.truncate(2**31 + 1)
+    with pytest.raises(ImageProblem, match="larger than 2 GiB"):
+        read_rgb(tmp_path / "film.png", 8)
