@@ -72,6 +72,7 @@ def split_of(data: DataSection, index: ImageIndex) -> Split:
     return make_split(
         index,
         target=target,
+        sources=data.sources,
         known=data.known,
         unknown=data.unknown,
         val_fraction=data.val_fraction,

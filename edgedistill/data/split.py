@@ -66,6 +66,7 @@ def make_split(
     index: ImageIndex,
     *,
     target: str,
+    sources: Sequence[str] | None = None,
     known: Sequence[str] | None = None,
     unknown: Sequence[str] | None = None,
     val_fraction: float = 0.2,
@@ -85,7 +86,8 @@ def make_split(
 
     Args:
         index: the images.
-        target: name of the domain to test on; all others are sources.
+        target: name of the domain to test on.
+        sources: names of the domains to train on; None takes all others.
         known: known class names, in label order.
         unknown: unknown class names, may be empty.
         val_fraction: share of non-test instances held out for validation, in [0, 1).
@@ -99,7 +101,7 @@ def make_split(
     for what, value in (("val_fraction", val_fraction), ("test_fraction", share)):
         if not 0 <= value < 1:
             raise EdgeDistillError(f"split: {what} is {value}, it must be in [0, 1)")
-    sources = source_domains(index, target)
+    sources = source_domains(index, target, sources)
     known_names, unknown_names = class_lists(index, known, unknown)
     known_label = label_map(index, known_names)
     is_unknown = label_map(index, unknown_names) >= 0
@@ -109,7 +111,8 @@ def make_split(
     is_val = ~is_test & (u < share + val_fraction * (1 - share))
     row_known = known_label[index.label] >= 0
     in_target = index.domain == index.domains.index(target)
-    source_known = row_known & ~in_target
+    in_sources = np.isin(index.domain, [index.domains.index(name) for name in sources])
+    source_known = row_known & in_sources
     split = Split(
         known=known_names,
         unknown=unknown_names,
@@ -125,14 +128,24 @@ def make_split(
     return split
 
 
-def source_domains(index: ImageIndex, target: str) -> tuple[str, ...]:
-    """All domains but the target. Raises EdgeDistillError when that leaves none, or no target."""
+def source_domains(
+    index: ImageIndex, target: str, wanted: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """The wanted domains, or all but the target, in the order of the index.
+
+    Raises EdgeDistillError for a name that does not exist, or when none is left to train on.
+    """
     if target not in index.domains:
         raise EdgeDistillError(
             f"split: target domain {target!r} is not in {index.root}; "
             f"{choices(target, index.domains)}"
         )
-    sources = tuple(d for d in index.domains if d != target)
+    for name in wanted or ():
+        if name not in index.domains or name == target:
+            others = [d for d in index.domains if d != target]
+            why = "is the target" if name == target else f"is not in {index.root}"
+            raise EdgeDistillError(f"split: source domain {name!r} {why}; {choices(name, others)}")
+    sources = tuple(d for d in index.domains if d != target and (not wanted or d in wanted))
     if not sources:
         raise EdgeDistillError(
             f"split: {index.root} has the one domain {target!r}, so no source is left to train "

@@ -35,6 +35,9 @@ class DataSection(Section):
         default=None, description="where your copy of a benchmark called by name lies"
     )
     target: str = Field(description="the domain held out for testing")
+    sources: list[str] | None = Field(
+        default=None, min_length=1, description="the domains to train on, default: all others"
+    )
     known: list[str] | None = Field(
         default=None, min_length=2, description="known classes, default: all not unknown"
     )
@@ -81,6 +84,8 @@ class DataSection(Section):
         given = [n for n in ("hybridness", "classes_per_source", "lists") if getattr(self, n)]
         if self.protocol != "hdg" and given:
             raise ValueError(f"{given[0]} needs protocol = 'hdg'")
+        if self.protocol != "instances" and self.sources:
+            raise ValueError("sources needs protocol = 'instances'")
         if self.protocol == "hdg" and (self.hybridness is None) == (not self.classes_per_source):
             raise ValueError("protocol 'hdg' needs either hybridness or classes_per_source")
         if self.protocol == "domainbed" and self.test_fraction:
@@ -251,6 +256,10 @@ class TrainSection(Section):
     channels_last: bool = Field(
         default=True, description="memory layout of convolutions; faster on most devices"
     )
+    compile: bool = Field(
+        default=False,
+        description="compile the student with torch.compile: minutes at the start, faster steps",
+    )
     eval_every: Positive = Field(default=50, description="steps between source-validation passes")
     augmented_validation: bool = Field(
         default=False, description="validate on one random view of each image, not the plain image"
@@ -263,6 +272,15 @@ class TrainSection(Section):
     def _momentum(self) -> "TrainSection":
         if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0; set nesterov = false")
+        return self
+
+    @model_validator(mode="after")
+    def _averages(self) -> "TrainSection":
+        if self.average == "sma" and self.sma_start > self.steps:
+            raise ValueError(
+                f"sma_start is {self.sma_start}, and the run has {self.steps} steps: nothing would "
+                "be averaged; lower it"
+            )
         return self
 
 

@@ -177,6 +177,23 @@ def test_errors_say_what_and_what_is_allowed(kwargs: dict[str, object], words: l
         assert word in message
 
 
+def test_chosen_sources_leave_the_others_out() -> None:
+    index = index_of(DOMAINS, {"cat": 40, "dog": 40})
+    everything = make_split(index, target="art")
+    split = make_split(index, target="art", sources=["photo"])
+    assert split.sources == ("photo",)
+    photo = index.domains.index("photo")
+    for part, whole in ((split.train, everything.train), (split.val, everything.val)):
+        assert part.tolist() == [r for r in whole.tolist() if index.domain[r] == photo]
+    assert split.target_known.tolist() == everything.target_known.tolist()
+
+
+@pytest.mark.parametrize("name", ["art", "phto"])
+def test_a_source_that_cannot_be_is_refused(name: str) -> None:
+    with pytest.raises(EdgeDistillError, match=f"source domain '{name}'"):
+        make_split(index_of(DOMAINS, {"cat": 20, "dog": 20}), target="art", sources=[name])
+
+
 def test_one_domain_leaves_no_source() -> None:
     with pytest.raises(EdgeDistillError, match="no source is left"):
         make_split(index_of(("only",), {"a": 20}), target="only")
