@@ -25,7 +25,11 @@ app = typer.Typer(
 data_app = typer.Typer(help="Look at a dataset.", no_args_is_help=True)
 teacher_app = typer.Typer(help="Look at a teacher.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+cache_app = typer.Typer(
+    help="Stored images and the teacher's embeddings of views.", no_args_is_help=True
+)
 app.add_typer(teacher_app, name="teacher")
+app.add_typer(cache_app, name="cache")
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (TOML).")]
 Overrides = Annotated[
@@ -187,6 +191,61 @@ def data_info(
         from edgedistill.cli.data_info import show_data
 
     return show_data(source, target, sheet, as_json, root, lists)
+
+
+@cache_app.command("build")
+def cache_build(recipe: RecipePath, overrides: Overrides = None) -> None:
+    """Store the images and compute the teacher's embeddings that runs of a recipe share."""
+    with _training_extra():
+        from edgedistill.cli.cache_recipe import build_recipe_caches
+
+    build_recipe_caches(recipe, list(overrides or []))
+
+
+@cache_app.command("info")
+def cache_info(as_json: AsJson = False) -> None:
+    """Every cache: what it holds and what it takes on the disk."""
+    with _training_extra():
+        from edgedistill.cli.cache import show_caches
+
+    show_caches(as_json)
+
+
+@cache_app.command("verify")
+def cache_verify(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Drop what is damaged, so that it is made again.")
+    ] = False,
+) -> int:
+    """Check every byte of what a recipe uses; status 1 if something is damaged."""
+    with _training_extra():
+        from edgedistill.cli.cache_recipe import verify_recipe_caches
+
+    return verify_recipe_caches(recipe, list(overrides or []), repair)
+
+
+@cache_app.command("clear")
+def cache_clear(
+    which: Annotated[
+        str | None, typer.Argument(metavar="RECIPE|CACHE", help="A recipe, or a name from info.")
+    ] = None,
+    overrides: Overrides = None,
+    everything: Annotated[bool, typer.Option("--all", help="Remove every cache.")] = False,
+) -> None:
+    """Remove what a recipe uses, one cache, or all; runs make what they need again."""
+    if everything == (which is not None):
+        raise typer.BadParameter("give a recipe, the name of a cache, or --all")
+    with _training_extra():
+        from edgedistill.cli.cache import clear_caches
+
+        if which is not None and which.endswith(".toml"):
+            from edgedistill.cli.cache_recipe import clear_recipe_caches
+
+            clear_recipe_caches(Path(which), list(overrides or []))
+            return
+    clear_caches(which)
 
 
 @contextmanager

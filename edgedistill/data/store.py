@@ -202,9 +202,8 @@ def open_store(
     Raises:
         EdgeDistillError: the cache cannot be written.
     """
-    root = (cache_dir() if cache is None else cache) / "store"
     folder = build_once(
-        root / fingerprint(index, size),
+        store_folder(index, size, cache),
         lambda temporary: _build(index, size, temporary, workers or os.cpu_count() or 1),
     )
     return Store(index, size, folder)
@@ -219,6 +218,11 @@ def decoded(
 ) -> Decoded:
     """`open_store(...).decoded(rows)`: the pixels of some rows of an index."""
     return open_store(index, size, cache, workers).decoded(rows)
+
+
+def store_folder(index: ImageIndex, size: int, cache: Path | None = None) -> Path:
+    """Where `open_store` keeps the images of an index at a size; it may not exist."""
+    return (cache_dir() if cache is None else cache) / "store" / fingerprint(index, size)
 
 
 def fingerprint(index: ImageIndex, size: int) -> str:

@@ -71,7 +71,7 @@ def embed_views(
     parameters = torch.from_numpy(view_parameters(spec, keys, views)).to(teacher.device)
     # Several views of an image need its pixels once.
     once, repeats = np.unique(positions, return_inverse=True)
-    stored = torch.from_numpy(np.array(source.pixels[once])).to(teacher.device)
+    stored = torch.from_numpy(source.pixels[once]).to(teacher.device)
     images = stored[torch.from_numpy(repeats).to(teacher.device)].permute(0, 3, 1, 2)
     mean, std = normalisation or (None, None)
     return teacher.encode_images(render_views(images, parameters, teacher.size), mean, std)
@@ -79,12 +79,20 @@ def embed_views(
 
 def cache_header(
     teacher: Teacher,
-    source: ViewSource,
+    paths: tuple[str, ...],
+    store_size: int,
     spec: ViewSpec,
     count: int,
-    normalisation: tuple[Channels, Channels] | None = None,
+    normalisation: tuple[Channels, Channels] | None,
 ) -> dict[str, Any]:
-    """Everything the embeddings depend on, apart from the pixels; it names the cache's folder."""
+    """Everything the embeddings depend on, apart from the pixels; it names the cache's folder.
+
+    Args:
+        paths: all images of the dataset, in index order.
+        store_size: side of the stored images that views are cut from.
+        count: views per image.
+        normalisation: mean and std to feed the teacher instead of its own.
+    """
     return {
         "format": cache_files.FORMAT,
         "teacher": teacher.name,
@@ -93,11 +101,11 @@ def cache_header(
         "normalisation": normalisation or (teacher.mean, teacher.std),
         "views": asdict(spec),
         "view_code": VERSION,
-        "store_size": int(source.pixels.shape[1]),
-        "images": len(source.paths),
+        "store_size": store_size,
+        "images": len(paths),
         "count": count,
         "width": int(teacher.encode_texts(["a"]).shape[1]),
-        "paths": hashlib.blake2b(os.fsencode("\n".join(source.paths)), digest_size=16).hexdigest(),
+        "paths": hashlib.blake2b(os.fsencode("\n".join(paths)), digest_size=16).hexdigest(),
     }
 
 
@@ -127,7 +135,8 @@ def build_view_cache(
         EdgeDistillError: the folder cannot be written, its files were edited, cut short or
             deleted in part, or an embedding is not finite.
     """
-    header = cache_header(teacher, source, spec, count, normalisation)
+    store_size = int(source.pixels.shape[1])
+    header = cache_header(teacher, source.paths, store_size, spec, count, normalisation)
     folder = cache_files.locate(root, header).folder
     per_batch = max(1, batch // count)
 

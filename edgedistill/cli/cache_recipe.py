@@ -1,0 +1,183 @@
+"""`edgedistill cache build`, `verify`, and `clear` of what one recipe uses."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from edgedistill.cli.cache import Entry, describe, remove, size_text
+from edgedistill.data.cache_dir import disk_bytes, remove_folder
+from edgedistill.data.store import Store, open_store, store_folder
+from edgedistill.display import Display
+from edgedistill.errors import EdgeDistillError
+from edgedistill.methods import METHODS
+from edgedistill.problem import Problem, load_problem
+from edgedistill.recipe import Recipe, load_recipe
+from edgedistill.teacher import cache_files
+from edgedistill.teacher.cache import ViewSource
+from edgedistill.teacher.cache_files import CacheFiles
+from edgedistill.teacher.clip import Teacher, load_teacher
+from edgedistill.teacher.recipe_cache import build_for, disagreement, files_for
+from edgedistill.train.device import resolve_device
+
+# Half precision moves a unit vector by 1e-7 in this measure, another device's arithmetic by 1e-5.
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class _Caches:
+    """What a recipe uses; `teacher` and `views` are None if it caches no views."""
+
+    recipe: Recipe
+    problem: Problem
+    teacher: Teacher | None
+    views: CacheFiles | None
+    stores: dict[int, Path]
+
+
+def build_recipe_caches(path: Path, sets: list[str]) -> None:
+    """Store the images and fill the view cache as a run of the recipe would."""
+    display = Display()
+    found = _caches(path, sets)
+    recipe, problem = found.recipe, found.problem
+    for size in found.stores:
+        open_store(problem.index, size)
+    if found.teacher is None:
+        display.note(f"{_no_views(recipe)}: only the images are stored")
+    else:
+        train = open_store(problem.index, recipe.views.store_size).decoded(problem.split.train)
+        source = ViewSource(problem.index.paths, train.images, train.rows)
+        with display.bar("teacher views", "images") as bar:
+            build_for(
+                recipe,
+                found.teacher,
+                source,
+                report=bar,
+                waiting=lambda: display.note("other processes fill the rest; waiting for them"),
+            )
+    console = _console()
+    for entry in _entries(found):
+        console.print(f"{entry.kind} {entry.folder}: {entry.holds}, {size_text(entry.bytes)}")
+
+
+def verify_recipe_caches(path: Path, sets: list[str], repair: bool) -> int:
+    """Check every byte of what the recipe uses; 1 if something is damaged and stays so, else 0."""
+    found = _caches(path, sets)
+    console = _console()
+    damaged = 0
+
+    def bad(line: str, folder: Path) -> None:
+        nonlocal damaged
+        damaged += 1
+        console.print(f"damaged: {line}")
+        if repair:
+            remove_folder(folder)
+            console.print(f"  removed {folder}; it is built again when it is needed")
+
+    for size, folder in found.stores.items():
+        if not folder.exists():
+            console.print(f"images at {size} px: not stored yet")
+            continue
+        try:
+            wrong = Store(found.problem.index, size, folder).damaged_rows()
+        except EdgeDistillError as error:
+            bad(str(error).partition("; remove it")[0], folder)
+            continue
+        if len(wrong):
+            first = found.problem.index.paths[wrong[0]]
+            bad(f"{folder}: pixels of {len(wrong)} images were edited, first {first}", folder)
+        else:
+            console.print(f"images at {size} px: {size_text(disk_bytes(folder))}, sound")
+    if found.teacher is None or found.views is None:
+        console.print(f"{_no_views(found.recipe)}: no view cache to check")
+    elif not found.views.folder.exists():
+        console.print("views: not computed yet")
+    elif cache_files.in_use(found.views.folder):
+        raise EdgeDistillError(
+            f"{found.views.folder}: another process is filling it; verify it when that has ended"
+        )
+    elif fault := cache_files.complaint(found.views):
+        bad(fault, found.views.folder)
+    else:
+        damaged += _verify_rows(found, found.teacher, found.views, repair, console)
+    return int(damaged > 0 and not repair)
+
+
+def clear_recipe_caches(path: Path, sets: list[str]) -> None:
+    """Remove the view cache and the stored images that the recipe uses."""
+    remove(_entries(_caches(path, sets)))
+
+
+def _verify_rows(
+    found: _Caches, teacher: Teacher, files: CacheFiles, repair: bool, console: Console
+) -> int:
+    index = found.problem.index
+    marks = files.marks()
+    done = np.flatnonzero(marks)
+    wrong = cache_files.damaged_rows(files, done)
+    if len(wrong):
+        console.print(
+            f"damaged: {files.folder / cache_files.VECTORS}: the embeddings of {len(wrong)} "
+            f"images, first {index.paths[wrong[0]]}"
+        )
+        if repair:
+            cache_files.forget(files, wrong)
+            console.print("  forgotten; they are computed again when they are needed")
+        return 1
+    folder = found.stores[found.recipe.views.store_size]
+    stale = 0
+    if folder.exists():
+        store = open_store(index, found.recipe.views.store_size)
+        stale = int(np.count_nonzero(marks[done] != store.hashes[done]))
+        off = disagreement(found.recipe, teacher, index, store, files)
+        if off > _TOLERANCE:
+            console.print(
+                f"damaged: {files.folder}: the teacher's embeddings are {off:.2g} (1 - cosine) "
+                "from the cached ones"
+            )
+            if repair:
+                remove_folder(files.folder)
+                console.print("  removed; it is built again when it is needed")
+            return 1
+    more = f"; {stale} images changed since and are computed again when needed" if stale else ""
+    console.print(
+        f"views: {len(done)} of {files.images} images, {size_text(disk_bytes(files.folder))}, "
+        f"sound{more}"
+    )
+    return 0
+
+
+def _caches(path: Path, sets: list[str]) -> _Caches:
+    recipe = load_recipe(path, sets)
+    problem = load_problem(recipe)
+    teacher = None
+    if METHODS[recipe.method.name].needs_teacher and recipe.views.count:
+        device = resolve_device(recipe.device)
+        teacher = load_teacher(recipe.teacher.model, recipe.teacher.pretrained, device)
+    sizes = {recipe.views.store_size, recipe.student.size}
+    sizes |= {teacher.size} if teacher else set()
+    return _Caches(
+        recipe,
+        problem,
+        teacher,
+        files_for(recipe, teacher, problem.index) if teacher else None,
+        {size: store_folder(problem.index, size) for size in sorted(sizes)},
+    )
+
+
+def _entries(found: _Caches) -> list[Entry]:
+    folders = [("images", folder) for folder in found.stores.values()]
+    if found.views is not None:
+        folders.append(("views", found.views.folder))
+    return [describe(kind, folder) for kind, folder in folders if folder.exists()]
+
+
+def _no_views(recipe: Recipe) -> str:
+    if not METHODS[recipe.method.name].needs_teacher:
+        return f"{recipe.method.name} learns from no teacher"
+    return "views.count = 0 asks the teacher as it trains"
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True, markup=False)

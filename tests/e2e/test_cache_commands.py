@@ -1,0 +1,227 @@
+"""`edgedistill cache build`, `info`, `verify` and `clear`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tomli_w
+from filelock import FileLock
+
+
+@pytest.fixture(scope="module")
+def built(
+    cli: Any, tree_of: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path, Any]:
+    """A recipe, the cache folder that `cache build` filled for it, and what the command said."""
+    folder = tmp_path_factory.mktemp("built")
+    recipe = folder / "tiny.toml"
+    recipe.write_text(tomli_w.dumps(tree_of()))
+    cache = folder / "cache"
+    return recipe, cache, cli("cache", "build", recipe, env={"EDGEDISTILL_CACHE": str(cache)})
+
+
+class Cached:
+    """A copy of the built cache, and the commands on it."""
+
+    def __init__(self, cli: Any, recipe: Path, folder: Path) -> None:
+        self._cli, self.recipe, self.folder = cli, recipe, folder
+
+    def __call__(self, *args: str | Path, command: str = "cache") -> Any:
+        return self._cli(command, *args, env={"EDGEDISTILL_CACHE": str(self.folder)})
+
+    @property
+    def views(self) -> Path:
+        (found,) = (self.folder / "views").iterdir()
+        return found
+
+    def flip(self, file: Path, at: int) -> None:
+        with open(file, "r+b") as handle:
+            handle.seek(at)
+            byte = handle.read(1)
+            handle.seek(at)
+            handle.write(bytes([byte[0] ^ 1]))
+
+
+@pytest.fixture
+def cached(cli: Any, built: tuple[Path, Path, Any], tmp_path: Path) -> Cached:
+    return Cached(cli, built[0], Path(shutil.copytree(built[1], tmp_path / "cache")))
+
+
+def test_build_says_what_it_made(built: tuple[Path, Path, Any]) -> None:
+    _, cache, result = built
+    assert result.status == 0, result.err
+    lines = result.out.splitlines()
+    assert [line.split()[0] for line in lines] == ["images", "images", "views"]
+    # Three source domains, four known classes of twelve images, a fifth of them for validation.
+    done = int(lines[2].partition(" views of ")[2].split()[0])
+    assert 90 < done < 144 and "2 views of" in lines[2] and "240 images" in lines[2]
+    assert "teacher views" in result.err
+    assert {path.name for path in cache.iterdir()} == {"store", "views"}
+
+
+def test_build_again_computes_nothing(cached: Cached) -> None:
+    vectors = cached.views / "embeddings.f16"
+    before = vectors.read_bytes()
+    result = cached("build", cached.recipe)
+    assert result.status == 0 and result.err == ""
+    assert vectors.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [("method.name=erm", "erm learns from no teacher"), ("views.count=0", "views.count = 0")],
+)
+def test_build_without_views_stores_the_images(
+    cli: Any, built: tuple[Path, Path, Any], tmp_path: Path, change: str, said: str
+) -> None:
+    env = {"EDGEDISTILL_CACHE": str(tmp_path)}
+    result = cli("cache", "build", built[0], "--set", change, env=env)
+    assert result.status == 0
+    assert said in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_info_lists_every_cache_with_its_size(cached: Cached) -> None:
+    (cached.folder / "notes").mkdir()
+    found = json.loads(cached("info", "--json").out)
+    assert found["folder"] == str(cached.folder)
+    assert sorted(entry["kind"] for entry in found["caches"]) == ["images", "images", "views"]
+    assert found["bytes"] == sum(entry["bytes"] for entry in found["caches"]) > 0
+    views = next(e for e in found["caches"] if e["kind"] == "views")
+    # A few blocks: most rows of the sparse file are not filled.
+    real = sum(file.stat().st_size for file in cached.views.iterdir() if file.is_file())
+    assert 0 < views["bytes"] <= real + 4096 * 4
+    table = cached("info").out
+    assert views["name"][:12] in table and "240 images" in table and "all" in table
+
+
+def test_info_of_nothing(cached: Cached) -> None:
+    shutil.rmtree(cached.folder)
+    result = cached("info", "--json")
+    assert result.status == 0 and json.loads(result.out)["caches"] == []
+
+
+def test_info_of_damaged_caches(cached: Cached) -> None:
+    (cached.views / "header.json").write_text("{")
+    for report in cached.folder.glob("store/*/report.json"):
+        report.unlink()
+    result = cached("info")
+    assert result.status == 0
+    assert result.out.count("with a damaged") == 3
+
+
+def test_verify_finds_a_sound_cache_sound(cached: Cached) -> None:
+    result = cached("verify", cached.recipe)
+    assert result.status == 0, result.out
+    assert result.out.count("sound") == 3
+
+
+def test_verify_of_nothing(cached: Cached) -> None:
+    shutil.rmtree(cached.folder)
+    result = cached("verify", cached.recipe)
+    assert result.status == 0
+    assert result.out.count("not stored yet") == 2 and "not computed yet" in result.out
+
+
+def test_an_edited_embedding_is_found_refused_and_repaired(cached: Cached) -> None:
+    vectors = cached.views / "embeddings.f16"
+    row = int(np.flatnonzero(np.fromfile(cached.views / "pixels.u64", np.uint64))[5])
+    before = vectors.read_bytes()
+    cached.flip(vectors, row * (len(before) // 240) + 7)
+    found = cached("verify", cached.recipe)
+    assert found.status == 1
+    assert "damaged" in found.out and "embeddings of 1 images" in found.out
+    refused = cached("build", cached.recipe)
+    assert refused.status == 2
+    assert "cache verify RECIPE --repair" in refused.error
+    assert cached("verify", cached.recipe, "--repair").status == 0
+    assert cached("build", cached.recipe).status == 0
+    assert vectors.read_bytes() == before
+
+
+def test_a_cut_file_is_found_refused_and_cleared_by_the_name_the_refusal_gives(
+    cached: Cached,
+) -> None:
+    (cached.views / "embeddings.f16").write_bytes(b"short")
+    found = cached("verify", cached.recipe)
+    assert found.status == 1 and "has 5 bytes instead of" in found.out
+    refused = cached("build", cached.recipe)
+    assert refused.status == 2
+    command = refused.error.rpartition("edgedistill ")[2].split()
+    assert command == ["cache", "clear", cached.views.name]
+    assert cached(*command[1:]).status == 0
+    assert cached("build", cached.recipe).status == 0
+
+
+def test_numbers_that_are_not_the_teachers_are_found(cached: Cached) -> None:
+    """A whole cache swapped for another has sound checksums."""
+    marks = np.fromfile(cached.views / "pixels.u64", np.uint64)
+    other = cached("build", cached.recipe, "--set", "views.seed=1")
+    assert other.status == 0
+    first, second = sorted((cached.folder / "views").iterdir())
+    for name in ("embeddings.f16", "sums.u64"):
+        a, b = (first / name).read_bytes(), (second / name).read_bytes()
+        (first / name).write_bytes(b)
+        (second / name).write_bytes(a)
+    assert marks.any()
+    found = cached("verify", cached.recipe)
+    assert found.status == 1 and "1 - cosine" in found.out
+
+
+def test_edited_pixels_are_found_and_repaired(cached: Cached) -> None:
+    array = next(cached.folder.glob("store/*/domain0.npy"))
+    cached.flip(array, 200)
+    found = cached("verify", cached.recipe)
+    assert found.status == 1 and "pixels of 1 images were edited" in found.out
+    assert cached("verify", cached.recipe, "--repair").status == 0
+    assert cached("build", cached.recipe).status == 0
+    assert cached("verify", cached.recipe).out.count("sound") == 3
+
+
+def test_clear_by_recipe_leaves_other_recipes(cached: Cached) -> None:
+    assert cached("build", cached.recipe, "--set", "views.seed=1").status == 0
+    result = cached("clear", cached.recipe)
+    assert result.status == 0
+    assert result.out.count("removed") == 3 and "freed" in result.out
+    left = json.loads(cached("info", "--json").out)["caches"]
+    assert [entry["kind"] for entry in left] == ["views"]
+
+
+def test_clear_all_leaves_what_is_not_ours(cached: Cached) -> None:
+    mine = cached.folder / "store" / "mine"
+    mine.mkdir()
+    leftover = cached.folder / "views" / f".{cached.views.name}.tmp-0123"
+    leftover.mkdir()
+    result = cached("clear", "--all")
+    assert result.status == 0
+    assert result.out.count("removed") == 4
+    left = {p.name for p in cached.folder.glob("*/*") if not p.name.endswith(".lock")}
+    assert left == {"mine"}
+
+
+def test_clear_refuses_a_cache_that_is_being_filled(cached: Cached) -> None:
+    with FileLock(cached.views / "locks" / "0"):
+        result = cached("clear", "--all")
+    assert result.status == 2
+    assert str(cached.views) in result.error and "another process" in result.error
+    assert cached.views.is_dir() and not list(cached.folder.glob("store/*/report.json"))
+
+
+@pytest.mark.parametrize("args", [(), ("--all", "x"), ("nosuchcache",), ("",)])
+def test_clear_wants_to_know_what(cached: Cached, args: tuple[str, ...]) -> None:
+    result = cached("clear", *args)
+    assert result.status == 2
+    assert result.error
+    assert cached.views.is_dir()
+
+
+def test_a_recipe_that_is_not_there(cached: Cached) -> None:
+    for command in ("build", "verify", "clear"):
+        result = cached(command, "none.toml")
+        assert result.status == 2 and "none.toml: no such recipe" in result.error
