@@ -13,12 +13,23 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
 # A shell starts background jobs with SIGINT ignored, and children would inherit that: the tests
 # of Ctrl-C must not depend on how they were started.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Nothing may depend on how fast or busy a machine is, nor on which examples are drawn today.
+settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("steady")
 
 DOMAINS = {"paint": "white", "night": "black", "paper": "wheat", "sea": "steelblue"}
 CLASSES = ("circle", "cross", "square", "star", "tall_bar")
