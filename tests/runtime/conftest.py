@@ -30,7 +30,6 @@ ABSENT = (
     "onnx",
     "open_clip",
     "platformdirs",
-    "pydantic",
     "safetensors",
     "scipy",
     "sklearn",
@@ -39,11 +38,11 @@ ABSENT = (
     "torch",
     "torchvision",
 )
-ON_A_DEVICE = f"""
+ON_A_DEVICE = """
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {ABSENT!r}:
+        if name.partition(".")[0] in ABSENT:
             raise AssertionError("imports " + name)
 sys.meta_path.insert(0, Absent())
 """
@@ -119,6 +118,12 @@ def proto() -> Callable[..., onnx.ModelProto]:
     return make_model
 
 
+@pytest.fixture(scope="session")
+def told() -> Callable[..., dict[str, str]]:
+    """`metadata`: what such a model says about itself."""
+    return metadata
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
     """Write a model, sealed unless told otherwise, with some metadata changed (None: left out)."""
@@ -168,9 +173,12 @@ def device_environment() -> dict[str, str]:
 def on_device(device_environment: dict[str, str]) -> Callable[..., subprocess.Popen[bytes]]:
     """Start Python code in a process in which what training needs cannot be imported."""
 
-    def start(code: str, *args: str | Path, cwd: Path | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        code: str, *args: str | Path, cwd: Path | None = None, absent: tuple[str, ...] = ()
+    ) -> subprocess.Popen[bytes]:
+        guard = f"ABSENT = {ABSENT + absent!r}{ON_A_DEVICE}"
         return subprocess.Popen(
-            [sys.executable, "-c", ON_A_DEVICE + code, *map(str, args)],
+            [sys.executable, "-c", guard + code, *map(str, args)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
