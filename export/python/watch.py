@@ -1,0 +1,252 @@
+"""Watch a camera's folder and print a decision for every new image.
+
+    python watch.py student.onnx camera/
+
+Everything it needs is in this file, the model and three packages (requirements.txt): copy it,
+change it. The model's metadata name the classes, the calibrated threshold and the input size.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+CONTRACT = "1"
+RESIZE_RULE = "pillow-bilinear-stretch/1"
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
+MAX_PIXELS = 178_000_000
+# The limit above says what is too large; Pillow need not warn of half of it.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+# A threshold that rejects nothing, minus infinity, is stored as this.
+LOWEST = float(np.finfo(np.float32).min)
+
+
+class Problem(Exception):
+    """One line for the user."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """An exported student, ready to run.
+
+    Attributes:
+        session: inputs `image` uint8 [N, size, size, 3] RGB and, optional, `threshold` float32;
+            outputs `label` int64 [N] (-1 = unknown), `score` float32 [N], `probabilities`
+            float32 [N, classes].
+        classes: names of the known classes.
+        threshold: an image is known when its score reaches this.
+        size: side of the input.
+    """
+
+    session: onnxruntime.InferenceSession
+    classes: list[str]
+    threshold: float
+    size: int
+
+
+def load(path: Path, threshold: float | None, threads: int) -> Model:
+    """Check a model file and load it. Raises Problem for a file that cannot be used."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Problem(f"{path}: {error.strerror}") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Failures are raised; onnxruntime would also print them.
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise Problem(f"{path}: cannot be loaded: {' '.join(str(error).split())}") from None
+    said = session.get_modelmeta().custom_metadata_map
+    try:
+        contract = said["edgedistill.contract"]
+        if contract != CONTRACT:
+            raise Problem(f"{path}: made for contract {contract!r}, this program is for {CONTRACT}")
+        if not intact(data, said["edgedistill.crc32"]):
+            raise Problem(f"{path}: damaged or changed since it was exported; copy it again")
+        classes: list[str] = json.loads(said["edgedistill.classes"])
+        entry: dict[str, Any] = json.loads(said["edgedistill.input"])
+        if entry["resize"] != RESIZE_RULE:
+            raise Problem(f"{path}: another resize rule than {RESIZE_RULE}: {entry['resize']}")
+        calibrated = float(json.loads(said["edgedistill.threshold"])["value"])
+        limit = calibrated if threshold is None else max(threshold, LOWEST)
+        return Model(session, classes, limit, int(entry["size"]))
+    except KeyError as error:
+        raise Problem(f"{path}: not a model that EdgeDistill exported, it lacks {error}") from None
+    except (TypeError, ValueError) as error:
+        raise Problem(f"{path}: its metadata are broken: {error}") from None
+
+
+def intact(data: bytes, checksum: str) -> bool:
+    """Whether a file is as it was exported: CRC-32 with the checksum's own digits as zeros."""
+    at = data.rfind(checksum.encode())
+    blank = data[:at] + b"00000000" + data[at + len(checksum) :]
+    return f"{zlib.crc32(blank):08x}" == checksum
+
+
+def pixels(path: Path, size: int) -> NDArray[np.uint8]:
+    """An image file as the student was trained to see it: uint8 RGB [size, size, 3].
+
+    Turned upright, laid on white, stretched to a square. Raises Problem for what is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Problem(f"{image.width} x {image.height} pixels are too many")
+            rgb = on_white(upright(image))
+        # To the new width first, then to the new height, whatever Pillow would do first.
+        for shape in ((size, rgb.height), (size, size)):
+            rgb = rgb.resize(shape, Image.Resampling.BILINEAR)
+        return np.asarray(rgb)
+    except Problem:
+        raise
+    except Exception as error:
+        # Pillow raises many types on broken files; all say that there is no picture in it.
+        raise Problem(f"not a readable image ({' '.join(str(error).split())})") from None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF tag says."""
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        # A broken EXIF block says nothing about the picture, which is intact.
+        return image
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """RGB, transparency on white, 16-bit greyscale scaled to 8 bits."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise Problem("32-bit pixels have no agreed range")
+        grey = ((values * 255 + 32767) // 65535).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    if image.mode == "F":
+        raise Problem("floating-point pixels have no agreed range")
+    if "A" in image.getbands() or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def classify(model: Model, path: Path) -> dict[str, Any]:
+    """The decision on one image file, as it is printed with --json."""
+    start = time.perf_counter()
+    image = pixels(path, model.size)
+    feed = {"image": image[np.newaxis], "threshold": np.asarray(model.threshold, np.float32)}
+    outputs = ("label", "score", "probabilities")
+    label, score, probabilities = (found[0] for found in model.session.run(outputs, feed))
+    if not np.isfinite(score):
+        raise Problem("the model answered NaN; export it again")
+    return {
+        "image": str(path),
+        "label": None if label < 0 else model.classes[label],
+        "known": bool(label >= 0),
+        "score": float(score),
+        "threshold": model.threshold,
+        "nearest": model.classes[int(probabilities.argmax())],
+        "probabilities": dict(zip(model.classes, probabilities.tolist(), strict=True)),
+        "milliseconds": round(1000 * (time.perf_counter() - start), 1),
+    }
+
+
+def listing(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Image files in a folder, by name, with size and time of change."""
+    found = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith(".") or Path(name).suffix.lower() not in EXTENSIONS:
+                    continue
+                try:
+                    stat = entry.stat()
+                except FileNotFoundError:
+                    continue
+                if entry.is_file():
+                    found[folder / name] = (stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        raise Problem(f"{folder}: {error.strerror}") from None
+    return dict(sorted(found.items()))
+
+
+def arrivals(folder: Path, every: float) -> Iterator[Path]:
+    """New and changed images, for ever. A file is ready once it stayed the same for one look."""
+    answered: dict[Path, tuple[int, int]] = {}
+    before: dict[Path, tuple[int, int]] = {}
+    while True:
+        now = listing(folder)
+        for path, state in now.items():
+            if before.get(path) == state and answered.get(path) != state:
+                answered[path] = state
+                yield path
+        # Forget deleted files: a camera that deletes old images must not fill the memory.
+        answered = {path: state for path, state in answered.items() if path in now}
+        before = now
+        time.sleep(every)
+
+
+def row(answer: dict[str, Any]) -> str:
+    """The decision as a line for people."""
+    sign = ">=" if answer["known"] else "<"
+    decision = answer["label"] if answer["known"] else f"unknown (nearest {answer['nearest']})"
+    limit = "-inf" if answer["threshold"] <= LOWEST else f"{answer['threshold']:.4f}"
+    line = (
+        f"{answer['image']}  {decision}  score {answer['score']:.4f} {sign} {limit}  "
+        f"{answer['milliseconds']:.1f} ms"
+    )
+    # File and class names may hold anything, also what moves a terminal's cursor.
+    return "".join(c if c.isprintable() else "?" for c in line)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, help="student.onnx of `edgedistill export --onnx`")
+    parser.add_argument("folder", type=Path, help="where the camera puts its images")
+    parser.add_argument("--threshold", type=float, help="instead of the calibrated one")
+    parser.add_argument("--once", action="store_true", help="answer what is there, and end")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    parser.add_argument("--every", type=float, default=0.5, help="seconds between two looks")
+    parser.add_argument("--threads", type=int, default=0, help="0: one per physical core")
+    options = parser.parse_args()
+    failed = False
+    try:
+        model = load(options.model, options.threshold, options.threads)
+        waiting = listing(options.folder)
+        for path in waiting if options.once else arrivals(options.folder, options.every):
+            try:
+                answer = classify(model, path)
+            except Problem as problem:
+                failed = True
+                print(f"{path}: {problem}".encode(errors="replace").decode(), file=sys.stderr)
+                continue
+            print(json.dumps(answer) if options.json else row(answer), flush=True)
+    except Problem as problem:
+        print(f"watch.py: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # As in `| head`: the reader has enough; Python must not try again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
