@@ -154,6 +154,21 @@ def export(
         export_run(run, runs, size, output, as_json, quiet)
 
 
+@app.command()
+def sweep(
+    path: Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep file (TOML).")],
+    engine: Annotated[str, typer.Option(help="What runs the processes: local.")] = "local",
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder that sweep folders lie in.")] = Path("sweeps"),
+    dry: Annotated[bool, typer.Option("--dry-run", help="Print the plan and end.")] = False,
+) -> int:
+    """Run a grid of recipes and collect tables and pictures; started again, it goes on."""
+    with _training_extra():
+        from edgedistill.cli.sweep import run_sweep
+
+    return run_sweep(path, engine, jobs, out, dry)
+
+
 @teacher_app.command("eval")
 def teacher_eval(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Zero-shot accuracy and open-set quality of the recipe's teacher, per domain."""

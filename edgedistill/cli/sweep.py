@@ -1,0 +1,93 @@
+"""`edgedistill sweep`: a grid of runs, from the plan to the tables."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from edgedistill.cli.tables import print_table
+from edgedistill.display import Display
+from edgedistill.errors import Interrupted
+from edgedistill.sweep.collect import write_pictures, write_results
+from edgedistill.sweep.drive import drive, estimate, finished_seconds, spoken
+from edgedistill.sweep.engines import find_engine
+from edgedistill.sweep.folder import SweepFolder, refuse_other_recipes
+from edgedistill.sweep.plan import Plan, make_plan
+from edgedistill.sweep.results import Row, make_table, percent
+
+_SHOWN = ("accuracy", "h_score", "oracle_h_score", "auroc")
+_TITLES = {"h_score": "H deployed", "oracle_h_score": "H oracle", "auroc": "AUROC"}
+
+
+def run_sweep(path: Path, engine: str, jobs: int, out: Path, dry: bool) -> int:
+    """Returns 0 when every run is finished, 1 when some failed twice."""
+    start = find_engine(engine)
+    plan = make_plan(path)
+    folder = SweepFolder(out / plan.name)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    refuse_other_recipes(folder, plan)
+    seconds = finished_seconds(plan, folder)
+    for line in plan_lines(plan, seconds, jobs):
+        console.print(line)
+    if dry:
+        for run in plan.runs:
+            console.print(f"  {run.name}{'  finished' if run.name in seconds else ''}")
+        return 0
+    display = Display()
+    try:
+        failed = drive(plan, folder, start, jobs, display.note, lambda: _collected(plan, folder))
+    except (Interrupted, KeyboardInterrupt):
+        raise Interrupted(f"{folder.path}: stopped; the same command goes on from there") from None
+    rows = write_results(plan, folder)
+    pictures = write_pictures(plan, folder, rows)
+    _print_means(plan, rows)
+    console.print(f"results   {folder.results}")
+    console.print(f"tables    {folder.tables}")
+    for picture in pictures:
+        console.print(f"picture   {picture}")
+    for name, reason in failed.items():
+        console.print(f"failed    {name}: {reason}")
+    if failed:
+        console.print(f"{len(failed)} of {len(plan.runs)} runs failed twice; start again to retry")
+    return 1 if failed else 0
+
+
+def plan_lines(plan: Plan, seconds: dict[str, float], jobs: int) -> list[str]:
+    """What a sweep is about to do, in words."""
+    sizes = [f"{len(values)} {axis}" for axis, values in plan.axes.items()]
+    lines = [f"{plan.name}: {len(plan.runs)} runs{' = ' if sizes else ''}{' x '.join(sizes)}"]
+    for axis, values in plan.axes.items():
+        lines.append(f"  {axis}: {', '.join(map(str, values))}")
+    teacher = []
+    if plan.view_caches:
+        one = plan.view_caches == 1
+        teacher.append(f"{plan.view_caches} cached pass{'' if one else 'es'} over the images")
+    if plan.on_the_fly:
+        teacher.append(f"{plan.on_the_fly} runs ask it at every step")
+    lines.append(f"teacher: {', '.join(teacher) or 'not needed'}")
+    pending = [run for run in plan.runs if run.name not in seconds]
+    left = estimate(pending, seconds, plan)
+    if not pending:
+        time = "all runs are finished"
+    elif left is None:
+        time = "known after the first runs"
+    else:
+        time = f"about {spoken(left / jobs)} for the {len(pending)} runs not finished"
+    lines.append(f"time: {time}, {jobs} at a time")
+    return lines
+
+
+def _collected(plan: Plan, folder: SweepFolder) -> None:
+    write_results(plan, folder)
+
+
+def _print_means(plan: Plan, rows: list[Row]) -> None:
+    tables = {metric: make_table(plan, rows, metric) for metric in _SHOWN}
+    shown = {metric: table for metric, table in tables.items() if table.means}
+    if not shown:
+        return
+    columns = ["", *(_TITLES.get(metric, metric) for metric in shown)]
+    cells = [
+        [name, *(percent(table.means.get(name)) for table in shown.values())]
+        for name in tables["accuracy"].series
+    ]
+    print_table("Mean over target domains, %", columns, cells)

@@ -1,0 +1,1 @@
+"""Sweeps: a grid of recipes, run by an engine, collected into one table."""

@@ -1,0 +1,83 @@
+"""The folder of a sweep, and what its runs have come to.
+
+`recipes/` and `logs/` hold a file per run, `runs/` their run folders; `results.csv`, `tables.md`
+and the pictures are made again whenever a run ends or the sweep does.
+"""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgedistill.errors import EdgeDistillError
+from edgedistill.recipe import differences, load_recipe
+from edgedistill.sweep.plan import Plan
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """Paths of a sweep's files."""
+
+    path: Path
+
+    @property
+    def runs(self) -> Path:
+        return self.path / "runs"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.csv"
+
+    @property
+    def tables(self) -> Path:
+        return self.path / "tables.md"
+
+    def run(self, name: str) -> Path:
+        return self.runs / name
+
+    def recipe(self, name: str) -> Path:
+        return self.path / "recipes" / f"{name}.toml"
+
+    def log(self, name: str) -> Path:
+        return self.path / "logs" / f"{name}.log"
+
+    def metrics(self, name: str) -> dict[str, Any] | None:
+        """A finished run's metrics, None for any other. Raises EdgeDistillError if damaged."""
+        path = self.run(name) / "metrics.json"
+        if not path.exists():
+            return None
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            _ = found["target"]["domain"], found["seconds"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise EdgeDistillError(
+                f"{path}: not the metrics of a run; delete the run's folder and start the sweep "
+                "again"
+            ) from None
+        return found
+
+    def selection_accuracy(self, name: str) -> float | None:
+        """Best source validation of a run's history, the mean over the source domains."""
+        try:
+            with open(self.run(name) / "history.csv", encoding="utf-8", newline="") as file:
+                found = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+        except (OSError, ValueError, KeyError):
+            return None
+        return max(found, default=None)
+
+
+def refuse_other_recipes(folder: SweepFolder, plan: Plan) -> None:
+    """Raise EdgeDistillError when a run of the same name and another recipe is there already."""
+    for run in plan.runs:
+        path = folder.run(run.name) / "recipe.toml"
+        if not path.exists():
+            continue
+        old = load_recipe(path).model_copy(update={"device": run.recipe.device})
+        changed = differences(old, run.recipe)
+        if changed:
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise EdgeDistillError(
+                f"{folder.run(run.name)}: holds a run of another recipe ({changed[0]}{more}); "
+                "choose another --out, or delete the folder"
+            )

@@ -1,0 +1,128 @@
+"""The engine `local`: processes of this machine, a fixed number at a time."""
+
+import os
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+
+from filelock import FileLock, Timeout
+
+from edgedistill.sweep.engines import Job, Outcome
+
+_POLL_SECONDS = 0.05
+# A run saves and ends within a step of being asked to.
+_PATIENCE_SECONDS = 300.0
+
+
+@dataclass
+class _Running:
+    job: Job
+    process: subprocess.Popen[bytes]
+    started: float
+
+
+def run_jobs(
+    jobs: Sequence[Job], at_once: int, waiting: Callable[[str], None]
+) -> Generator[Outcome, None, None]:
+    """Run jobs as child processes; see `Engine`.
+
+    A job whose run another process is at work on, such as one that an earlier, killed sweep
+    started, waits for that process. `waiting` is called once with the name of such a job.
+    """
+    queue = deque(jobs)
+    slots: dict[int, _Running] = {}
+    said: set[str] = set()
+    try:
+        while queue or slots:
+            for slot in range(at_once):
+                job = _next_free(queue, waiting, said) if slot not in slots else None
+                if job is not None:
+                    slots[slot] = _start(job, slot, at_once)
+            for slot, running in list(slots.items()):
+                status = running.process.poll()
+                if status is not None:
+                    del slots[slot]
+                    yield Outcome(running.job.name, status, time.monotonic() - running.started)
+            time.sleep(_POLL_SECONDS)
+    finally:
+        _stop(list(slots.values()))
+
+
+def slot_environment(
+    slot: int, at_once: int, environment: Mapping[str, str], cpus: int, gpus: int
+) -> dict[str, str]:
+    """A child's environment: its share of the CPU cores, and a GPU of its own where there are many.
+
+    What the environment already says is left as it is, and a job alone gets the whole machine.
+    """
+    made = dict(environment)
+    if at_once > 1:
+        made.setdefault("OMP_NUM_THREADS", str(max(1, cpus // at_once)))
+        if gpus > 1 and "CUDA_VISIBLE_DEVICES" not in environment:
+            made["CUDA_VISIBLE_DEVICES"] = str(slot % gpus)
+    return made
+
+
+def _next_free(queue: deque[Job], waiting: Callable[[str], None], said: set[str]) -> Job | None:
+    """The first job whose folder nobody is at work on."""
+    for _ in range(len(queue)):
+        job = queue.popleft()
+        if not _busy(job):
+            return job
+        if job.name not in said:
+            said.add(job.name)
+            waiting(job.name)
+        queue.append(job)
+    return None
+
+
+def _busy(job: Job) -> bool:
+    path = job.folder / ".lock"
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
+def _start(job: Job, slot: int, at_once: int) -> _Running:
+    environment = slot_environment(slot, at_once, os.environ, _cpus(), _gpus())
+    # Ctrl-C in a terminal reaches a whole process group: in one of their own, the children hear
+    # of a stop once, from us, and save.
+    with open(job.log, "ab") as log:
+        process = subprocess.Popen(
+            job.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    return _Running(job, process, time.monotonic())
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _stop(running: list[_Running]) -> None:
+    for one in running:
+        one.process.send_signal(signal.SIGTERM)
+    end = time.monotonic() + _PATIENCE_SECONDS
+    for one in running:
+        try:
+            one.process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            one.process.kill()
+            one.process.wait()

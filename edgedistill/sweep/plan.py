@@ -1,0 +1,197 @@
+"""From a sweep file to the list of runs: every recipe is checked before the first one starts."""
+
+import hashlib
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from edgedistill.errors import EdgeDistillError
+from edgedistill.methods import METHODS
+from edgedistill.recipe import Recipe
+from edgedistill.recipe.load import resolve
+from edgedistill.sweep.hparams import scmd_hyperparameters
+from edgedistill.sweep.spec import (
+    HPARAMS_SEED,
+    SEEDS,
+    SweepSpec,
+    axes_of,
+    read_sweep,
+    replicates_of,
+)
+
+_LONGEST_NAME = 100
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run: `values` holds its place on every axis."""
+
+    name: str
+    values: dict[str, Any]
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a sweep.
+
+    Attributes:
+        name: the sweep file's, without its ending.
+        runs: in the order they start.
+        axes: axis -> its values, in order.
+        replicates, tune, spread: see `SweepSpec`.
+    """
+
+    name: str
+    runs: tuple[PlannedRun, ...]
+    axes: dict[str, list[Any]]
+    replicates: tuple[str, ...]
+    tune: tuple[str, ...]
+    spread: str
+
+    @property
+    def view_caches(self) -> int:
+        """How many caches of teacher embeddings the runs share."""
+        return len({key for run in self.runs if (key := _cache_key(run.recipe)) is not None})
+
+    @property
+    def on_the_fly(self) -> int:
+        """How many runs ask the teacher at every step instead."""
+        return sum(r.recipe.views.count == 0 and _needs_teacher(r.recipe) for r in self.runs)
+
+
+def make_plan(path: Path) -> Plan:
+    """Read a sweep file and resolve the recipe of every run.
+
+    Replicates change fastest last: all cells of the results have one seed before any has two.
+
+    Raises:
+        EdgeDistillError: anything wrong with the file or with a recipe, naming the run.
+    """
+    spec = read_sweep(path)
+    replicates = replicates_of(spec)
+    axes: dict[str, list[Any]] = {
+        axis: list(spec.variants[axis]) if axis in spec.variants else list(spec.grid[axis])
+        for axis in axes_of(spec)
+    }
+    order = [a for a in axes if a in replicates] + [a for a in axes if a not in replicates]
+    bases: dict[str, dict[str, Any]] = {}
+    runs = []
+    for combination in product(*(axes[axis] for axis in order)):
+        picked = dict(zip(order, combination, strict=True))
+        values = {axis: picked[axis] for axis in axes}
+        name = _name(values)
+        tree = _tree(spec, path, values, bases)
+        runs.append(PlannedRun(name, values, resolve(tree, f"{path}: run {name}")))
+    _refuse_same(runs, path)
+    return Plan(path.stem, tuple(runs), axes, tuple(replicates), tuple(spec.tune), spec.spread)
+
+
+def _tree(
+    spec: SweepSpec, path: Path, values: Mapping[str, Any], bases: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    chosen = [spec.variants[axis][label] for axis, label in values.items() if axis in spec.variants]
+    recipes = [fields["recipe"] for fields in chosen if "recipe" in fields]
+    if len(recipes) > 1:
+        raise EdgeDistillError(f"{path}: a run has two recipes, {recipes[0]} and {recipes[1]}")
+    base = recipes[0] if recipes else spec.recipe
+    if base is None:
+        raise EdgeDistillError(
+            f'{path}: recipe: is required, write recipe = "FILE.toml" at the top'
+        )
+    if base not in bases:
+        bases[base] = _read(path.parent / str(base))
+    tree = deepcopy(bases[base])
+    fields = dict(spec.set)
+    for variant in chosen:
+        fields |= {key: value for key, value in variant.items() if key != "recipe"}
+    fields |= {k: v for k, v in values.items() if k in spec.grid and k != HPARAMS_SEED}
+    # A method's own fields mean nothing until it is known which method.
+    for key in sorted(fields, key=lambda key: key != "method.name"):
+        _assign(tree, key, fields[key], path)
+    if HPARAMS_SEED in values:
+        if tree.get("method", {}).get("name") != "scmd":
+            raise EdgeDistillError(f"{path}: {HPARAMS_SEED}: is for method scmd only")
+        trial = int(tree.get("data", {}).get("split_seed", 0))
+        for key, value in scmd_hyperparameters(int(values[HPARAMS_SEED]), trial).items():
+            _assign(tree, key, value, path)
+    return tree
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EdgeDistillError(f"{path}: no such recipe") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EdgeDistillError(f"{path}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise EdgeDistillError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _assign(tree: dict[str, Any], key: str, value: Any, path: Path) -> None:
+    *sections, last = key.split(".")
+    node = tree
+    for section in sections:
+        node = node.setdefault(section, {})
+        if not isinstance(node, dict):
+            raise EdgeDistillError(f"{path}: {key}: {section!r} is a value, not a section")
+    if key == "method.name" and node.get("name") != value:
+        # Another method has other hyper-parameters.
+        node.clear()
+    node[last] = value
+
+
+def _name(values: Mapping[str, Any]) -> str:
+    parts = [_label(axis, value) for axis, value in values.items()]
+    name = "-".join(part for part in parts if part) or "run"
+    if len(name) > _LONGEST_NAME:
+        digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+        name = f"{name[: _LONGEST_NAME - 9]}-{digest}"
+    return name
+
+
+def _label(axis: str, value: Any) -> str:
+    """What of a run's name an axis is: the value alone where that speaks for itself."""
+    text = re.sub(r"[^\w.+-]+", "_", str(value)).strip("_.")
+    if axis in SEEDS:
+        return {"seed": "s", "data.split_seed": "split", "views.seed": "views"}[axis] + text
+    if isinstance(value, str) and axis != "data.hybridness":
+        return text
+    short = {"data.hybridness": "h"}.get(axis, axis.rpartition(".")[2])
+    return f"{short}{text}"
+
+
+def _refuse_same(runs: list[PlannedRun], path: Path) -> None:
+    twice = [name for name, count in Counter(run.name for run in runs).items() if count > 1]
+    if twice:
+        raise EdgeDistillError(
+            f"{path}: two runs would be called {twice[0]}; give values that differ in letters "
+            "or digits"
+        )
+
+
+def _needs_teacher(recipe: Recipe) -> bool:
+    return METHODS[recipe.method.name].needs_teacher
+
+
+def _cache_key(recipe: Recipe) -> str | None:
+    """What names a cache of view embeddings, as far as a recipe says; None without a cache."""
+    if recipe.views.count == 0 or not _needs_teacher(recipe):
+        return None
+    teacher = recipe.teacher
+    facts = (
+        recipe.data.dataset,
+        recipe.data.root,
+        teacher.model,
+        teacher.pretrained,
+        teacher.normalisation,
+        recipe.views.model_dump_json(),
+    )
+    return repr(facts)

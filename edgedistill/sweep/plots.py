@@ -1,0 +1,127 @@
+"""The pictures of a sweep: results in, matplotlib Figures out."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from edgedistill.report.style import (
+    BLUE,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    styled,
+)
+from edgedistill.sweep.results import Curve, Table, percent
+
+# Shapes as well as colours, and another dash once the colours are used up.
+_COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, INK)
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_DASHES = ("-", "--", ":")
+
+
+@styled
+def hybridness_curves(panels: Mapping[str, Mapping[str, Curve]], spread: str) -> Figure:
+    """A metric against hybridness with a band, one panel per title, one line per series.
+
+    `panels` maps a title to series -> curve; a band is mean ± spread over replicates.
+    """
+    figure = Figure(figsize=(4.6 * len(panels) + 0.6, 4.2), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    for axes, (title, curves) in zip(grid, panels.items(), strict=True):
+        for number, name in enumerate(names):
+            if name not in curves:
+                continue
+            curve = curves[name]
+            x = np.array(curve.hybridness)
+            y = np.array([cell.mean for cell in curve.cells])
+            band = np.array([cell.spread or 0.0 for cell in curve.cells])
+            colour = _COLOURS[number % len(_COLOURS)]
+            axes.fill_between(x, y - band, y + band, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(
+                x,
+                y,
+                color=colour,
+                marker=_MARKERS[number % len(_MARKERS)],
+                linestyle=_DASHES[number // len(_COLOURS) % len(_DASHES)],
+                linewidth=1.8,
+                markersize=5.5,
+                label=name,
+            )
+        axes.set(title=title, xlabel="hybridness of the source domains")
+        axes.set_xlim(-0.04, 1.04)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    grid[0].set_ylabel("H-score, mean over targets")
+    handles, labels = grid[0].get_legend_handles_labels()
+    if len(labels) > 1:
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=min(len(labels), 3), fontsize=9
+        )
+    if any(c.spread is not None for p in panels.values() for v in p.values() for c in v.cells):
+        axes = grid[-1]
+        axes.annotate(
+            f"band: ± {spread}",
+            (1, 1),
+            xycoords="axes fraction",
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            color=MUTED,
+            fontsize=8.5,
+        )
+    return figure
+
+
+@styled
+def heat_map(table: Table, title: str, lower_is_better: bool) -> Figure:
+    """Series x target: mean ± spread in every cell, darker is better; the mean stands apart."""
+    columns = [*table.targets, "mean"]
+    rows = len(table.series)
+    values = np.full((rows, len(columns)), np.nan)
+    for i, name in enumerate(table.series):
+        cells = [table.cells.get((name, t)) for t in table.targets]
+        for j, cell in enumerate([*cells, table.means.get(name)]):
+            values[i, j] = np.nan if cell is None else cell.mean
+    longest = max(len(name) for name in table.series)
+    width = 1.15 * len(columns) + 0.075 * longest + 1.6
+    figure = Figure(figsize=(max(5.0, width), 0.46 * rows + 1.7), layout="constrained")
+    axes = figure.subplots()
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    shade = Normalize(low, high if high > low else low + 1e-9)
+    image = axes.imshow(
+        values, cmap="Blues_r" if lower_is_better else "Blues", norm=shade, aspect="auto"
+    )
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.axvline(len(columns) - 1.5, color="white", linewidth=4)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(rows), table.series)
+    axes.tick_params(length=0, labelcolor=INK)
+    axes.xaxis.tick_top()
+    for i, name in enumerate(table.series):
+        cells = [table.cells.get((name, t)) for t in table.targets]
+        for j, cell in enumerate([*cells, table.means.get(name)]):
+            share = 0.0 if cell is None else float(shade(cell.mean))
+            dark = share < 0.4 if lower_is_better else share > 0.6
+            axes.text(
+                j,
+                i,
+                percent(cell),
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if dark and cell is not None else INK,
+            )
+    axes.set_title(f"{title}, %", pad=26)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=16, pad=0.02)
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    bar.outline.set_visible(False)
+    return figure

@@ -1,0 +1,97 @@
+"""`edgedistill sweep` with real training processes: killed, started again, asked for nonsense."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+SWEEP = """
+recipe = "tiny.toml"
+[set]
+train.steps = 2
+train.eval_every = 1
+data.protocol = "hdg"
+data.hybridness = 0
+[variants.method]
+scipd = {}
+erm = { "method.name" = "erm" }
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, tree_of: Callable[..., dict[str, Any]]) -> Path:
+    (tmp_path / "tiny.toml").write_text(tomli_w.dumps(tree_of(views={"count": 1})))
+    path = tmp_path / "pair.toml"
+    path.write_text(SWEEP)
+    return path
+
+
+def test_a_killed_sweep_goes_on_and_repeats_nothing(cli: Any, sweep: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pair"
+    first = out / "runs" / "scipd" / "metrics.json"
+    running = cli.start("sweep", sweep, "--out", tmp_path)
+    # As long as it takes: a process that imports torch has no time limit on a loaded machine.
+    while not first.exists():
+        time.sleep(0.01)
+    running.kill(signal.SIGKILL)
+    running.wait()
+    kept = first.read_bytes()
+
+    again = cli("sweep", sweep, "--out", tmp_path)
+    assert again.status == 0, again.err
+    assert "pair: 2 runs = 2 method" in again.out
+    assert "teacher: 1 cached pass over the images" in again.out
+    assert "for the 1 runs not finished" in again.out
+    lines = [line for line in again.err.splitlines() if line.startswith(("1/2", "2/2"))]
+    assert len(lines) == 1 and lines[0].startswith("2/2 erm: accuracy ")
+    assert first.read_bytes() == kept
+
+    with open(out / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["run"] for row in rows] == ["scipd", "erm"]
+    assert {row["status"] for row in rows} == {"finished"}
+    assert {row["protocol"] for row in rows} == {"hdg"}
+    assert all(0 <= float(row["oracle_h_score"]) <= 1 for row in rows)
+    assert "| erm |" in (out / "tables.md").read_text()
+    assert (out / "heat_accuracy.png").is_file()
+
+    third = cli("sweep", sweep, "--out", tmp_path)
+    assert third.status == 0 and "all runs are finished" in third.out
+
+
+def test_the_plan_is_printed_and_nothing_runs(cli: Any, sweep: Path, tmp_path: Path) -> None:
+    found = cli("sweep", sweep, "--out", tmp_path, "--dry-run")
+    assert found.status == 0
+    assert "  scipd\n  erm\n" in found.out and "known after the first runs" in found.out
+    assert not (tmp_path / "pair").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--engine", "slurm"], "--engine slurm: no such engine"),
+        (["--jobs", "0"], "'--jobs'"),
+    ],
+)
+def test_wrong_options_are_one_line(cli: Any, sweep: Path, options: list[str], words: str) -> None:
+    found = cli("sweep", sweep, *options)
+    assert found.status == 2 and words in found.error
+
+
+def test_a_run_that_cannot_work_is_reported(cli: Any, sweep: Path, tmp_path: Path) -> None:
+    sweep.write_text(
+        SWEEP.replace("scipd = {}\n", "").replace("hybridness = 0", "hybridness = 0.4")
+    )
+    found = cli("sweep", sweep, "--out", tmp_path)
+    assert found.status == 1
+    assert "1 of 1 runs failed twice" in found.out
+    assert "failed    erm: exit status 2: split: no hybridness 0.4" in found.out.replace(
+        "2/5", "0.4"
+    )

@@ -1,0 +1,274 @@
+"""The sweep's driver and the engine `local`, with small stand-ins for the training process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from edgedistill.errors import EdgeDistillError
+from edgedistill.recipe import load_recipe, to_toml
+from edgedistill.sweep.drive import drive, estimate, spoken
+from edgedistill.sweep.engines import Job, find_engine
+from edgedistill.sweep.folder import SweepFolder
+from edgedistill.sweep.local import run_jobs, slot_environment
+from edgedistill.sweep.plan import Plan, PlannedRun
+
+PlanOf = Callable[[str], Plan]
+TWO = 'recipe = "base.toml"\ngrid.seed = [0, 1]\n'
+# A finished run, without training: what `edgedistill run` leaves behind last.
+FINISH = """
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+folder.mkdir(parents=True, exist_ok=True)
+target = {"domain": "line", "accuracy": 0.5, "h_score": 0.25, "oracle_h_score": None}
+(folder / "metrics.json").write_text(json.dumps({"target": target, "seconds": 1.0}))
+"""
+
+
+def python(script: str, *arguments: object) -> tuple[str, ...]:
+    # Without site-packages a process starts several times faster.
+    return (sys.executable, "-S", "-c", script, *map(str, arguments))
+
+
+def finishing(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
+    return python(FINISH, folder.run(run.name))
+
+
+class Sweep:
+    """Drives a plan and keeps what was said and how often results were collected."""
+
+    def __init__(self, plan: Plan, path: Path) -> None:
+        self.plan, self.folder = plan, SweepFolder(path)
+        self.lines: list[str] = []
+        self.collected = 0
+
+    def _collect(self) -> None:
+        self.collected += 1
+
+    def __call__(
+        self,
+        command: Callable[[SweepFolder, PlannedRun], tuple[str, ...]] = finishing,
+        jobs: int = 1,
+    ) -> dict[str, str]:
+        return drive(
+            self.plan, self.folder, run_jobs, jobs, self.lines.append, self._collect, command
+        )
+
+
+@pytest.fixture
+def sweep(plan_of: PlanOf, tmp_path: Path) -> Sweep:
+    return Sweep(plan_of(TWO), tmp_path / "out")
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_every_run_is_one_line(sweep: Sweep, jobs: int) -> None:
+    assert sweep(jobs=jobs) == {}
+    assert len(sweep.lines) == 2 and sweep.collected == 2
+    assert sweep.lines[0].startswith("1/2 ") and "accuracy 50.0, H deployed 25.0" in sweep.lines[0]
+    assert "left" in sweep.lines[0] and "left" not in sweep.lines[1]
+    recipe = sweep.folder.recipe("s1")
+    assert load_recipe(recipe) == sweep.plan.runs[1].recipe
+
+
+def test_finished_runs_stay_and_the_rest_goes_on(sweep: Sweep) -> None:
+    first = sweep.plan.runs[0]
+
+    def only_first(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
+        return finishing(folder, run) if run is first else python("raise SystemExit(3)")
+
+    assert list(sweep(only_first)) == ["s1"]
+    kept = (sweep.folder.run("s0") / "metrics.json").stat().st_mtime_ns
+    sweep.lines.clear()
+    assert sweep() == {}
+    assert [line.split(":")[0] for line in sweep.lines] == ["2/2 s1"]
+    assert (sweep.folder.run("s0") / "metrics.json").stat().st_mtime_ns == kept
+    assert sweep(lambda folder, run: ("/does/not/matter",)) == {}
+
+
+def test_a_failed_run_is_tried_once_more(sweep: Sweep, tmp_path: Path) -> None:
+    def once(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
+        flag = tmp_path / f"{run.name}.tried"
+        script = (
+            "import pathlib, sys\n"
+            f"flag = pathlib.Path({str(flag)!r})\n"
+            "if not flag.exists():\n"
+            "    flag.touch()\n"
+            "    sys.exit('edgedistill: the disk is full')\n" + FINISH
+        )
+        return python(script, folder.run(run.name))
+
+    assert sweep(once) == {}
+    failed = [line for line in sweep.lines if "FAILED" in line]
+    assert len(failed) == 2 and len(sweep.lines) == 4
+    assert "exit status 1: the disk is full, see " in failed[0] and "once more" in failed[0]
+
+
+def test_a_run_that_fails_twice_is_reported_and_stops_no_other(sweep: Sweep) -> None:
+    def crash(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
+        if run.values["seed"] == 1:
+            return finishing(folder, run)
+        return python("import os; os.kill(os.getpid(), 9)")
+
+    failed = sweep(crash)
+    assert list(failed) == ["s0"] and failed["s0"].startswith("killed by SIGKILL (out of memory?)")
+    assert sum("FAILED" in line for line in sweep.lines) == 2
+    assert sweep.folder.metrics("s1") is not None
+
+
+def test_an_exit_without_metrics_is_a_failure(sweep: Sweep) -> None:
+    failed = sweep(lambda folder, run: python("pass"))
+    assert list(failed) == ["s0", "s1"] and "exit status 0: no word" in failed["s0"]
+
+
+def test_another_recipe_of_the_same_name_is_refused(sweep: Sweep, plan_of: PlanOf) -> None:
+    folder = sweep.folder.run("s0")
+    folder.mkdir(parents=True)
+    other = plan_of(TWO + "set.train.steps = 9\n").runs[0].recipe
+    (folder / "recipe.toml").write_text(to_toml(other))
+    with pytest.raises(EdgeDistillError, match=r"another recipe \(train.steps: 9, 600\)"):
+        sweep()
+    # Another device is the same run.
+    same = sweep.plan.runs[0].recipe.model_copy(update={"device": "cuda"})
+    (folder / "recipe.toml").write_text(to_toml(same))
+    assert sweep() == {}
+
+
+def test_two_sweeps_do_not_share_a_folder(sweep: Sweep) -> None:
+    sweep.folder.path.mkdir()
+    with (
+        FileLock(sweep.folder.path / ".lock"),
+        pytest.raises(EdgeDistillError, match="another sweep"),
+    ):
+        sweep()
+
+
+def test_a_damaged_metrics_file_is_named(sweep: Sweep) -> None:
+    path = sweep.folder.run("s0") / "metrics.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    with pytest.raises(EdgeDistillError, match=r"not the metrics of a run; delete the run's"):
+        sweep()
+
+
+HOLD = """
+import fcntl, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+folder.mkdir(parents=True, exist_ok=True)
+lock = open(folder / ".lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in locks as POSIX systems do")
+def test_a_run_that_a_killed_sweep_left_running_is_waited_for(sweep: Sweep) -> None:
+    folder = sweep.folder.run("s0")
+    with subprocess.Popen(
+        python(HOLD, folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as orphan:
+        assert orphan.stdin and orphan.stdout
+        assert orphan.stdout.readline() == "held\n"
+        said: list[str] = []
+
+        def waiting(name: str) -> None:
+            said.append(name)
+            orphan.stdin.close()  # type: ignore[union-attr]
+
+        job = Job("s0", finishing(sweep.folder, sweep.plan.runs[0]), folder, folder / "log")
+        outcomes = list(run_jobs([job], 1, waiting))
+    assert said == ["s0"] and [o.status for o in outcomes] == [0]
+
+
+ENDLESS = """
+import pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+def stop(*_):
+    (folder / "saved").touch()
+    sys.exit(130)
+signal.signal(signal.SIGTERM, stop)
+(folder / "started").touch()
+time.sleep(3600)
+"""
+
+
+def test_stopping_lets_the_processes_save(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+    jobs = [Job(f.name, python(ENDLESS, f), f, f / "log") for f in folders]
+    quick = Job("quick", python(""), tmp_path, tmp_path / "log")
+    # The quick one's outcome hands over control while the two others run on.
+    with closing(run_jobs([*jobs, quick], 3, lambda name: None)) as outcomes:
+        assert next(outcomes).name == "quick"
+        while not all((folder / "started").exists() for folder in folders):
+            time.sleep(0.01)
+    assert all((folder / "saved").exists() for folder in folders)
+
+
+def test_no_more_than_so_many_at_once(tmp_path: Path) -> None:
+    script = """
+import pathlib, sys, time
+mine = pathlib.Path(sys.argv[1])
+mine.touch()
+print(len(list(mine.parent.glob("*.on"))))
+mine.unlink()
+"""
+    jobs = [
+        Job(str(n), python(script, tmp_path / f"{n}.on"), tmp_path, tmp_path / f"{n}.log")
+        for n in range(5)
+    ]
+    assert {o.name for o in run_jobs(jobs, 2, lambda name: None)} == {str(n) for n in range(5)}
+    counts = [int((tmp_path / f"{n}.log").read_text()) for n in range(5)]
+    assert max(counts) <= 2
+
+
+def test_children_share_cores_and_gpus() -> None:
+    plain = {"PATH": "/bin"}
+    assert slot_environment(0, 1, plain, cpus=8, gpus=4) == plain
+    assert slot_environment(3, 4, plain, cpus=8, gpus=2) == {
+        **plain,
+        "OMP_NUM_THREADS": "2",
+        "CUDA_VISIBLE_DEVICES": "1",
+    }
+    given = {"OMP_NUM_THREADS": "5", "CUDA_VISIBLE_DEVICES": "3"}
+    assert slot_environment(1, 4, given, cpus=8, gpus=2) == given
+    assert slot_environment(1, 16, plain, cpus=8, gpus=1)["OMP_NUM_THREADS"] == "1"
+
+
+def test_time_is_estimated_from_runs_of_the_same_kind(plan_of: PlanOf) -> None:
+    plan = plan_of(
+        """
+        recipe = "base.toml"
+        [variants.method]
+        scipd = {}
+        erm = { "method.name" = "erm" }
+        kd = { "method.name" = "kd" }
+        [grid]
+        seed = [0, 1]
+        """
+    )
+    pending = [run for run in plan.runs if run.name.endswith("s1")]
+    assert estimate(pending, {}, plan) is None
+    # SCI-PD 60, ERM 20, and KD like the mean of both.
+    assert estimate(pending, {"scipd-s0": 60.0, "erm-s0": 20.0}, plan) == 60 + 20 + 40
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (600, "10 min"), (11_100, "3 h 05 min")]
+)
+def test_durations_are_spoken(seconds: float, text: str) -> None:
+    assert spoken(seconds) == text
+
+
+def test_engines_are_found_by_name() -> None:
+    assert find_engine("local") is run_jobs
+    with pytest.raises(EdgeDistillError, match="--engine locl: no such engine; did you mean"):
+        find_engine("locl")

@@ -1,0 +1,173 @@
+"""A sweep file becomes a list of checked recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgedistill.errors import EdgeDistillError
+from edgedistill.recipe.load import to_toml
+from edgedistill.sweep.hparams import scmd_hyperparameters
+from edgedistill.sweep.plan import Plan, make_plan
+
+PlanOf = Callable[[str], Plan]
+
+
+def test_a_grid_is_every_combination_with_seeds_last(plan_of: PlanOf) -> None:
+    plan = plan_of(
+        """
+        recipe = "base.toml"
+        [grid]
+        seed = [0, 1]
+        data.target = ["line", "camera"]
+        "method.alpha" = [0.0, 0.8]
+        """
+    )
+    assert [run.name for run in plan.runs] == [
+        "s0-line-alpha0.0",
+        "s0-line-alpha0.8",
+        "s0-camera-alpha0.0",
+        "s0-camera-alpha0.8",
+        "s1-line-alpha0.0",
+        "s1-line-alpha0.8",
+        "s1-camera-alpha0.0",
+        "s1-camera-alpha0.8",
+    ]
+    assert plan.replicates == ("seed",) and plan.name == "grid"
+    last = plan.runs[-1]
+    assert last.values == {"seed": 1, "data.target": "camera", "method.alpha": 0.8}
+    assert (last.recipe.seed, last.recipe.data.target) == (1, "camera")
+    assert last.recipe.method.hyper["alpha"] == 0.8
+
+
+def test_variants_change_fields_together_or_start_from_their_own_recipe(plan_of: PlanOf) -> None:
+    plan = plan_of(
+        """
+        recipe = "base.toml"
+        [set]
+        train.steps = 7
+        [variants.method]
+        full = {}
+        plain = { method.score_perturbation = false, method.beta = 0 }
+        scmd = { recipe = "other.toml" }
+        erm = { "method.name" = "erm" }
+        """
+    )
+    full, plain, scmd, erm = (run.recipe for run in plan.runs)
+    assert [run.name for run in plan.runs] == ["full", "plain", "scmd", "erm"]
+    assert all(run.recipe.train.steps == 7 for run in plan.runs)
+    assert (full.method.hyper["alpha"], full.method.hyper["beta"]) == (0.5, 0.1)
+    assert (plain.method.hyper["score_perturbation"], plain.method.hyper["beta"]) == (False, 0)
+    assert (scmd.method.name, scmd.method.hyper["temperature"]) == ("scmd", 2.5)
+    # SCI-PD's own hyper-parameters do not follow into another method.
+    assert (erm.method.name, erm.method.hyper) == ("erm", {})
+
+
+def test_the_same_file_gives_the_same_plan(plan_of: PlanOf) -> None:
+    text = 'recipe = "base.toml"\n[grid]\nseed = [0, 1]\n'
+    first, second = plan_of(text), plan_of(text)
+    assert [to_toml(r.recipe) for r in first.runs] == [to_toml(r.recipe) for r in second.runs]
+
+
+def test_hybridness_is_an_axis(plan_of: PlanOf) -> None:
+    plan = plan_of(
+        """
+        recipe = "base.toml"
+        set.data.protocol = "hdg"
+        grid.data.hybridness = ["0", "1/6", 1]
+        """
+    )
+    assert [run.name for run in plan.runs] == ["h0", "h1_6", "h1"]
+    assert [run.recipe.data.hybridness for run in plan.runs] == ["0", "1/6", "1"]
+
+
+def test_runs_that_share_the_teacher_s_pass_are_counted(plan_of: PlanOf) -> None:
+    plan = plan_of(
+        """
+        recipe = "base.toml"
+        [grid]
+        seed = [0, 1]
+        data.target = ["line", "camera"]
+        teacher.model = ["emoji-clip", "ViT-B-16"]
+        [variants.views]
+        cached = {}
+        fly = { views.count = 0 }
+        """
+    )
+    assert (len(plan.runs), plan.view_caches, plan.on_the_fly) == (16, 2, 8)
+    assert plan_of('recipe = "base.toml"\nset.method.name = "erm"').view_caches == 0
+
+
+@pytest.mark.parametrize(
+    ("trial", "seed", "expected"),
+    [
+        (0, 1, (0.688043, 0.984035, 0.336482, 0.25, 3.599418, 5e-5, 1e-4)),
+        (0, 2, (0.741910, 0.521538, 0.237625, 0.3, 2.974846, 3e-5, 1e-6)),
+    ],
+)
+def test_random_hyper_parameters_are_domainbed_s(
+    trial: int, seed: int, expected: tuple[float, ...]
+) -> None:
+    found = scmd_hyperparameters(seed, trial)
+    assert list(found.values()) == pytest.approx(expected, abs=5e-7)
+    assert scmd_hyperparameters(0, trial) == {}
+
+
+def test_hyper_parameters_follow_the_trial(plan_of: PlanOf) -> None:
+    plan = plan_of(
+        """
+        recipe = "other.toml"
+        tune = ["hparams_seed"]
+        [grid]
+        hparams_seed = [0, 1]
+        data.split_seed = [0, 1]
+        """
+    )
+    hyper = {run.name: run.recipe.method.hyper["temperature"] for run in plan.runs}
+    assert hyper["hparams_seed0-split0"] == hyper["hparams_seed0-split1"] == 2.5
+    assert hyper["hparams_seed1-split0"] == pytest.approx(3.599418, abs=1e-6)
+    assert hyper["hparams_seed1-split1"] != hyper["hparams_seed1-split0"]
+    assert plan.tune == ("hparams_seed",) and plan.replicates == ("data.split_seed",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("grid.seed = [0]", 'recipe: is required, write recipe = "FILE.toml"'),
+        ('recipe = "no.toml"\n', "no.toml: no such recipe"),
+        ('recipe = "base.toml"\ngird.seed = [0]', "gird: unknown key; did you mean 'grid'?"),
+        ('recipe = "base.toml"\ngrid.seed = 0', "grid.seed: needs a list of values, got 0"),
+        ('recipe = "base.toml"\ngrid.seed = []', "grid.seed: needs a list"),
+        ('recipe = "base.toml"\ngrid.seed = [0, 0]', "grid.seed: a value is listed twice"),
+        ('recipe = "base.toml"\ngrid.data.target = ["a b", "a_b"]', "two runs would be called a_b"),
+        ('recipe = "base.toml"\ngrid.train.setps = [1]', "run setps1: train.setps: unknown key"),
+        ('recipe = "base.toml"\ngrid.seed = [-1]', "run s-1: seed: must be"),
+        ('recipe = "base.toml"\nreplicates = ["sed"]\ngrid.seed = [0]', "no axis 'sed'; did you"),
+        ('recipe = "base.toml"\ntune = ["seed"]\ngrid.seed = [0]', "seed is listed in replicates"),
+        ('recipe = "base.toml"\nspread = "range"', "spread: Input should be 'std' or 'sem'"),
+        ('recipe = "base.toml"\nvariants.seed.a = {}', "variants.seed: is the name of something"),
+        ('recipe = "base.toml"\ngrid.hparams_seed = [1]', "hparams_seed: is for method scmd only"),
+        (
+            'variants.a.x.recipe = "base.toml"\nvariants.b.y.recipe = "other.toml"',
+            "a run has two recipes",
+        ),
+        ("recipe = ", "not valid TOML"),
+    ],
+)
+def test_mistakes_are_one_line(sweep_of: Callable[[str], Path], text: str, words: str) -> None:
+    with pytest.raises(EdgeDistillError) as error:
+        make_plan(sweep_of(text))
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_field_of_a_value_is_refused(sweep_of: Callable[[str], Path]) -> None:
+    path = sweep_of('recipe = "base.toml"\nset.data.target = "x"\ngrid.data.target.name = ["y"]')
+    with pytest.raises(EdgeDistillError, match=r"data\.target\.name: 'target' is a value"):
+        make_plan(path)
+
+
+def test_a_sweep_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(EdgeDistillError, match=r"no\.toml: no such sweep file"):
+        make_plan(tmp_path / "no.toml")
