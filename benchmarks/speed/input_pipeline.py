@@ -1,0 +1,179 @@
+"""Images per second into a training step: ours against torchvision's, at equal augmentation.
+
+    python benchmarks/speed/input_pipeline.py                       # on JPEGs it makes up
+    python benchmarks/speed/input_pipeline.py --data data/PACS --size 224
+
+torchvision: ImageFolder, DataLoader with 2 workers, transforms.v2 (random resized crop, mirror,
+colour jitter, greyscale, normalise). Ours: images decoded once into a store, plain or packed, and
+the same augmentation cut from the batch. Everything ends as a normalised float32 batch on the
+device. What a store costs once is in the table too.
+"""
+
+import argparse
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from measuring import interleaved, ratios, record, show
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from edgedistill.data import store
+from edgedistill.data.folder import read_folder
+from edgedistill.data.index import ImageIndex
+from edgedistill.data.normalise import IMAGENET_MEAN, IMAGENET_STD
+from edgedistill.data.views import ViewSpec, image_key, render_views, view_parameters
+from edgedistill.train.device import resolve_device, to_device
+from edgedistill.train.predict import normalise
+
+SPEC = ViewSpec(
+    seed=0,
+    scale=(0.7, 1.0),
+    ratio=(0.75, 4 / 3),
+    flip=0.5,
+    brightness=0.3,
+    contrast=0.3,
+    saturation=0.3,
+    hue=0.3,
+    greyscale=0.1,
+)
+WORKERS = 2
+
+
+def make_up(root: Path, count: int) -> None:
+    """JPEGs of 500 x 375, quality 90, as busy as photographs: about 80 kB."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        folder = root / f"domain{number % 2}" / f"class{number % 6 // 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((500, 375), Image.Resampling.BICUBIC), dtype=np.int16)
+        noise = rng.normal(0, 6, smooth.shape).astype(np.int16)
+        picture = Image.fromarray(np.clip(smooth + noise, 0, 255).astype(np.uint8))
+        picture.save(folder / f"{number}.jpg", quality=90)
+
+
+def torchvisions(root: Path, size: int, batch: int, device: torch.device) -> Callable[[], Tensor]:
+    """The next batch of a DataLoader that never ends."""
+    change = v2.Compose(
+        [
+            v2.PILToTensor(),
+            v2.RandomResizedCrop(size, scale=SPEC.scale, ratio=SPEC.ratio, antialias=True),
+            v2.RandomHorizontalFlip(SPEC.flip),
+            v2.ColorJitter(SPEC.brightness, SPEC.contrast, SPEC.saturation, SPEC.hue),
+            v2.RandomGrayscale(SPEC.greyscale),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    loader = DataLoader(
+        ImageFolder(str(root), change),
+        batch_size=batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=WORKERS,
+        persistent_workers=True,
+        pin_memory=device.type == "cuda",
+    )
+    batches: Iterator[Any] = itertools.chain.from_iterable(itertools.repeat(loader))
+    return lambda: next(batches)[0].to(device, non_blocking=True)
+
+
+def ours(
+    index: ImageIndex, opened: store.Store, size: int, batch: int, device: torch.device
+) -> Callable[[], Tensor]:
+    """The next batch of random images and views of a store."""
+    rows = np.flatnonzero(opened.readable)
+    pixels = opened.decoded(rows).images
+    keys = np.array([image_key(path) for path in index.paths], dtype=np.uint64)[rows]
+    rng = np.random.default_rng(0)
+
+    def following() -> Tensor:
+        chosen = rng.integers(len(rows), size=batch)
+        parameters = view_parameters(SPEC, keys[chosen], rng.integers(16, size=batch))
+        images = to_device(pixels[chosen], device).permute(0, 3, 1, 2)
+        return normalise(render_views(images, to_device(parameters, device), size))
+
+    return following
+
+
+def measure(root: Path, cache: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Images per second of every pipeline, and ratios to torchvision's."""
+    device = resolve_device(options.device)
+    index = read_folder(root)
+    opened, once = {}, {}
+    # A limit of nothing packs, and reads as it goes.
+    for name, limit in (("plain store", 2**60), ("packed store", 0)):
+        store.PACK_ABOVE = store.RAM_LIMIT = limit
+        start = time.perf_counter()
+        opened[name] = store.open_store(index, options.store_size, cache / name.split()[0])
+        once[name] = time.perf_counter() - start
+    theirs = torchvisions(root, options.size, options.batch, device)
+    following = {"torchvision": theirs}
+    for name, limit in (("plain store", 2**60), ("packed store", 0)):
+        store.RAM_LIMIT = limit
+        following[name] = ours(index, opened[name], options.size, options.batch, device)
+
+    def ready() -> None:
+        # What the workers fetched while others had their turn is not counted as speed.
+        for _ in range(WORKERS * 2):
+            theirs()
+
+    def read(name: str) -> None:
+        for _ in range(options.batches):
+            following[name]()
+
+    jobs = {name: partial(read, name) for name in following}
+    seconds = interleaved(jobs, options.rounds, device, before={"torchvision": ready})
+    images = options.batches * options.batch
+    return {
+        name: {
+            "images_per_second": images / median(seconds[name]),
+            "over_torchvision": ratios(seconds["torchvision"], seconds[name]),
+            "seconds_once": once.get(name, 0.0),
+            "bytes": sum(f.stat().st_size for f in opened[name].folder.iterdir())
+            if name in opened
+            else 0,
+        }
+        for name in following
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, help="a tree domain/class/image")
+    parser.add_argument("--images", type=int, default=1200, help="how many to make up without")
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--store-size", type=int, default=120)
+    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--batches", type=int, default=12, help="in each round")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = options.data or Path(folder) / "data"
+        if options.data is None:
+            make_up(root, options.images)
+        results = measure(root, Path(folder) / "cache", options)
+    rows = [
+        [name, f["images_per_second"], *f["over_torchvision"].values(), f["seconds_once"]]
+        for name, f in results.items()
+    ]
+    title = f"Input alone, {options.batch} images at {options.size} px, {WORKERS} workers"
+    show(title, ["pipeline", "images/s", "ratio", "low", "high", "s once"], rows)
+    record(options.out, resolve_device(options.device), vars(options), results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""A training task of any size on random pixels and random embeddings: speed does not see them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgedistill.data.views import ViewSpec
+from edgedistill.methods import METHODS
+from edgedistill.recipe.schema import TrainSection, ViewsSection
+from edgedistill.students import Student, build_backbone
+from edgedistill.teacher.cache import ViewCache
+from edgedistill.teacher.text import TextBank
+from edgedistill.train.averaging import WeightAverage
+from edgedistill.train.batches import Batch, TrainImages
+from edgedistill.train.depthwise import use_fast_depthwise
+from edgedistill.train.device import to_device
+from edgedistill.train.optim import build_optimizers
+from edgedistill.train.step import update
+from edgedistill.train.task import Stored, Task
+
+SPEC = ViewSpec(seed=0, **ViewsSection().model_dump(exclude={"count", "store_size", "seed"}))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large a task is: `batch` images a step from three domains, `width` of embeddings."""
+
+    student: str
+    size: int
+    store_size: int
+    batch: int
+    classes: int = 54
+    views: int = 16
+    width: int = 512
+    images: int = 960
+    steps: int = 1000
+
+
+def texts(sizes: Sizes, device: torch.device) -> TextBank:
+    """One random prompt per class."""
+    generator = torch.Generator().manual_seed(0)
+    rows = F.normalize(torch.randn(sizes.classes, sizes.width, generator=generator), dim=1)
+    owner = torch.arange(sizes.classes)
+    return TextBank(rows, owner, rows, "mean", 100.0).to(device)
+
+
+def images(sizes: Sizes) -> TrainImages:
+    """Random stored images of three domains."""
+    rng = np.random.default_rng(0)
+    shape = (sizes.images, sizes.store_size, sizes.store_size, 3)
+    rows = np.arange(sizes.images)
+    return TrainImages(
+        tuple(f"domain/class/{row}.png" for row in rows),
+        rng.integers(0, 256, shape, dtype=np.uint8),
+        rows,
+        rng.integers(0, sizes.classes, sizes.images),
+        tuple(np.array_split(rows, 3)),
+    )
+
+
+def cache(sizes: Sizes, folder: Path) -> ViewCache:
+    """Random unit vectors in a mapped file, as a view cache keeps them."""
+    rng = np.random.default_rng(1)
+    shape = (sizes.images, sizes.views, sizes.width)
+    found = np.memmap(folder / "embeddings.f16", dtype=np.float16, mode="w+", shape=shape)
+    values = rng.standard_normal(shape, dtype=np.float32)
+    found[:] = values / np.linalg.norm(values, axis=2, keepdims=True)
+    found.flush()
+    return ViewCache(folder, found)
+
+
+def settings(sizes: Sizes, precision: str, compiled: bool) -> TrainSection:
+    """The recipe's defaults, with an average of the weights as both methods' recipes have it."""
+    return TrainSection.model_validate(
+        {
+            "steps": sizes.steps,
+            "batch_per_domain": sizes.batch // 3,
+            "average": "ema",
+            "precision": precision,
+            "compile": compiled,
+        }
+    )
+
+
+def task(
+    method: str,
+    sizes: Sizes,
+    train: TrainSection,
+    pictures: TrainImages,
+    embeddings: ViewCache,
+    device: torch.device,
+) -> Task:
+    """A task whose teacher is the cache."""
+    torch.manual_seed(0)
+    bank = texts(sizes, device)
+    learner = METHODS[method](METHODS[method].Hyper(), text=bank)
+    backbone, width = build_backbone(sizes.student)
+    student = Student(backbone, learner.head(width, sizes.classes))
+    use_fast_depthwise(student)
+    student.to(device).to(memory_format=torch.channels_last)
+    student.train()
+
+    def look_up(batch: Batch, stored: Stored, rows: Tensor | None) -> Tensor:
+        found = to_device(embeddings.lookup(pictures.rows[batch.positions], batch.views), device)
+        return F.normalize(found if rows is None else found[rows], dim=1)
+
+    return Task(
+        student=student,
+        method=learner,
+        images=pictures,
+        spec=SPEC,
+        views=sizes.views,
+        teach=look_up if learner.needs_teacher else None,
+        text=bank if learner.needs_teacher else None,
+        validation=pictures.pixels[:1],
+        validation_labels=pictures.labels[:1],
+        validation_domains=np.zeros(1, np.int64),
+        size=sizes.size,
+        settings=train,
+        seed=0,
+        device=device,
+    )
+
+
+def stepping(made: Task) -> Callable[[int], dict[str, Tensor]]:
+    """A function that trains on the batch of a step, as the training loop does."""
+    train, student = made.settings, made.student
+    optimizers = build_optimizers(
+        made.method.param_groups(student.backbone, student.head),
+        train.optimizer,
+        lr=train.lr,
+        weight_decay=train.weight_decay,
+        momentum=train.momentum,
+        nesterov=train.nesterov,
+        count=made.method.optimizers,
+    )
+    average = WeightAverage(student, "ema", decay=train.ema_decay)
+    scaler = torch.amp.GradScaler(made.device.type, enabled=False)
+    forward = torch.compile(student, dynamic=False) if train.compile else student
+
+    def step(number: int) -> dict[str, Tensor]:
+        losses = update(made, forward, optimizers, scaler, number)
+        average.update(student)
+        return losses
+
+    return step

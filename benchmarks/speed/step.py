@@ -1,0 +1,119 @@
+"""What a step of SCI-PD and of SCMD costs over a step of ERM, teacher embeddings cached.
+
+    python benchmarks/speed/step.py                      # ResNet18, EfficientNet-B0, MobileNetV3
+    python benchmarks/speed/step.py --students resnet18 --size 224 --rounds 15
+
+SCMD trains on its hardest images first (it ranks the batch, then trains on a fifth) and on whole
+batches in the last quarter; both kinds of step are measured, and the mean over a run. "one pass"
+is the alternative to ranking in a pass of its own: the losses of the whole batch are computed
+once, and only the selected rows are propagated back.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import made_up
+import numpy as np
+import torch
+import torch.nn.functional as F
+from measuring import interleaved, ratios, record, show
+from torch import Tensor
+
+from edgedistill.data.views import image_key, view_parameters
+from edgedistill.methods import Teaching
+from edgedistill.methods.base import StudentOutput
+from edgedistill.methods.functional import hard_sample_indices
+from edgedistill.train.device import resolve_device, to_device
+from edgedistill.train.predict import normalise
+from edgedistill.train.step import batch_of
+from edgedistill.train.task import Stored, Task
+
+
+def measure(sizes: made_up.Sizes, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds and ratios of one student."""
+    device = resolve_device(options.device)
+    train = made_up.settings(sizes, options.precision, options.compile)
+    pictures = made_up.images(sizes)
+    with tempfile.TemporaryDirectory() as folder:
+        cache = made_up.cache(sizes, Path(folder))
+        tasks = {
+            name: made_up.task(name, sizes, train, pictures, cache, device)
+            for name in ("erm", "scipd", "scmd")
+        }
+        steps = {name: made_up.stepping(made) for name, made in tasks.items()}
+        whole = made_up.task("scmd", sizes, train, pictures, cache, device)
+        optimizer = torch.optim.SGD(whole.student.parameters(), lr=1e-3, momentum=0.9)
+        jobs = {
+            "erm": lambda: steps["erm"](0),
+            "scipd": lambda: steps["scipd"](0),
+            "scmd selecting": lambda: steps["scmd"](0),
+            "scmd whole batch": lambda: steps["scmd"](sizes.steps - 1),
+            "scmd selecting, one pass": lambda: one_pass(whole, optimizer),
+        }
+        seconds = interleaved(jobs, options.rounds, device)
+    last = 0.25
+    seconds["scmd run"] = [
+        (1 - last) * a + last * b
+        for a, b in zip(seconds["scmd selecting"], seconds["scmd whole batch"], strict=True)
+    ]
+    return {
+        name: {"seconds": median(times), "over_erm": ratios(times, seconds["erm"])}
+        for name, times in seconds.items()
+    }
+
+
+def one_pass(made: Task, optimizer: torch.optim.Optimizer) -> None:
+    """An SCMD step that selects from the outputs it trains on."""
+    batch = batch_of(made, 0)
+    rows = made.images.rows[batch.positions]
+    keys = np.array([image_key(made.images.paths[row]) for row in rows], dtype=np.uint64)
+    stored = Stored(
+        to_device(made.images.pixels[batch.positions], made.device),
+        to_device(view_parameters(made.spec, keys, batch.views), made.device),
+    )
+    x = normalise(stored.views(made.size)).contiguous(memory_format=torch.channels_last)
+    labels = to_device(made.images.labels[batch.positions], made.device)
+    out = made.student(x)
+    share = made.method.keep_fraction(0, made.settings.steps)
+    assert share is not None and made.teach is not None and made.text is not None
+    ranked = F.cross_entropy(out.logits.detach(), labels, reduction="none")
+    kept = hard_sample_indices(ranked, share)
+    assert out.projected is not None
+    part = StudentOutput(out.features[kept], out.logits[kept], out.projected[kept])
+    teaching = Teaching(made.teach(batch, stored, kept), made.text)
+    optimizer.zero_grad(set_to_none=True)
+    losses: dict[str, Tensor] = made.method.losses(made.student.head, part, labels[kept], teaching)
+    losses["loss"].backward()
+    optimizer.step()
+    made.method.after_step(made.student.head)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--students", nargs="+", default=["resnet18", "efficientnet_b0", "mobilenet_v3_small"]
+    )
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    options = parser.parse_args()
+    results, rows = {}, []
+    for student in options.students:
+        sizes = made_up.Sizes(student, options.size, options.size * 5 // 4, options.batch)
+        results[student] = measure(sizes, options)
+        for name, found in results[student].items():
+            rows.append([student, name, found["seconds"], *found["over_erm"].values()])
+    title = f"A training step of {options.batch} images at {options.size} px"
+    show(title, ["student", "step", "s", "over ERM", "low", "high"], rows)
+    record(options.out, resolve_device(options.device), vars(options), results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Accuracy against the number of cached views: where more views stop to matter.
+
+    python benchmarks/speed/view_counts.py                 # the five settings, three seeds
+    python benchmarks/speed/view_counts.py recipes/resnet18_scipd.toml --seeds 0 1 2 3 4
+
+Runs `edgedistill run RECIPE --set views.count=N --seed S` for every N and S; finished runs are
+not repeated, unfinished ones go on. 0 views asks the teacher in every step and never shows the
+same view twice: it is what the others are compared with, seed by seed.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from measuring import record, show
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "mobilenet_scipd.toml"
+MEASURES = ("accuracy", "h_score", "auroc", "source_val")
+
+
+def one_run(recipe: Path, runs: Path, views: int, seed: int, more: list[str]) -> dict[str, float]:
+    """The metrics of one run, made now if it is not finished."""
+    name = f"views{views}-s{seed}"
+    sets = [word for change in (f"views.count={views}", *more) for word in ("--set", change)]
+    command = ["run", str(recipe), *sets, "--seed", str(seed), "--name", name, "--runs", str(runs)]
+    subprocess.run([sys.executable, "-m", "edgedistill", *command, "--quiet"], check=True)
+    found: Mapping[str, Any] = json.loads((runs / name / "metrics.json").read_text())
+    return {
+        **{key: found["target"][key] for key in MEASURES[:3]},
+        "source_val": found["source_val"]["accuracy"],
+        "training_seconds": found["training_seconds"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("recipe", type=Path, nargs="?", default=RECIPE)
+    parser.add_argument("--views", type=int, nargs="+", default=[0, 4, 8, 16, 32])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets")
+    parser.add_argument("--runs", type=Path, default=Path("runs/view_counts"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    options = parser.parse_args()
+    results: dict[int, dict[int, dict[str, float]]] = {views: {} for views in options.views}
+    # Seeds outside: whoever stops early has whole comparisons.
+    for seed in options.seeds:
+        for views in options.views:
+            results[views][seed] = one_run(options.recipe, options.runs, views, seed, options.sets)
+            record(options.out, torch.device("cpu"), vars(options), results)
+    base = results[options.views[0]]
+    rows = []
+    for views, by_seed in results.items():
+        cells: list[object] = [str(views) if views else "on the fly"]
+        for measure in MEASURES:
+            values = [100 * found[measure] for found in by_seed.values()]
+            spread = stdev(values) if len(values) > 1 else 0.0
+            cells.append(f"{mean(values):.1f} ± {spread:.1f}")
+        paired = [100 * (by_seed[s]["accuracy"] - base[s]["accuracy"]) for s in by_seed]
+        cells.append(f"{mean(paired):+.1f} ({min(paired):+.1f} to {max(paired):+.1f})")
+        rows.append(cells)
+    title = f"{options.recipe.stem}: {len(options.seeds)} seeds, %, mean ± standard deviation"
+    columns = ["views", "accuracy", "H deployed", "AUROC", "source validation"]
+    show(title, [*columns, f"accuracy over {rows[0][0]}"], rows)
+
+
+if __name__ == "__main__":
+    main()
