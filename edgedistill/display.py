@@ -1,7 +1,9 @@
 """What a person sees while a command works: notes, and progress bars with rate and time left."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 from rich.console import Console, RenderableType
@@ -14,6 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+# Between two lines about the same work in a log.
+_QUIET_SECONDS = 1.0
 
 
 class Bar(Protocol):
@@ -41,6 +46,15 @@ class Display:
 
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Until the block ends, work far below a command reports here, see `current_display`."""
+        token = _CURRENT.set(self)
+        try:
+            yield
+        finally:
+            _CURRENT.reset(token)
 
     def note(self, text: str) -> None:
         """One line that stays."""
@@ -74,14 +88,22 @@ class Display:
             yield update
 
     def _lines(self, name: str) -> Bar:
-        """A line for every tenth of the work."""
-        said = -1
+        """A line for every tenth of the work, but not many a second."""
+        said, when = -1, -_QUIET_SECONDS
 
         def update(done: int, total: int, detail: str = "") -> None:
-            nonlocal said
-            tenth = 10 * done // max(total, 1)
-            if tenth > said:
-                said = tenth
+            nonlocal said, when
+            tenth, now = 10 * done // max(total, 1), time.monotonic()
+            if tenth > said and (now - when >= _QUIET_SECONDS or done == total):
+                said, when = tenth, now
                 self.note(f"{name} {done}/{total} {detail}".rstrip())
 
         return update
+
+
+_CURRENT: ContextVar[Display] = ContextVar("display")
+
+
+def current_display() -> Display:
+    """The display of the command at work; a new one where there is none."""
+    return _CURRENT.get(None) or Display()

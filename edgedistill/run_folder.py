@@ -1,8 +1,9 @@
 """The folder of one run: what lies in it, and whether it is new, unfinished or finished."""
 
+import json
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,6 +18,7 @@ from edgedistill.errors import EdgeDistillError
 from edgedistill.recipe import Recipe, differences, load_recipe, to_toml
 
 State = Literal["new", "unfinished", "finished"]
+STATES: tuple[State, ...] = ("new", "unfinished", "finished")
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,38 @@ class RunFolder:
         return self.path / "report.html"
 
 
-def open_run(path: Path, recipe: Recipe) -> tuple[RunFolder, State]:
-    """Make a run's folder, or find it as an earlier start of the same recipe left it.
+@contextmanager
+def at_work(path: Path, recipe: Recipe) -> Iterator[tuple[RunFolder, State]]:
+    """A run's folder, new or as an earlier start of the same recipe left it.
 
-    The device may differ from the earlier start's, nothing else. Raises EdgeDistillError when the
-    folder holds another recipe, or cannot be written.
+    Until the block ends other processes are kept out of it. What a killed one left half-written is
+    cleared. A finished run is neither locked nor changed. The device may differ from the earlier
+    start's, nothing else.
+
+    Raises EdgeDistillError when the folder holds another recipe or cannot be written, or when
+    another process is at work on the run.
     """
     folder = RunFolder(path)
+    state = _state(folder, recipe)
+    if state == "finished":
+        yield folder, state
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgeDistillError(
+            f"{path}: cannot be made: {error.strerror}; choose another --runs folder"
+        ) from error
+    with _locked(folder):
+        # Another process may have been here in between.
+        state = _state(folder, recipe)
+        if state == "new":
+            write_text(folder.recipe, to_toml(recipe))
+        yield folder, state
+
+
+def _state(folder: RunFolder, recipe: Recipe) -> State:
+    path = folder.path
     if folder.recipe.exists():
         old = load_recipe(folder.recipe)
         changed = differences(old.model_copy(update={"device": recipe.device}), recipe)
@@ -75,26 +102,20 @@ def open_run(path: Path, recipe: Recipe) -> tuple[RunFolder, State]:
                 f"{path}: holds a run of another recipe ({changed[0]}{more}); choose another "
                 "--name, or delete the folder"
             )
-        return folder, "finished" if folder.metrics.exists() else "unfinished"
+        return "finished" if folder.metrics.exists() else "unfinished"
     try:
         # Hidden files may be what a start left that was killed before it wrote the recipe.
         if path.exists() and any(not p.name.startswith(".") for p in path.iterdir()):
             raise EdgeDistillError(f"{path}: exists and is not a run; choose another --name")
-        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EdgeDistillError(
-            f"{path}: cannot be made: {error.strerror}; choose another --runs folder"
+            f"{path}: cannot be read: {error.strerror}; choose another --runs folder"
         ) from error
-    write_text(folder.recipe, to_toml(recipe))
-    return folder, "new"
+    return "new"
 
 
 @contextmanager
-def working_on(folder: RunFolder) -> Iterator[None]:
-    """Keep other processes out of a run, and clear what a killed one left half-written.
-
-    Raises EdgeDistillError when another process is at work on the run.
-    """
+def _locked(folder: RunFolder) -> Iterator[None]:
     lock = FileLock(folder.path / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -114,6 +135,33 @@ def working_on(folder: RunFolder) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+# What a checkpoint only fits together with, and what a person calls it.
+_IDENTITY = {"teacher": "teacher", "start_weights": "start weights", "images": "images"}
+
+
+def check_identity(folder: RunFolder, identity: Mapping[str, str | None]) -> None:
+    """Refuse to go on training with another teacher, other start weights or other images.
+
+    `identity` holds a hash of each, as `write_environment` recorded them at the earlier start.
+    """
+    if not folder.checkpoint.exists():
+        return
+    try:
+        old = json.loads(folder.environment.read_text(encoding="utf-8"))["identity"]
+        changed = [name for name in _IDENTITY if old[name] != identity[name]]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise EdgeDistillError(
+            f"{folder.environment}: does not say what this run was begun with; delete "
+            f"{folder.checkpoint.name} beside it to train it from the start"
+        ) from None
+    if changed:
+        name = changed[0]
+        raise EdgeDistillError(
+            f"{folder.path}: was begun with other {_IDENTITY[name]} ({old[name]}, now "
+            f"{identity[name]}); bring them back, choose another --name, or delete the folder"
+        )
 
 
 def write_environment(folder: RunFolder, more: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ import numpy as np
 from edgedistill.display import Display
 from edgedistill.pipeline import run
 from edgedistill.recipe import load_recipe
-from edgedistill.run_folder import open_run
 
 ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("results.json")
@@ -55,12 +54,7 @@ def measure(runs: Path, finished: bool) -> list[dict[str, Any]]:
                 if finished and not (path / "metrics.json").exists():
                     rows = [r for r in rows if (r["target"], r["seed"]) != (target, seed)]
                     break
-                folder, state = open_run(path, recipe)
-                metrics = (
-                    json.loads(folder.metrics.read_text())
-                    if state == "finished"
-                    else run(recipe, folder, Display(quiet=True))
-                )
+                metrics, _ = run(recipe, path, Display(quiet=True))
                 row = {
                     "method": method,
                     "target": target,

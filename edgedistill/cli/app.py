@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -283,6 +284,7 @@ def main() -> None:
     """Entry point: 0 done, 1 a check failed, 2 bad input, 130 interrupted (and resumable)."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    sys.unraisablehook = _not_lost
     if not sys.warnoptions:
         # Libraries warn programmers; whoever runs a command can do nothing about it.
         warnings.simplefilter("ignore")
@@ -299,8 +301,9 @@ def main() -> None:
             sys.exit(2)
         _fail(usage, 2)
     except (Interrupted, KeyboardInterrupt) as stop:
-        where = str(stop) or "interrupted"
-        _fail(f"{where}; the same command goes on from there", 130)
+        _fail(str(stop) or "interrupted", 130)
+    except MemoryError:
+        _fail("out of memory; close other programs, or make the task smaller", 2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}", 2)
@@ -309,6 +312,14 @@ def main() -> None:
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise Interrupted
+
+
+def _not_lost(found: "sys.UnraisableHookArgs") -> None:
+    """Ask again for a stop that arrived in a destructor, where Python drops exceptions."""
+    if isinstance(found.exc_value, Interrupted):
+        threading.Timer(0.01, signal.raise_signal, [signal.SIGTERM]).start()
+    else:
+        sys.__unraisablehook__(found)
 
 
 def _usage(error: BaseException) -> str | None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from edgedistill.cli.tables import (
@@ -17,32 +16,32 @@ from edgedistill.display import Display
 from edgedistill.errors import EdgeDistillError, Interrupted
 from edgedistill.pipeline import run, teacher_scores
 from edgedistill.recipe import load_recipe
-from edgedistill.run_folder import RunFolder, open_run, working_on
-from edgedistill.train.loop import Stopped
+from edgedistill.run_folder import RunFolder
+from edgedistill.train.device import enough_memory
+from edgedistill.train.distributed import joined
+from edgedistill.train.task import Stopped
 
 
 def run_recipe(path: Path, sets: list[str], name: str | None, runs: Path, quiet: bool) -> None:
     """`edgedistill run`."""
-    recipe = load_recipe(path, sets)
-    chosen = name or f"{path.stem}-{recipe.data.target}-s{recipe.seed}"
-    if Path(chosen).name != chosen or chosen in {".", ".."}:
-        raise EdgeDistillError(f"--name {chosen}: give a plain folder name; --runs says where")
-    folder, state = open_run(runs / chosen, recipe)
-    display = Display(quiet)
-    if state == "finished":
-        print(f"{folder.path}: already finished; see {folder.report}")
-        return
-    with working_on(folder):
-        display.note(f"{folder.path}: {'resuming' if state == 'unfinished' else 'new run'}")
+    with joined() as world:
+        recipe = load_recipe(path, sets)
+        chosen = name or f"{path.stem}-{recipe.data.target}-s{recipe.seed}"
+        if Path(chosen).name != chosen or chosen in {".", ".."}:
+            raise EdgeDistillError(f"--name {chosen}: give a plain folder name; --runs says where")
+        folder = RunFolder(runs / chosen)
         try:
-            metrics = run(recipe, folder, display)
-        except Stopped as stopped:
-            raise Interrupted(f"{folder.path}: {stopped}") from None
-        except torch.OutOfMemoryError as error:
-            raise EdgeDistillError(
-                f"{recipe.device}: out of memory; lower train.batch_per_domain or teacher.batch"
-            ) from error
-    print_summary(metrics, folder)
+            metrics, state = run(recipe, folder.path, Display(quiet or world.rank > 0), world)
+        except (Stopped, Interrupted) as stop:
+            raise Interrupted(
+                f"{folder.path}: {str(stop) or 'interrupted'}; the same command goes on from there"
+            ) from None
+        if world.rank:
+            return
+        if state == "finished":
+            print(f"{folder.path}: already finished; see {folder.report}")
+        else:
+            print_summary(metrics, folder)
 
 
 def print_summary(metrics: dict[str, Any], folder: RunFolder) -> None:
@@ -72,7 +71,8 @@ def print_summary(metrics: dict[str, Any], folder: RunFolder) -> None:
 def evaluate_teacher(path: Path, sets: list[str], as_json: bool) -> None:
     """`edgedistill teacher eval`."""
     recipe = load_recipe(path, sets)
-    rows = teacher_scores(recipe, Display())
+    with enough_memory():
+        rows = teacher_scores(recipe)
     if as_json:
         print_json(rows)
         return

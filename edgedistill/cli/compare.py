@@ -1,6 +1,7 @@
 """`edgedistill compare`: finished runs side by side."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,21 @@ def read_metrics(name: str, runs: Path) -> dict[str, Any]:
 def _checked(path: Path) -> dict[str, Any]:
     try:
         metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        target = metrics["target"]
         # What the table shows of every run.
-        _ = metrics["method"], metrics["student"], metrics["seconds"]
-        _ = metrics["target"]["domain"], metrics["openset"]["score"]
-    except (ValueError, KeyError, TypeError):
+        shown = (metrics["method"], metrics["student"], target["domain"])
+        fits = all(isinstance(text, str) for text in (*shown, metrics["openset"]["score"]))
+        fits &= _is_number(metrics["seconds"])
+        fits &= all(target.get(name) is None or _is_number(target[name]) for name in COLUMNS)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        fits = False
+    if not fits:
         raise EdgeDistillError(
             f"{path}: not the metrics of a run; delete it and run the recipe again"
-        ) from None
+        )
     return metrics
+
+
+def _is_number(value: Any) -> bool:
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return numeric and math.isfinite(value)

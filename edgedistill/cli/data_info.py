@@ -48,7 +48,7 @@ def show_data(
         )
     index, split = _load(source, target)
     # Decoding every file once is the only way to know that it can be read.
-    problems = open_store(index, _CHECK_SIZE).problems()
+    problems = (*index.problems, *open_store(index, _CHECK_SIZE).problems())
     with replacing(sheet) as temporary:
         contact_sheet(index).save(temporary, format="PNG")
     rows = dataset_table(index, split)

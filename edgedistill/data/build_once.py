@@ -42,7 +42,7 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
 
 def _build_and_rename(target: Path, build: Callable[[Path], None]) -> None:
     # Named before it is made, and made inside `try`: a signal at any moment finds the way to the
-    # clean-up. (`tempfile.mkdtemp` may be interrupted between making a folder and telling its name.)
+    # clean-up. `tempfile.mkdtemp` may be interrupted after making a folder, before naming it.
     temporary = target.with_name(f".{target.name}.tmp-{uuid.uuid4().hex}")
     try:
         temporary.mkdir()

@@ -23,7 +23,7 @@ from edgedistill.data.emoji_catalogue import Emoji, art_versions, catalogue
 from edgedistill.data.emoji_classes import CLASSES, UNKNOWN, EmojiClass
 from edgedistill.data.folder import DESCRIPTION_FILE, FolderDescription, read_folder
 from edgedistill.data.index import ImageIndex
-from edgedistill.data.progress import progress_bar
+from edgedistill.display import current_display
 
 # Part of the folder name: raise it whenever the pictures change.
 VERSION = 2
@@ -61,11 +61,13 @@ def build_emoji(
     for domain in DOMAINS:
         for cls in classes:
             (root / domain / cls.folder).mkdir(parents=True)
-    what = f"drawing the emoji benchmark, {len(emojis)} emoji in {len(DOMAINS)} styles"
-    with progress_bar(what) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
-        task = progress.add_task(what, total=len(emojis))
-        for _ in pool.map(lambda emoji: _draw(emoji, root), emojis):
-            progress.advance(task)
+    bar_of = current_display().bar
+    with (
+        bar_of(f"drawing the emoji benchmark in {len(DOMAINS)} styles", "emoji") as bar,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        for done, _ in enumerate(pool.map(lambda emoji: _draw(emoji, root), emojis), 1):
+            bar(done, len(emojis))
     folders = {cls.folder for cls in classes}
     description = FolderDescription(
         domains=list(DOMAINS),

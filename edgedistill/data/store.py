@@ -23,8 +23,8 @@ from edgedistill.data.build_once import build_once
 from edgedistill.data.cache_dir import cache_dir
 from edgedistill.data.index import ImageIndex
 from edgedistill.data.packed import PackedFile, pack
-from edgedistill.data.progress import progress_bar
 from edgedistill.data.selection import Images, LazyImages, pixel_hash
+from edgedistill.display import current_display
 from edgedistill.errors import EdgeDistillError
 from edgedistill.pixels import ImageProblem, read_rgb_noted
 
@@ -209,17 +209,6 @@ def open_store(
     return Store(index, size, folder)
 
 
-def decoded(
-    index: ImageIndex,
-    rows: NDArray[np.int64],
-    size: int,
-    cache: Path | None = None,
-    workers: int | None = None,
-) -> Decoded:
-    """`open_store(...).decoded(rows)`: the pixels of some rows of an index."""
-    return open_store(index, size, cache, workers).decoded(rows)
-
-
 def store_folder(index: ImageIndex, size: int, cache: Path | None = None) -> Path:
     """Where `open_store` keeps the images of an index at a size; it may not exist."""
     return (cache_dir() if cache is None else cache) / "store" / fingerprint(index, size)
@@ -277,9 +266,8 @@ def _build(index: ImageIndex, size: int, folder: Path, workers: int) -> None:
     packed = math.prod((len(index), size, size, 3)) > PACK_ABOVE
     hashes = np.zeros(len(index), dtype=np.uint64)
     problems: dict[int, str] = {}
-    what = f"decoding {len(index)} images at {size} px"
-    with progress_bar(what) as progress, ThreadPoolExecutor(workers) as pool:
-        task = progress.add_task(what, total=len(index))
+    done, bar_of = 0, current_display().bar
+    with bar_of(f"decoding at {size} px", "images") as bar, ThreadPoolExecutor(workers) as pool:
         for d in range(len(index.domains)):
             rows = np.flatnonzero(index.domain == d).tolist()
             file = (_pack_file if packed else _array_file)(folder, d)
@@ -301,7 +289,8 @@ def _build(index: ImageIndex, size: int, folder: Path, workers: int) -> None:
                         hashes[row] = image.hash
                         lengths.append(len(image.data))
                         out.write(image.data)
-                        progress.advance(task)
+                        done += 1
+                        bar(done, len(index))
             _to_disk(file)
             if packed:
                 np.save(_ends_file(folder, d), np.cumsum(lengths, dtype=np.int64))

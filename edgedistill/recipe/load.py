@@ -80,21 +80,26 @@ def differences(a: Recipe, b: Recipe) -> list[str]:
 
 def _override(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise EdgeDistillError(f"--set {override}: write --set section.key=value")
-    try:
-        value = tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
+    shown = " ".join(override.splitlines())
     *sections, last = (part.strip() for part in key.split("."))
-    if not all([*sections, last]):
-        raise EdgeDistillError(f"--set {override}: write --set section.key=value")
+    if not equals or not all([*sections, last]):
+        raise EdgeDistillError(f"--set {shown}: write --set section.key=value")
+    try:
+        found = tomllib.loads(f"v = {text}")
+    except tomllib.TOMLDecodeError:
+        found = {"v": text.strip()}
+        if len(text.strip().splitlines()) > 1:
+            raise EdgeDistillError(
+                f"--set {shown}: a text on several lines; write it on one, or as TOML in quotes"
+            ) from None
+    if len(found) > 1:
+        raise EdgeDistillError(f"--set {shown}: holds {len(found)} values; give each its own --set")
     node = tree
     for section in sections:
         node = node.setdefault(section, {})
         if not isinstance(node, dict):
-            raise EdgeDistillError(f"--set {override}: {section!r} is a value, not a section")
-    node[last] = value
+            raise EdgeDistillError(f"--set {shown}: {section!r} is a value, not a section")
+    node[last] = found["v"]
 
 
 def _with_authors(tree: dict[str, Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:

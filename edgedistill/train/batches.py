@@ -34,6 +34,13 @@ class Batch:
     positions: NDArray[np.int64]
     views: NDArray[np.int64]
 
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def part(self, rows: slice | NDArray[np.int64]) -> "Batch":
+        """Some rows, in the order given."""
+        return Batch(self.positions[rows], self.views[rows])
+
 
 def draw_batch(
     images: TrainImages, *, seed: int, step: int, per_domain: int, views: int, replacement: bool

@@ -1,9 +1,12 @@
 """Where to compute, and in what precision."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from edgedistill.errors import EdgeDistillError
 
@@ -26,6 +29,51 @@ def resolve_device(name: str) -> torch.device:
     if not found.get(device.type, False):
         raise EdgeDistillError(f"device: {name!r} is not available here; use auto or cpu")
     return device
+
+
+def own_device(name: str, number: int, processes: int) -> torch.device:
+    """The device of one of several processes on this machine: with CUDA, a GPU for each.
+
+    Raises EdgeDistillError for what is not there.
+    """
+    device = resolve_device(name)
+    if processes == 1 or device.type != "cuda":
+        return device
+    if device.index is not None:
+        raise EdgeDistillError(
+            f"device: {name!r} is one GPU, and there are {processes} processes; use cuda"
+        )
+    if number >= torch.cuda.device_count():
+        raise EdgeDistillError(
+            f"device: process {number} of this machine has no GPU, there are "
+            f"{torch.cuda.device_count()}; start fewer processes"
+        )
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
+
+
+def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """An array on the device; the host does not wait for it to get there."""
+    # A copy where it may not be written to, as in mapped files: torch warns of such arrays.
+    tensor = torch.from_numpy(array if array.flags.writeable else np.array(array))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+@contextlib.contextmanager
+def enough_memory() -> Iterator[None]:
+    """Make one line of it when memory runs out, the device's or the machine's."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error)
+        lacking = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not lacking and "not enough memory" not in text and "allocate memory" not in text:
+            raise
+        raise EdgeDistillError(
+            "out of memory; lower train.batch_per_domain or teacher.batch, or close other programs"
+        ) from error
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:

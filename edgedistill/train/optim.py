@@ -23,16 +23,18 @@ def build_optimizers(
     momentum: float = 0.9,
     nesterov: bool = False,
     count: int = 1,
+    fused: bool = False,
 ) -> list[Optimizer]:
     """``count`` identical optimisers, each over all groups.
 
     A group trains at ``lr * lr_scale``, or at its own absolute ``lr``, which `apply_lr_factor`
     leaves alone. Momentum and Nesterov belong to "sgd". Adam's decay is the L2 penalty in its
-    gradient, AdamW's is decoupled. Groups without parameters are left out.
+    gradient, AdamW's is decoupled. Groups without parameters are left out. ``fused`` asks for
+    torch's fused kernels, the fastest on a GPU.
     """
     # torch's foreach SGD adds Nesterov's term to the gradients in place when nothing decays, and
-    # the next optimiser would read the result.
-    foreach = count == 1
+    # the next optimiser would read the result; the fused one unscales gradients in place.
+    foreach, fused = count == 1 and not fused, count == 1 and fused
     optimizers: list[Optimizer] = []
     for _ in range(count):
         members = _torch_groups(groups, lr)
@@ -45,12 +47,27 @@ def build_optimizers(
                     weight_decay=weight_decay,
                     nesterov=nesterov,
                     foreach=foreach,
+                    fused=fused,
                 )
             )
         else:
             adam = AdamW if kind == "adamw" else Adam
-            optimizers.append(adam(members, lr=lr, weight_decay=weight_decay, foreach=foreach))
+            optimizers.append(
+                adam(members, lr=lr, weight_decay=weight_decay, foreach=foreach, fused=fused)
+            )
     return optimizers
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """`load_state_dict`, except that the kernels stay those of the device at hand.
+
+    A run may have begun on another one, and torch takes them over from the state.
+    """
+    groups = [
+        {**saved, "foreach": own["foreach"], "fused": own["fused"]}
+        for saved, own in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 def apply_lr_factor(optimizers: Iterable[Optimizer], factor: float) -> None:

@@ -13,7 +13,7 @@ from edgedistill.data.build_once import build_once
 from edgedistill.data.folder import read_folder
 from edgedistill.data.index import ImageIndex
 from edgedistill.data.selection import LazyImages, pixel_hashes
-from edgedistill.data.store import decoded, fingerprint, open_store
+from edgedistill.data.store import fingerprint, open_store
 from edgedistill.errors import EdgeDistillError
 from edgedistill.pixels import read_rgb
 
@@ -35,7 +35,7 @@ def test_pixels_are_those_of_read_rgb_in_the_order_asked_for(
     index: ImageIndex, tmp_path: Path
 ) -> None:
     rows = np.array([13, 2, 7, 0], dtype=np.int64)
-    found = decoded(index, rows, 8, tmp_path / "cache", workers=2)
+    found = open_store(index, 8, tmp_path / "cache", workers=2).decoded(rows)
     assert np.array_equal(found.rows, rows)
     assert found.problems == ()
     for image, row in zip(found.images, rows, strict=True):
@@ -77,7 +77,7 @@ def test_domains_may_be_interleaved(index: ImageIndex, tmp_path: Path) -> None:
             "label": index.label[order],
         }
     )
-    found = decoded(shuffled, np.arange(16, dtype=np.int64), 8, tmp_path / "cache")
+    found = open_store(shuffled, 8, tmp_path / "cache").decoded(np.arange(16, dtype=np.int64))
     for image, row in zip(found.images, found.rows, strict=True):
         assert np.array_equal(image, read_rgb(shuffled.path(int(row)), 8))
 
@@ -87,7 +87,7 @@ def test_unreadable_files_are_dropped_and_reported_once(index: ImageIndex, tmp_p
     frames = [Image.new("RGB", (4, 4), c) for c in ("red", "blue")]
     frames[0].save(index.path(5), format="GIF", save_all=True, append_images=frames[1:])
     rows = np.arange(16, dtype=np.int64)
-    found = decoded(index, rows, 8, tmp_path / "cache")
+    found = open_store(index, 8, tmp_path / "cache").decoded(rows)
     assert np.array_equal(found.rows, np.delete(rows, 3))
     assert len(found.images) == 15
     assert found.problems == (

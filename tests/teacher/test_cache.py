@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from edgedistill.data.folder import read_folder
-from edgedistill.data.store import decoded
+from edgedistill.data.store import open_store
 from edgedistill.data.views import ViewSpec
 from edgedistill.errors import EdgeDistillError
 from edgedistill.methods import METHODS, Teaching
@@ -49,7 +49,7 @@ def teacher(tiny_clip: Path) -> Teacher:
 def source(shapes: Path) -> ViewSource:
     index = read_folder(shapes)
     rows = np.arange(0, len(index), 9, dtype=np.int64)
-    return ViewSource(index.paths, decoded(index, rows, 36).images, rows)
+    return ViewSource(index.paths, open_store(index, 36).decoded(rows).images, rows)
 
 
 def build(root: Path, teacher: Teacher, source: ViewSource, **more: Any) -> ViewCache:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,8 +28,10 @@ from edgedistill.students import Student
 from edgedistill.teacher.text import build_text_bank
 from edgedistill.train.batches import Batch, TrainImages
 from edgedistill.train.checkpoint import load_checkpoint, save_checkpoint
-from edgedistill.train.loop import History, Progress, Stopped, Task, fit
+from edgedistill.train.distributed import World
+from edgedistill.train.loop import fit
 from edgedistill.train.predict import predict
+from edgedistill.train.task import History, Progress, Stopped, Stored, Task
 
 STEPS, CLASSES, WIDTH = 8, 3, 8
 SPEC = ViewSpec(0, (0.5, 1.0), (0.75, 4 / 3), 0.5, 0.3, 0.3, 0.3, 0.1, 0.1)
@@ -83,8 +86,9 @@ def make_task(
     student = Student(backbone, method.head(6, CLASSES))
     student.to(memory_format=torch.channels_last)
 
-    def teach(batch: Batch) -> torch.Tensor:
-        return vectors[batch.positions]
+    def teach(batch: Batch, stored: Stored, rows: torch.Tensor | None) -> torch.Tensor:
+        found = vectors[batch.positions]
+        return found if rows is None else found[rows]
 
     section = {
         "steps": STEPS,
@@ -230,6 +234,29 @@ def test_the_best_validation_is_selected_and_of_ties_the_latest(
         assert all(torch.equal(chosen[k], v) for k, v in states[latest].items())
 
 
+def test_of_equally_good_weights_the_first_may_ship(tmp_path: Path) -> None:
+    # One image and tiny steps: every validation is the same, the weights are not.
+    task = make_task("erm", steps=4, eval_every=1, lr=1e-5, ties="first")
+    task = replace(
+        task,
+        validation=task.validation[:1],
+        validation_labels=task.validation_labels[:1],
+        validation_domains=task.validation_domains[:1],
+    )
+    states: list[dict[str, Any]] = []
+    history, _ = fit(
+        task,
+        tmp_path / "x",
+        quiet,
+        lambda h: states.append({k: v.clone() for k, v in task.student.state_dict().items()}),
+    )
+    accuracies = [row["val_accuracy"] for row in history]
+    first = accuracies.index(max(accuracies))
+    chosen = task.student.state_dict()
+    assert all(torch.equal(chosen[k], v) for k, v in states[first].items())
+    assert not all(torch.equal(chosen[k], v) for k, v in states[-1].items())
+
+
 def test_progress_tells_steps_terms_and_rate(tmp_path: Path) -> None:
     seen: list[Progress] = []
     fit(make_task(), tmp_path / "x", seen.append, no_log)
@@ -274,7 +301,7 @@ class TestDivergence:
         task = make_task()
         calls: list[int] = []
 
-        def teach(batch: Batch) -> torch.Tensor:
+        def teach(batch: Batch, stored: Stored, rows: torch.Tensor | None) -> torch.Tensor:
             calls.append(1)
             found = torch.nn.functional.normalize(torch.ones(len(batch.positions), WIDTH), dim=1)
             return found * torch.nan if len(calls) == 5 else found
@@ -370,3 +397,34 @@ def test_predict_takes_read_only_bytes_without_a_warning(
     again = predict(task.student, task.method, as_float, task.validation_labels, device=task.device)
     assert np.allclose(again.logits, found.logits, atol=1e-5)
     assert not recwarn.list
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no compiler")
+def test_a_compiled_run_gives_the_same_bytes_again_also_when_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing is left of an earlier compilation, and no pool of processes is started for it.
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+    # Selection, whose forward pass has another shape, ends half-way.
+    hyper = {"worst_case_p": 0.5, "last_k": 0.5}
+
+    def make(compiled: bool = True) -> Task:
+        return make_task("scmd", hyper, compile=compiled)
+
+    whole = trained(tmp_path / "whole", make)
+    torch.compiler.reset()
+    with pytest.raises(Stopped):
+        fit(make(), tmp_path / "cut", stop_at(6, signal.SIGINT), no_log)
+    torch.compiler.reset()
+    assert trained(tmp_path / "cut", make) == whole
+    _, eager = trained(tmp_path / "eager", lambda: make(False))
+    # Dropout draws other numbers.
+    assert eager[0]["loss"] == pytest.approx(whole[1][0]["loss"], rel=0.5)
+
+
+def test_compilation_is_for_one_process(tmp_path: Path) -> None:
+    task = replace(make_task(compile=True), world=World(rank=0, size=2))
+    with pytest.raises(EdgeDistillError, match="only for a run of one process"):
+        fit(task, tmp_path / "c", quiet, no_log)
