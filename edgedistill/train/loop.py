@@ -81,8 +81,8 @@ def _fit(
     saved = load_checkpoint(checkpoint)
     if saved is not None:
         _restore(task, state, saved, checkpoint)
-    _refuse_other_step(task, state, checkpoint)
     forward = _forward(task)
+    _refuse_other_step(task, state, checkpoint)
     evaluated = deepcopy(task.student) if state.average else task.student
     settings, total = task.settings, task.settings.steps
     first = task.world.rank == 0
@@ -207,6 +207,7 @@ def _validate(task: Task, state: _State, evaluated: Student, means: dict[str, fl
         task.validation_labels,
         device=task.device,
         channels_last=task.settings.channels_last,
+        world=task.world,
     )
     accuracy = _mean_over_domains(outputs, task.validation_domains)
     if accuracy >= state.best_accuracy:
