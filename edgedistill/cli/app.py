@@ -135,11 +135,18 @@ def export(
         typer.Argument(metavar="[RUN]", help="Run name or folder [default: the newest finished]."),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="The format: one ONNX file.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="In int8 where it pays; refused where it costs answers.")
+    ] = False,
+    max_drop: Annotated[
+        float, typer.Option(help="Points of accuracy, acceptance, H-score int8 may lose.")
+    ] = 1.0,
     size: Annotated[
         int | None, typer.Option(min=32, max=1024, help="Input side, pixels [default: the run's].")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file [default: RUN/student.onnx].")
+        Path | None,
+        typer.Option("--output", "-o", help="The file [default: student[-int8].onnx in the run]."),
     ] = None,
     runs: Runs = Path("runs"),
     as_json: AsJson = False,
@@ -152,7 +159,7 @@ def export(
         from edgedistill.cli.export import export_run
 
         # torch.onnx looks for its own needs only when it is called.
-        export_run(run, runs, size, output, as_json, quiet)
+        export_run(run, runs, size, output, max_drop if int8 else None, as_json, quiet)
 
 
 @app.command()

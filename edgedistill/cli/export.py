@@ -10,20 +10,38 @@ from rich.console import Console
 
 from edgedistill.cli.tables import percent, print_json, print_table
 from edgedistill.display import Display
+from edgedistill.errors import EdgeDistillError
+from edgedistill.export.build import Exported, Int8, export_fp32, export_int8
 from edgedistill.export.finished import find_run, load_finished
 from edgedistill.export.graph import OPSET
-from edgedistill.export.onnx_file import Exported, export_fp32
 from edgedistill.export.verify import TOLERANCE
+
+# A file a twentieth faster is not worth another calibration.
+_WORTH = 0.95
 
 
 def export_run(
-    name: str | None, runs: Path, size: int | None, output: Path | None, as_json: bool, quiet: bool
+    name: str | None,
+    runs: Path,
+    size: int | None,
+    output: Path | None,
+    max_drop: float | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """`edgedistill export [RUN] --onnx`."""
+    """`edgedistill export [RUN] --onnx`; `max_drop` in points asks for int8, None for fp32."""
     display = Display(quiet)
     run = load_finished(find_run(name, runs))
-    display.note(f"{run.folder.path}: exporting {run.recipe.student.model}")
-    done = export_fp32(run, output or run.folder.path / "student.onnx", size)
+    folder = run.folder.path
+    if max_drop is None:
+        display.note(f"{folder}: exporting {run.recipe.student.model}")
+        done = export_fp32(run, output or folder / "student.onnx", size)
+    else:
+        if max_drop < 0:
+            raise EdgeDistillError("--max-drop: give the points int8 may lose, 0 or more")
+        display.note(f"{folder}: exporting {run.recipe.student.model} in int8")
+        target = output or folder / "student-int8.onnx"
+        done = export_int8(run, target, size, max_drop / 100)
     if as_json:
         print_json(_summary(done))
     else:
@@ -32,31 +50,66 @@ def export_run(
 
 def _print(done: Exported) -> None:
     found = done.agreement
-    rows = [
-        ["max |Δprobability|", f"{found.probability:.1e}", f"{TOLERANCE:.0e}"],
-        ["max |Δscore|", f"{found.score:.1e}", f"{TOLERANCE:.0e} of the score"],
-        ["same label", f"{found.same_label} of {found.images}", "all that are clear"],
-        ["other label though clear", f"{found.clear_but_other} of {found.clear}", "0"],
+    share = f"{found.same_label} of {found.images}"
+    title = f"onnxruntime {onnxruntime.__version__} beside torch {torch.__version__} on "
+    title += f"{found.images} source images"
+    if done.int8 is None:
+        rows = [
+            ["max |Δprobability|", f"{found.probability:.1e}", f"{TOLERANCE:.0e}"],
+            ["max |Δscore|", f"{found.score:.1e}", f"{TOLERANCE:.0e} of the score"],
+            ["same label", share, "all that are clear"],
+            ["other label though clear", f"{found.clear_but_other} of {found.clear}", "0"],
+        ]
+    else:
+        rows = [
+            ["max |Δprobability|", f"{found.probability:.1e}", "no limit in int8"],
+            ["same label", share, "no limit in int8"],
+        ]
+    rows += [
         ["batches, threshold given and left out", "as the contract says", "all"],
         ["onnx checker, full", f"passed, opset {OPSET}", ""],
         ["file size", f"{done.bytes / 1e6:.2f} MB", ""],
     ]
-    title = f"onnxruntime {onnxruntime.__version__} beside torch {torch.__version__} on "
-    title += f"{found.images} source images"
     print_table(title, ["", "found", "allowed"], rows)
-    console = Console(highlight=False, soft_wrap=True)
+    if done.int8 is not None:
+        _print_int8(done.int8, done.calibration.images)
     limit = done.calibration
+    console = Console(highlight=False, soft_wrap=True)
     console.print(
         f"threshold   {limit.score} >= {limit.threshold:.4g}, keeps "
         f"{percent(done.metrics['source_val']['known_acceptance'])} % of {limit.images} "
         "source-validation images"
     )
     console.print(f"input       {done.size} x {done.size} RGB, {done.precision}")
+    if done.int8 is not None:
+        console.print(f"verdict     {_verdict(done.int8)}")
     console.print(f"file        {done.path}", markup=False)
 
 
+def _print_int8(int8: Int8, validation: int) -> None:
+    rows = [
+        [rate.name, percent(rate.fp32), percent(rate.int8), f"{100 * rate.drop:.1f}"]
+        for rate in int8.held
+    ]
+    seen = f"{validation} source-validation images"
+    if int8.unknown:
+        seen += f" and {int8.unknown} source images of unknown classes"
+    else:
+        seen += "; no H-score, as the sources have no image of an unknown class"
+    print_table(
+        f"{int8.nodes} nodes in int8, on {seen}, %", ["", "fp32", "int8", "points lost"], rows
+    )
+
+
+def _verdict(int8: Int8) -> str:
+    took = f"int8 takes {int8.time_ratio:.2f} of fp32's time here (one image, one thread)"
+    if int8.time_ratio > _WORTH:
+        return f"fp32 is the better file on such a CPU: {took}"
+    return f"int8 is the faster file on such a CPU: {took}"
+
+
 def _summary(done: Exported) -> dict[str, Any]:
-    return {
+    told = {
         "file": str(done.path),
         "bytes": done.bytes,
         "size": done.size,
@@ -65,3 +118,4 @@ def _summary(done: Exported) -> dict[str, Any]:
         "threshold": asdict(done.calibration),
         "verified": asdict(done.agreement),
     }
+    return told if done.int8 is None else {**told, "int8": asdict(done.int8)}

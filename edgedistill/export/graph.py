@@ -4,7 +4,6 @@ import contextlib
 import copy
 import io
 import logging
-import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,16 +17,13 @@ from torch import Tensor, nn
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.module import Deployed
 from edgedistill.export.simplify import FOLDED, simplify
-from edgedistill.onnx_file import seal
+from edgedistill.onnx_file import LOWEST, MAX_BYTES, seal
 
 # onnxruntime 1.18 and newer reads both, and so do OpenVINO and onnxruntime-web.
 OPSET = 18
 IR_VERSION = 8
 INPUTS = ("image", "threshold")
 OUTPUTS = ("label", "score", "probabilities")
-LOWEST = float(np.finfo(np.float32).min)
-# A protobuf message, and so a file without external data, ends there.
-MAX_BYTES = 2**31 - 1
 
 
 def stored_threshold(value: float) -> float:
@@ -35,12 +31,12 @@ def stored_threshold(value: float) -> float:
 
     Rounding down keeps accepting the image the threshold was taken from.
     """
-    if value == -math.inf:
+    if value < LOWEST:
         return LOWEST
     rounded = np.float32(value)
     if float(rounded) > value:
         rounded = np.nextafter(rounded, np.float32(-np.inf))
-    return max(float(rounded), LOWEST)
+    return float(rounded)
 
 
 def export_graph(module: Deployed, size: int, classes: int, threshold: float) -> ModelProto:
@@ -95,7 +91,7 @@ def to_bytes(model: ModelProto, metadata: Mapping[str, str]) -> bytes:
     made = ModelProto()
     made.CopyFrom(model)
     helper.set_model_props(made, dict(sorted(metadata.items())))
-    if made.ByteSize() > MAX_BYTES:
+    if made.ByteSize() >= MAX_BYTES:
         raise EdgeDistillError(
             f"the model has {made.ByteSize() / 2**30:.1f} GiB and one ONNX file holds 2; choose a "
             "smaller student"
@@ -169,14 +165,21 @@ def _quiet() -> Iterator[None]:
 
 
 def _name_nodes(graph: GraphProto) -> None:
-    """Call a layer's node after its weights, any other by its kind; drop the exporter's notes."""
+    """Name a layer's node after its weights, any other after the node it reads and its kind.
+
+    So `backbone.features.4.block.0.0:hardswish` is the activation behind that convolution, in
+    every release of torch. Drops the exporter's notes.
+    """
     weights = {t.name for t in graph.initializer}
+    names: dict[str, str] = {}
     count: Counter[str] = Counter()
     for node in graph.node:
         layer = next((i for i in node.input if i in weights and i.endswith(".weight")), None)
-        name = layer_name(layer) if layer else node.op_type.lower()
-        node.name = f"{name}.{count[name]}" if count[name] or not layer else name
+        before = next((names[i] for i in node.input if i in names), "input")
+        name = layer_name(layer) if layer else f"{before}:{node.op_type.lower()}"
         count[name] += 1
+        node.name = name if count[name] == 1 else f"{name}:{count[name]}"
+        names |= dict.fromkeys(node.output, node.name)
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
 

@@ -1,12 +1,14 @@
 """The real images an export is checked, calibrated and measured on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from edgedistill.data.selection import Images
 from edgedistill.data.store import Decoded, Store, open_store
+from edgedistill.data.views import ViewSpec, image_key, render_views, view_parameters
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.finished import FinishedRun
 from edgedistill.problem import Problem, load_problem
@@ -37,6 +39,7 @@ class RunImages:
                 f"{run.folder.path}; put the images back as they were, or train again"
             )
         self.size = size
+        self._views = run.recipe.views
         self._store: Store = open_store(self.problem.index, size)
 
     def validation(self) -> Labelled:
@@ -60,6 +63,23 @@ class RunImages:
         val = _evenly(self.problem.split.val, wanted)
         train = _evenly(self.problem.split.train, wanted - len(val))
         return self._labelled(np.concatenate([val, train]))
+
+    def training_views(self, count: int) -> NDArray[np.uint8]:
+        """One augmented view each of up to `count` training images: uint8 [n, S, S, 3].
+
+        What the student was trained on, so what calibration of its activations should see.
+        """
+        index = self.problem.index
+        stored = open_store(index, self._views.store_size)
+        rows = _evenly(self.problem.split.train, count)
+        rows = rows[stored.readable[rows]]
+        names = {field.name for field in fields(ViewSpec)}
+        spec = ViewSpec(**self._views.model_dump(include=names))
+        keys = np.array([image_key(index.paths[row]) for row in rows], np.uint64)
+        parameters = torch.from_numpy(view_parameters(spec, keys, np.zeros(len(rows), np.int64)))
+        pixels = torch.from_numpy(stored.gather(rows)).permute(0, 3, 1, 2)
+        views = render_views(pixels, parameters, self.size)
+        return views.permute(0, 2, 3, 1).mul(255).round().to(torch.uint8).contiguous().numpy()
 
     def _labelled(self, rows: NDArray[np.int64]) -> Labelled:
         found: Decoded = self._store.decoded(rows)

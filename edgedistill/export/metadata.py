@@ -8,11 +8,9 @@ from typing import Any, Literal
 from edgedistill import __version__
 from edgedistill.export.finished import Calibration, FinishedRun
 from edgedistill.export.graph import stored_threshold
-from edgedistill.export.module import UNKNOWN
+from edgedistill.onnx_file import CONTRACT, PREFIX, UNKNOWN_LABEL
 from edgedistill.pixels import RESIZE_RULE
 
-CONTRACT = "1"
-PREFIX = "edgedistill."
 Precision = Literal["fp32", "int8"]
 
 
@@ -30,7 +28,7 @@ def metadata(
     told = {
         "contract": CONTRACT,
         "classes": _json(list(run.classes)),
-        "unknown_label": str(UNKNOWN),
+        "unknown_label": str(UNKNOWN_LABEL),
         "score": calibration.score,
         "threshold": _json(
             {

@@ -5,10 +5,9 @@ from torch import Tensor, nn
 
 from edgedistill.errors import EdgeDistillError
 from edgedistill.methods.base import StudentOutput
+from edgedistill.onnx_file import UNKNOWN_LABEL
 from edgedistill.students import MEAN, STD, Student
 from edgedistill.teacher.text import TextBank
-
-UNKNOWN = -1
 
 
 class Deployed(nn.Module):
@@ -52,7 +51,7 @@ class Deployed(nn.Module):
     def forward(self, image: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """uint8 RGB [N, S, S, 3] and a float32 scalar to label, score and probabilities.
 
-        Returns label int64 [N] (`UNKNOWN` where score < threshold), score float32 [N] (higher is
+        Returns label int64 [N] (-1 where score < threshold), score float32 [N] (higher is
         more known), probabilities float32 [N, C] over the known classes.
         """
         pixels = image.permute(0, 3, 1, 2).float()
@@ -60,7 +59,7 @@ class Deployed(nn.Module):
         probabilities = out.logits.softmax(dim=1)
         score = self._score(out, probabilities)
         best = out.logits.argmax(dim=1)
-        label = torch.where(score >= threshold, best, torch.full_like(best, UNKNOWN))
+        label = torch.where(score >= threshold, best, UNKNOWN_LABEL)
         return label, score, probabilities
 
     def _score(self, out: StudentOutput, probabilities: Tensor) -> Tensor:

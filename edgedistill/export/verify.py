@@ -10,8 +10,8 @@ from scipy.special import softmax
 
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.finished import FinishedRun
-from edgedistill.export.graph import INPUTS, LOWEST, OUTPUTS
-from edgedistill.export.module import UNKNOWN
+from edgedistill.export.graph import INPUTS, OUTPUTS
+from edgedistill.onnx_file import LOWEST, UNKNOWN_LABEL
 from edgedistill.train.predict import predict
 
 TOLERANCE = 1e-4
@@ -77,11 +77,11 @@ def answers(
 
 def torch_answers(run: FinishedRun, pixels: NDArray[np.uint8], threshold: float) -> Answers:
     """What the evaluation of the run says of the same pixels, score >= threshold accepted."""
-    none = np.full(len(pixels), UNKNOWN, np.int64)
+    none = np.full(len(pixels), UNKNOWN_LABEL, np.int64)
     device = torch.device("cpu")
     outputs = predict(run.student, run.method, pixels, none, device=device, channels_last=False)
     score = outputs.score(run.calibration.score)
-    label = np.where(score >= threshold, outputs.predictions, UNKNOWN)
+    label = np.where(score >= threshold, outputs.predictions, UNKNOWN_LABEL)
     return Answers(label, score, softmax(outputs.logits.astype(np.float64), axis=1))
 
 
@@ -89,7 +89,7 @@ def compare(expected: Answers, found: Answers, threshold: float) -> Agreement:
     """Differences of two sets of answers about the same images."""
     top = np.sort(expected.probabilities, axis=1)
     class_margin = top[:, -1] - top[:, -2]
-    accepted = expected.label != UNKNOWN
+    accepted = expected.label != UNKNOWN_LABEL
     slack = TOLERANCE * np.maximum(1, np.abs(expected.score))
     clear = np.abs(expected.score - threshold) > slack
     clear &= ~accepted | (class_margin > TOLERANCE)
@@ -135,34 +135,34 @@ def verify(
             f"{result.clear} clear labels are others; nothing was written; use releases of torch "
             "and onnxruntime that this version was tested with"
         )
-    _try_inputs(session, pixels[:BATCH], found, threshold)
+    try_inputs(session, pixels[:BATCH], threshold)
     return result
 
 
-def _try_inputs(
-    session: onnxruntime.InferenceSession,
-    pixels: NDArray[np.uint8],
-    found: Answers,
-    threshold: float,
+def try_inputs(
+    session: onnxruntime.InferenceSession, pixels: NDArray[np.uint8], threshold: float
 ) -> None:
-    """Every size of batch and every threshold must do what the contract says."""
+    """Every size of batch and every threshold must do what the contract says.
+
+    `threshold` is the stored default. Raises EdgeDistillError that names what does not hold.
+    """
+    found = answers(session, pixels)
     required = [value.name for value in session.get_inputs()]
     optional = [value.name for value in session.get_overridable_initializers()]
     one = answers(session, pixels[:3], batch=1)
     none, every = answers(session, pixels, np.inf), answers(session, pixels, LOWEST)
     given = answers(session, pixels, threshold)
-    n = len(pixels)
     for what, holds in {
         "asks for the image alone": required == [INPUTS[0]] and optional == [INPUTS[1]],
         "answers one image as it answers several": _largest(
             one.probabilities, found.probabilities[: len(one.label)]
         )
         <= TOLERANCE,
-        "rejects all at an infinite threshold": bool((none.label == UNKNOWN).all()),
+        "rejects all at an infinite threshold": bool((none.label == UNKNOWN_LABEL).all()),
         "accepts all at the lowest threshold": bool(
             (every.label == every.probabilities.argmax(axis=1)).all()
         ),
-        "takes its default threshold as an input": bool((given.label == found.label[:n]).all()),
+        "takes its default threshold as an input": bool((given.label == found.label).all()),
     }.items():
         if not holds:
             raise EdgeDistillError(

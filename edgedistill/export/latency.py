@@ -1,0 +1,46 @@
+"""How long files take on this CPU, side by side."""
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from edgedistill.export.graph import INPUTS
+
+
+def interleaved(
+    models: Mapping[str, bytes], pixels: NDArray[np.uint8], rounds: int, threads: int = 1
+) -> dict[str, NDArray[np.float64]]:
+    """Seconds of one answer, float64 [rounds] per model.
+
+    The models take turns, each round in another order, so that a change of clock speed or load
+    meets all of them alike: compare medians of one call only. `pixels` is uint8 [N, S, S, 3].
+    """
+    sessions = {}
+    for name, model in models.items():
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads
+        sessions[name] = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"]
+        )
+    feed = {INPUTS[0]: np.ascontiguousarray(pixels)}
+    for session in sessions.values():
+        for _ in range(3):
+            session.run(None, feed)
+    names = list(sessions)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        turn = number % len(names)
+        for name in (*names[turn:], *names[:turn]):
+            start = time.perf_counter()
+            sessions[name].run(None, feed)
+            seconds[name].append(time.perf_counter() - start)
+    return {name: np.array(values) for name, values in seconds.items()}
+
+
+def ratio(seconds: Mapping[str, NDArray[np.float64]], name: str, base: str) -> float:
+    """Median time of one model over that of another."""
+    return float(np.median(seconds[name]) / np.median(seconds[base]))

@@ -1,0 +1,86 @@
+"""What a file is worth: its metrics on the run's images, and int8 held against fp32."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedistill.errors import EdgeDistillError
+from edgedistill.export.verify import Answers
+from edgedistill.openset import metrics
+
+
+@dataclass(frozen=True)
+class Held:
+    """One rate of the int8 file beside the fp32 file's; None where there are no such images."""
+
+    name: str
+    fp32: float | None
+    int8: float | None
+
+    @property
+    def drop(self) -> float:
+        """How much int8 loses, as a share; 0 when it gains."""
+        if self.fp32 is None or self.int8 is None:
+            return 0.0
+        return max(0.0, self.fp32 - self.int8)
+
+
+def measure(answers: Answers, labels: NDArray[np.int64], threshold: float) -> dict[str, Any]:
+    """The metrics of `edgedistill.openset.evaluate`, without the rows per class, of some answers.
+
+    `labels` are the known labels int64 [N], -1 for unknown. Rates are shares, None where there are
+    no images they could speak about.
+    """
+    predictions = answers.probabilities.argmax(axis=1)
+    known = labels >= 0
+    right = predictions == labels
+    score = answers.score
+    grid = metrics.seed_grid_h_scores(answers.probabilities, labels, answers.probabilities.shape[1])
+    return {
+        "accuracy": metrics.closed_set_accuracy(predictions, labels),
+        "h_score": metrics.deployed_h_score(score, right, known, threshold),
+        "oracle_h_score": None if grid is None else float(grid.max()),
+        "grid_mean_h_score": None if grid is None else float(grid.mean()),
+        "best_h_score": metrics.best_h_score(score, right, known),
+        "auroc": metrics.auroc(score, known),
+        "fpr95": metrics.fpr95(score, known),
+        "oscr": metrics.oscr(score, right, known),
+        "known_acceptance": metrics.known_acceptance(score, known, threshold),
+        "unknown_rejection": metrics.unknown_rejection(score, known, threshold),
+        "images_known": int(known.sum()),
+        "images_unknown": int((~known).sum()),
+    }
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """Several sets of answers as one."""
+    return Answers(
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.score for part in parts]),
+        np.concatenate([part.probabilities for part in parts]),
+    )
+
+
+def hold(fp32: dict[str, Any], int8: dict[str, Any]) -> list[Held]:
+    """The rates the budget is about, of both files on the same images."""
+    names = {"accuracy": "accuracy", "known accepted": "known_acceptance", "H-score": "h_score"}
+    return [Held(name, fp32[key], int8[key]) for name, key in names.items()]
+
+
+def refuse_beyond(held: Sequence[Held], max_drop: float) -> None:
+    """Raise EdgeDistillError with the numbers when a rate drops by more than `max_drop`."""
+    # A drop of exactly the budget must not fail by the last bit of a difference.
+    if all(rate.drop <= max_drop + 1e-9 for rate in held):
+        return
+    told = ", ".join(
+        f"{rate.name} {100 * (rate.fp32 or 0):.1f} % -> {100 * (rate.int8 or 0):.1f} %"
+        for rate in held
+        if rate.fp32 is not None
+    )
+    raise EdgeDistillError(
+        f"int8 loses more than the {100 * max_drop:.1f} points allowed on source validation: "
+        f"{told}; nothing was written; ship the fp32 file, or allow more with --max-drop"
+    )
