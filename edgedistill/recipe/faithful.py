@@ -21,6 +21,7 @@ _DOMAINBED: dict[str, Any] = {
     "teacher.normalisation": "student",
     "train.replacement": True,
     "train.augmented_validation": True,
+    "train.ties": "first",
 }
 OUTSIDE: dict[str, dict[str, Any]] = {
     "scipd": _HDG,

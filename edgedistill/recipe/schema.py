@@ -261,6 +261,9 @@ class TrainSection(Section):
         description="compile the student with torch.compile: minutes at the start, faster steps",
     )
     eval_every: Positive = Field(default=50, description="steps between source-validation passes")
+    ties: Literal["latest", "first"] = Field(
+        default="latest", description="which of equally good validation passes ships its weights"
+    )
     augmented_validation: bool = Field(
         default=False, description="validate on one random view of each image, not the plain image"
     )

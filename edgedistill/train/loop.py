@@ -58,9 +58,9 @@ def fit(
     """Train, or go on training, and leave the selected weights in `task.student`.
 
     The weights selected are those of the best source-validation accuracy (mean over the source
-    domains), of ties the latest; averaged ones if the recipe averages. `report` hears of progress,
-    `log` of the whole history after every validation, both in process 0 only, which also writes
-    the checkpoint.
+    domains), of ties the recipe's choice; averaged ones if the recipe averages. `report` hears of
+    progress, `log` of the whole history after every validation, both in process 0 only, which also
+    writes the checkpoint.
 
     Returns:
         One row per validation (step, lr, loss terms, val_accuracy), and the seconds spent,
@@ -210,7 +210,8 @@ def _validate(task: Task, state: _State, evaluated: Student, means: dict[str, fl
         world=task.world,
     )
     accuracy = _mean_over_domains(outputs, task.validation_domains)
-    if accuracy >= state.best_accuracy:
+    ahead = accuracy > state.best_accuracy
+    if ahead or (accuracy == state.best_accuracy and task.settings.ties == "latest"):
         state.best_accuracy = accuracy
         state.best = {k: v.detach().clone() for k, v in evaluated.state_dict().items()}
     lr = state.optimizers[0].param_groups[0]["lr"]
