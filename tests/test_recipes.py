@@ -20,7 +20,9 @@ EMBEDDED = {
 }
 HDG = {f"{name}_resnet18_scipd" for name in ("pacs", "officehome", "domainnet")}
 DOMAINBED = {f"{name}_resnet50_scmd" for name in benchmarks()}
-AUTHORS = HDG | DOMAINBED
+# The authors' hyper-parameters on any domain/class/image tree of those data.
+FOLDERS = {"pacs_resnet18_scipd", "officehome_resnet18_scipd", "pacs_resnet50_scmd"}
+AUTHORS = HDG | DOMAINBED | FOLDERS
 RECIPES = sorted(p for p in FOLDER.rglob("*.toml") if p.parent.name != "sweeps")
 SWEEPS = sorted((FOLDER / "sweeps").glob("*.toml"))
 KEY = re.compile(r"^\w+\s*=")
@@ -30,7 +32,7 @@ COMMENT = re.compile(r"\s# \S")
 def test_what_is_shipped() -> None:
     found = {path.relative_to(FOLDER).with_suffix("").as_posix() for path in RECIPES}
     authors = {f"hdg/{stem}" for stem in HDG} | {f"domainbed/{stem}" for stem in DOMAINBED}
-    assert found == EMBEDDED | authors
+    assert found == EMBEDDED | FOLDERS | authors
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -62,12 +64,12 @@ def test_every_choice_has_a_comment(path: Path) -> None:
     "path", [p for p in RECIPES if p.stem in AUTHORS], ids=lambda path: path.stem
 )
 def test_the_authors_recipes_name_real_weights_and_protocols(path: Path) -> None:
-    recipe = load_recipe(path)
-    assert (recipe.data.dataset, recipe.data.protocol) == (
-        path.stem.split("_")[0],
-        path.parent.name,
-    )
-    assert recipe.data.target in benchmarks()[recipe.data.dataset].domains
+    recipe, benchmark = load_recipe(path), path.stem.split("_")[0]
+    if path.parent == FOLDER:
+        assert recipe.data.dataset.lower() == f"data/{benchmark}"
+    else:
+        assert (recipe.data.dataset, recipe.data.protocol) == (benchmark, path.parent.name)
+    assert recipe.data.target in benchmarks()[benchmark].domains
     assert (recipe.teacher.pretrained, recipe.student.size) == ("openai", 224)
     assert recipe.views.store_size >= recipe.student.size
     assert recipe.student.weights.startswith("imagenet")
