@@ -125,7 +125,9 @@ def identity(
     weights = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(student.state_dict().items()):
         weights.update(name.encode())
-        weights.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        weights.update(
+            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+        )
     images = hashlib.blake2b(digest_size=16)
     rows = np.concatenate([pictures.train.rows, pictures.val.rows])
     images.update(os.fsencode("\n".join(problem.index.paths[row] for row in rows)))

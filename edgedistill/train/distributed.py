@@ -124,7 +124,10 @@ def joined() -> Iterator[World]:
     try:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_TIMEOUT)
-        yield World(rank, size, int(environment.get("LOCAL_RANK", rank)))
+        world = World(rank, size, int(environment.get("LOCAL_RANK", rank)))
+        yield world
+        # They leave together: the first has work of its own left, and a group is closed by all.
+        world.any(False)
     except (EdgeDistillError, Interrupted, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _lost_another(error):
             raise

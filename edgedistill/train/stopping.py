@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 @contextmanager
@@ -13,7 +14,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
     So does the first, on leaving, when nobody asked after it came.
     """
     asked, answered = 0, False
-    previous = {
+    previous: dict[int, Any] = {
         number: signal.getsignal(number) for number in (int(signal.SIGINT), int(signal.SIGTERM))
     }
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,21 +81,15 @@ def together() -> Processes:
 
 
 @pytest.fixture(scope="module")
-def make_task() -> Iterator[Callable[..., Task]]:
-    """The tiny task of the tests of the loop, without dropout, which differs by process."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("_loop", Path(__file__).with_name("test_loop.py"))
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def make_task(tiny_task: Callable[..., Task]) -> Callable[..., Task]:
+    """The tiny task without dropout, which differs by process."""
 
     def make(*args: Any, **settings: Any) -> Task:
-        task = module.make_task(*args, **settings)
+        task = tiny_task(*args, **settings)
         task.student.backbone[3] = nn.Identity()
         return task
 
-    yield make
+    return make
 
 
 def quiet(progress: Progress) -> None:
