@@ -98,12 +98,23 @@ class Session:
         return label, score, probabilities
 
     def _check_signature(self, info: ModelInfo) -> None:
+        try:
+            keeps = self._keeps_contract(info)
+        except UnicodeDecodeError:
+            # A name that onnxruntime took and Python cannot.
+            keeps = False
+        if not keeps:
+            raise EdgeDistillError(
+                f"{self._name}: its inputs or outputs contradict its metadata; export it again"
+            )
+
+    def _keeps_contract(self, info: ModelInfo) -> bool:
         side, classes = info.size, len(info.classes)
         inputs = {i.name: (i.type, i.shape) for i in self._session.get_inputs()}
         defaults = {i.name: (i.type, i.shape) for i in self._session.get_overridable_initializers()}
         outputs = {o.name: (o.type, o.shape) for o in self._session.get_outputs()}
         free = inputs.get("image", ("", [0]))[1][:1]
-        keeps = (
+        return (
             inputs == {"image": ("tensor(uint8)", [*free, side, side, 3])}
             and not any(isinstance(length, int) for length in free)
             and defaults.get("threshold") == ("tensor(float)", [])
@@ -113,10 +124,6 @@ class Session:
             and outputs["probabilities"][0] == "tensor(float)"
             and outputs["probabilities"][1][1:] == [classes]
         )
-        if not keeps:
-            raise EdgeDistillError(
-                f"{self._name}: its inputs or outputs contradict its metadata; export it again"
-            )
 
     def _check(self, count: int, label: Any, score: Any, probabilities: Any) -> None:
         shapes = (label.shape, score.shape, probabilities.shape)

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from edgedistill.errors import EdgeDistillError
+from edgedistill.onnx_file import seal
 from edgedistill.pixels import to_rgb
 from edgedistill.runtime import Classifier, Prediction, UnreadableImage
 
@@ -269,6 +270,15 @@ def test_a_graph_that_contradicts_its_metadata(
     change(model)
     with pytest.raises(EdgeDistillError, match="contradict its metadata"):
         Classifier(write(model), threads=1)
+
+
+def test_an_input_whose_name_is_no_text(proto: Proto, write: Write) -> None:
+    model = proto()
+    model.graph.input[0].name = model.graph.node[0].input[0] = "im?ge"
+    path = write(model)
+    path.write_bytes(seal(path.read_bytes().replace(b"im?ge", b"im\xb6ge")))
+    with pytest.raises(EdgeDistillError, match=r"contradict its metadata|cannot load it"):
+        Classifier(path, threads=1)
 
 
 def test_a_class_too_many(write: Write) -> None:
