@@ -29,7 +29,8 @@ def one_run(recipe: Path, runs: Path, views: int, seed: int, more: list[str]) ->
     name = f"views{views}-s{seed}"
     sets = [word for change in (f"views.count={views}", *more) for word in ("--set", change)]
     command = ["run", str(recipe), *sets, "--seed", str(seed), "--name", name, "--runs", str(runs)]
-    subprocess.run([sys.executable, "-m", "edgedistill", *command, "--quiet"], check=True)
+    full = [sys.executable, "-m", "edgedistill", *command, "--quiet"]
+    subprocess.run(full, check=True, stdout=subprocess.DEVNULL)
     found: Mapping[str, Any] = json.loads((runs / name / "metrics.json").read_text())
     return {
         **{key: found["target"][key] for key in MEASURES[:3]},

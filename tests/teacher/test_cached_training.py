@@ -1,0 +1,116 @@
+"""Training from the cache and with the teacher on the fly: the same pixels, the same losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from edgedistill.display import Display
+from edgedistill.methods import METHODS
+from edgedistill.preparation import build_student, decode, find_teacher, teach, train_images
+from edgedistill.problem import load_problem, load_texts
+from edgedistill.recipe import Recipe
+from edgedistill.recipe.load import resolve
+from edgedistill.teacher.recipe_cache import view_spec
+from edgedistill.train.batches import Batch
+from edgedistill.train.optim import build_optimizers
+from edgedistill.train.step import update
+from edgedistill.train.task import Stored, Task, Teach
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def recipe_of(tree_of: Callable[..., dict[str, Any]]) -> Callable[..., Recipe]:
+    return lambda name, count: resolve(
+        tree_of(method={"name": name}, views={"count": count}, train={"batch_per_domain": 6})
+    )
+
+
+def task_of(recipe: Recipe, views: int) -> Task:
+    """The task of a run of the recipe; its steps choose among `views` views."""
+    display = Display(quiet=True)
+    problem = load_problem(recipe)
+    teacher = find_teacher(recipe, CPU, display)
+    assert teacher is not None
+    text = load_texts(recipe, problem, teacher)
+    method = METHODS[recipe.method.name](METHODS[recipe.method.name].Hyper(), text=text)
+    pictures = decode(recipe, problem, teacher, display)
+    images = train_images(problem, pictures.train)
+    return Task(
+        student=build_student(recipe, method, len(problem.split.known), teacher, CPU),
+        method=method,
+        images=images,
+        spec=view_spec(recipe),
+        views=views,
+        teach=teach(recipe, method, teacher, images, display),
+        text=text,
+        validation=pictures.val.images,
+        validation_labels=pictures.val.rows,
+        validation_domains=pictures.val.rows,
+        size=recipe.student.size,
+        settings=recipe.train,
+        seed=recipe.seed,
+        device=CPU,
+    )
+
+
+def first_step(task: Task) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """What the student saw in the step, and its losses."""
+    seen: list[torch.Tensor] = []
+
+    def forward(x: torch.Tensor) -> Any:
+        seen.append(x.detach().clone())
+        return task.student(x)
+
+    optimizers = build_optimizers(
+        task.method.param_groups(task.student.backbone, task.student.head),
+        "sgd",
+        lr=0.01,
+        weight_decay=0.0,
+        momentum=0.9,
+        nesterov=True,
+        count=task.method.optimizers,
+    )
+    task.student.train()
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    losses = update(task, forward, optimizers, scaler, step=0)
+    return seen[-1], losses
+
+
+def rounded(teach: Teach) -> Teach:
+    """A teacher whose embeddings went through half precision, as the cache's did."""
+
+    def taught(batch: Batch, stored: Stored, rows: torch.Tensor | None) -> torch.Tensor:
+        return F.normalize(teach(batch, stored, rows).half().float(), dim=1)
+
+    return taught
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_from_the_cache_is_a_step_with_the_teacher_but_for_half_precision(
+    name: str, recipe_of: Callable[..., Recipe]
+) -> None:
+    cached, fly = task_of(recipe_of(name, 2), views=2), task_of(recipe_of(name, 0), views=2)
+    pixels, losses = first_step(cached)
+    other_pixels, other_losses = first_step(fly)
+    assert torch.equal(pixels, other_pixels)
+    assert losses.keys() == other_losses.keys()
+    if cached.teach is None:
+        assert fly.teach is None
+        assert all(torch.equal(losses[term], other_losses[term]) for term in losses)
+        return
+    assert fly.teach is not None
+    for term, value in losses.items():
+        # Half precision moves a cosine by up to 5e-4, and the logit scale of 14 magnifies it.
+        assert value.item() == pytest.approx(other_losses[term].item(), abs=7e-3), term
+    half = replace(task_of(recipe_of(name, 0), views=2), teach=rounded(fly.teach))
+    _, half_losses = first_step(half)
+    for term, value in losses.items():
+        # Now only embeddings on the edge between two halves may differ.
+        assert value.item() == pytest.approx(half_losses[term].item(), abs=1e-3), term
