@@ -55,7 +55,7 @@ def many(spec: ViewSpec, count: int = 4000) -> np.ndarray:
     ),
     order=st.randoms(use_true_random=False),
 )
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_a_view_does_not_depend_on_its_batch(
     seed: int, views: list[tuple[int, int]], order: random.Random
 ) -> None:
@@ -110,7 +110,7 @@ def test_a_key_is_of_the_path_alone_whatever_its_bytes() -> None:
 @given(
     low=st.floats(0.05, 1), high=st.floats(0.05, 1), shape=st.floats(1, 3), hue=st.floats(0, 0.5)
 )
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_parameters_stay_in_their_ranges(low: float, high: float, shape: float, hue: float) -> None:
     low, high = min(low, high), max(low, high)
     spec = replace(SPEC, scale=(low, high), ratio=(1 / shape, shape), hue=hue)

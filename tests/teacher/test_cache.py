@@ -203,8 +203,8 @@ def test_whoever_must_wait_is_told(tmp_path: Path, teacher: Teacher, source: Vie
     from filelock import FileLock
 
     build(tmp_path, teacher, replace(source, pixels=source.pixels[:1], rows=source.rows[:1]))
-    (lock_file,) = tmp_path.glob("*/locks/0")
-    lock = FileLock(lock_file)
+    (folder,) = tmp_path.iterdir()
+    lock = FileLock(folder / "locks" / "0")
     lock.acquire()
     build(tmp_path, teacher, source, waiting=lock.release)
     assert rows_done(tmp_path, teacher, source) == 0
