@@ -141,8 +141,12 @@ function refresh() {
     view.showAnswer(now, decision(now), threshold, state.scale, contract.classes);
     showLatency();
   } else {
-    const text = state.camera ? "Looking" : selected ? "No answer" : "No picture yet";
-    view.showNoAnswer(text, contract.classes);
+    const empty = !state.camera && !selected;
+    view.showNoAnswer(
+      state.camera ? "Looking" : empty ? "No picture yet" : "No answer",
+      empty ? "The answer is one of the classes the model knows, or unknown." : "",
+      contract.classes,
+    );
   }
   refreshList(answers.length);
 }

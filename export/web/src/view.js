@@ -62,10 +62,10 @@ export function showAnswer(answer, decision, threshold, scale, classes) {
   showNearest(answer.probabilities, classes);
 }
 
-export function showNoAnswer(text, classes) {
+export function showNoAnswer(text, reason, classes) {
   $("label").textContent = text;
   $("label").dataset.state = "none";
-  $("reason").textContent = "";
+  $("reason").textContent = reason;
   $("pin").hidden = true;
   $("nearest").hidden = true;
   $("nearest-title").textContent = "Known classes";
