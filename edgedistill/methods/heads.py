@@ -54,7 +54,10 @@ class TextHead(nn.Module):
                 self.classifier.weight.copy_(texts)
 
     def forward(self, features: Tensor) -> StudentOutput:
-        return StudentOutput(features, self.classifier(F.relu(self.hidden(features))), None)
+        hidden = self.hidden(features)
+        # The classifier's rows are texts, so what meets them is an embedding too.
+        projected = F.normalize(hidden.float(), dim=-1)
+        return StudentOutput(features, self.classifier(F.relu(hidden)), projected)
 
 
 class ProjectionHead(nn.Module):
