@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,6 +162,50 @@ def test_a_cut_file_is_found_refused_and_cleared_by_the_name_the_refusal_gives(
     assert cached("build", cached.recipe).status == 0
 
 
+def test_a_run_refuses_what_was_edited(cached: Cached, tmp_path: Path) -> None:
+    sums = np.fromfile(cached.views / "sums.u64", np.uint64)
+    (sums + np.uint64(1)).tofile(cached.views / "sums.u64")
+    refused = cached(cached.recipe, "--runs", tmp_path / "runs", command="run")
+    assert refused.status == 2
+    assert "are not what was computed" in refused.error
+    header = cached.views / "header.json"
+    header.write_text(header.read_text().replace('"seed": 0', '"seed": 9'))
+    refused = cached(cached.recipe, "--runs", tmp_path / "runs", command="run")
+    assert refused.status == 2
+    assert f"{header}: was edited" in refused.error
+
+
+def test_images_that_change_or_vanish_are_noticed(
+    cli: Any,
+    tree_of: Callable[..., dict[str, Any]],
+    shapes: Path,
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(shapes, root)
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(tomli_w.dumps(tree_of(data={"dataset": str(root)})))
+    mine = Cached(cli, recipe, tmp_path / "cache")
+    assert mine("build", recipe).status == 0
+    marks = np.fromfile(mine.views / "pixels.u64", np.uint64)
+    before = (mine.views / "embeddings.f16").read_bytes()
+    row = int(np.flatnonzero(marks)[0])
+    paths = sorted(path.relative_to(root) for path in root.glob("*/*/*.png"))
+    # Another picture of another size; the index is in the order of the sorted paths.
+    shutil.copy(root / paths[-1], root / paths[row])
+    Path(root / paths[row]).touch()
+    assert mine("build", recipe).status == 0
+    changed = np.fromfile(mine.views / "pixels.u64", np.uint64)
+    assert np.flatnonzero(changed != marks).tolist() == [row]
+    after = (mine.views / "embeddings.f16").read_bytes()
+    width = len(before) // len(marks)
+    rows = [before[i : i + width] == after[i : i + width] for i in range(0, len(before), width)]
+    assert [i for i, same in enumerate(rows) if not same] == [row]
+    (root / paths[row]).unlink()
+    assert mine("build", recipe).status == 0
+    assert len(list((mine.folder / "views").iterdir())) == 2
+
+
 def test_numbers_that_are_not_the_teachers_are_found(cached: Cached) -> None:
     """A whole cache swapped for another has sound checksums."""
     marks = np.fromfile(cached.views / "pixels.u64", np.uint64)
@@ -225,3 +272,15 @@ def test_a_recipe_that_is_not_there(cached: Cached) -> None:
     for command in ("build", "verify", "clear"):
         result = cached(command, "none.toml")
         assert result.status == 2 and "none.toml: no such recipe" in result.error
+
+
+def test_info_needs_no_torch(cached: Cached) -> None:
+    found = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "edgedistill", "cache", "info"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "EDGEDISTILL_CACHE": str(cached.folder)},
+    )
+    assert found.returncode == 0, found.stderr
+    imported = {line.split("|")[-1].strip() for line in found.stderr.splitlines()}
+    assert "edgedistill.cli.cache" in imported and "torch" not in imported

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from edgedistill.data import store
+from edgedistill.data.selection import LazyImages
 from edgedistill.display import Display
 from edgedistill.methods import METHODS
 from edgedistill.preparation import build_student, decode, find_teacher, teach, train_images
@@ -114,3 +117,17 @@ def test_a_step_from_the_cache_is_a_step_with_the_teacher_but_for_half_precision
     for term, value in losses.items():
         # Now only embeddings on the edge between two halves may differ.
         assert value.item() == pytest.approx(half_losses[term].item(), abs=1e-3), term
+
+
+def test_a_packed_store_read_as_it_is_used_trains_the_same(
+    recipe_of: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, losses = first_step(task_of(recipe_of("scipd", 2), views=2))
+    monkeypatch.setenv("EDGEDISTILL_CACHE", str(tmp_path))
+    monkeypatch.setattr(store, "PACK_ABOVE", 0)
+    monkeypatch.setattr(store, "RAM_LIMIT", 0)
+    packed = task_of(recipe_of("scipd", 2), views=2)
+    assert isinstance(packed.images.pixels, LazyImages)
+    packed_pixels, packed_losses = first_step(packed)
+    assert torch.equal(pixels, packed_pixels)
+    assert all(torch.equal(losses[term], packed_losses[term]) for term in losses)
