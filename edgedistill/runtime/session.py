@@ -74,6 +74,8 @@ class Session:
                 f"{name}: {missing[0]} did not start, {', '.join(running)} would run instead; "
                 "check its driver and libraries or name another provider"
             )
+        # The wrapper keeps the file for a fallback that is off: as much memory again as the model.
+        self._session._model_bytes = None
         self.providers = tuple(wanted)
         self._name = name
         self._classes = len(info.classes)

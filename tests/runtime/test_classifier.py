@@ -79,9 +79,9 @@ def test_paths_images_and_arrays_mean_the_same(classifier: Classifier, photos: P
     st.floats(0, 12, width=32),
 )
 def test_the_decision_follows_from_the_resized_pixels(
-    model: Path, pixels: np.ndarray, threshold: float
+    classifier: Classifier, pixels: np.ndarray, threshold: float
 ) -> None:
-    answer = Classifier(model, threshold=threshold, threads=1).predict(pixels)
+    answer = classifier.predict(pixels, threshold=threshold)
     means = to_rgb(Image.fromarray(pixels), 8).mean((0, 1), dtype=np.float64)
     assert answer.score == pytest.approx(means.max() * 12 / 255, rel=1e-5, abs=1e-6)
     assert answer.known == (np.float32(answer.score) >= np.float32(threshold))
@@ -132,7 +132,7 @@ def test_the_threshold_can_be_moved(model: Path, classifier: Classifier) -> None
 def test_threads_may_share_one(classifier: Classifier, photos: Path) -> None:
     images = [*sorted(photos.iterdir()), *(solid(9 * i, 5, 80) for i in range(20))]
     thresholds = [0.5, 3.0, 9.0]
-    work = list(itertools.product(range(len(images)), thresholds)) * 5
+    work = list(itertools.product(range(len(images)), thresholds)) * 2
 
     def one(task: tuple[int, float]) -> Prediction:
         return classifier.predict(images[task[0]], threshold=task[1])
@@ -189,6 +189,32 @@ def test_stream_goes_on_after_an_unreadable_image(classifier: Classifier, photos
 def test_what_is_no_image(classifier: Classifier, image: object, says: str) -> None:
     with pytest.raises(UnreadableImage, match=says):
         classifier.predict([solid(1, 2, 3), image])  # type: ignore[list-item]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(data=st.data())
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_mutated_image_is_answered_or_reported(
+    classifier: Classifier,
+    photos: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+) -> None:
+    source = data.draw(st.sampled_from(sorted(photos.iterdir())))
+    content = bytearray(source.read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        size = data.draw(st.integers(0, 4))
+        content[at : at + size] = data.draw(st.binary(max_size=4))
+        content = content or bytearray(b"\0")
+    path = tmp_path_factory.getbasetemp() / f"mutated{source.suffix}"
+    path.write_bytes(content)
+    (_, answer), (_, good) = classifier.stream([path, source], batch_size=2)
+    assert isinstance(good, Prediction)
+    if isinstance(answer, UnreadableImage):
+        assert str(answer).startswith(f"{path}: ") and "\n" not in str(answer)
+    else:
+        assert 0 <= answer.score <= 12.001
 
 
 @pytest.mark.parametrize("threshold", [math.nan, "high", None])
