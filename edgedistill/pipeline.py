@@ -102,6 +102,8 @@ def _run(recipe: Recipe, folder: RunFolder, display: Display, world: World) -> d
         f"images from {', '.join(split.sources)}; target {split.target}: "
         f"{len(split.target_known)} known, {len(split.target_unknown)} unknown images"
     )
+    for line in problem.notes:
+        display.warn(line)
     teacher = find_teacher(recipe, device, display)
     text = load_texts(recipe, problem, teacher).to(device) if teacher else None
     method = METHODS[recipe.method.name](

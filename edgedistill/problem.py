@@ -36,12 +36,14 @@ class Problem:
         index, split: see `edgedistill.data`.
         target: rows of the target's test images, known ones first.
         target_labels: int64, known labels, -1 for unknown.
+        notes: what the user should know about the split, a line each.
     """
 
     index: ImageIndex
     split: Split
     target: NDArray[np.int64]
     target_labels: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
 
 
 def load_problem(recipe: Recipe) -> Problem:
@@ -49,7 +51,8 @@ def load_problem(recipe: Recipe) -> Problem:
     index = load_dataset(recipe.data.dataset, recipe.data.root)
     split = split_of(recipe.data, index)
     target = np.concatenate([split.target_known, split.target_unknown])
-    return Problem(index, split, target, split.known_label[index.label[target]])
+    labels = split.known_label[index.label[target]]
+    return Problem(index, split, target, labels, _notes(recipe.data))
 
 
 def split_of(data: DataSection, index: ImageIndex) -> Split:
@@ -87,7 +90,7 @@ def _hdg(data: DataSection, index: ImageIndex, target: str) -> Split:
     named = data.dataset in benchmarks()
     if data.lists is not None and not named:
         raise EdgeDistillError(f"data.lists: only for {', '.join(benchmarks())}")
-    found = locate_lists(data.dataset, Path(data.root or ""), data.lists) if named else None
+    found = _lists(data)
     if found is not None:
         return hdg_list_split(
             data.dataset, index, found, target=target, slots=slots, known=known, unknown=unknown
@@ -101,6 +104,24 @@ def _hdg(data: DataSection, index: ImageIndex, target: str) -> Split:
         val_fraction=data.val_fraction,
         test_fraction=data.test_fraction,
         seed=data.split_seed,
+    )
+
+
+def _lists(data: DataSection) -> Path | None:
+    """Folder of a benchmark's image lists."""
+    if data.dataset not in benchmarks() or data.root is None:
+        return None
+    return locate_lists(data.dataset, Path(data.root), data.lists)
+
+
+def _notes(data: DataSection) -> tuple[str, ...]:
+    facts = benchmarks().get(data.dataset)
+    if data.protocol != "hdg" or facts is None or facts.hdg is None or _lists(data) is not None:
+        return ()
+    return (
+        f"no image lists in {data.root}: training and validation are split by hash, so results "
+        f"are not those of the published lists of {facts.title}; set data.lists where you have "
+        "them",
     )
 
 

@@ -149,9 +149,10 @@ def hdg_list_split(
     sources = source_domains(index, target)
     known_names, unknown_names = class_lists(index, known, unknown)
     known_label = label_map(index, known_names)
-    wanted: list[tuple[str, Part]] = [(target, "test")]
+    wanted: list[tuple[str, Part]] = []
     for domain in sources:
         wanted += [(domain, "train"), (domain, "val")]
+    wanted.append((target, "test"))
     rows = load_lists(name, index, lists, wanted)
     tested = rows[target, "test"]
     split = Split(

@@ -66,7 +66,7 @@ def locate_lists(name: str, root: Path, lists: str | None) -> Path | None:
         EdgeDistillError: the recipe names a folder without any.
     """
     if lists is None:
-        return find_lists(name, root)
+        return find_lists(name, root.expanduser())
     folder = Path(lists).expanduser()
     found = find_lists(name, folder) if folder.is_dir() else None
     if found is None:

@@ -1,6 +1,7 @@
 """The pictures of a sweep: results in, matplotlib Figures out."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 
 import numpy as np
 from matplotlib.colors import Normalize
@@ -44,7 +45,7 @@ def hybridness_curves(panels: Mapping[str, Mapping[str, Curve]], spread: str) ->
             y = np.array([cell.mean for cell in curve.cells])
             band = np.array([cell.spread or 0.0 for cell in curve.cells])
             colour = _COLOURS[number % len(_COLOURS)]
-            axes.fill_between(x, y - band, y + band, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(x, y - band, y + band, color=colour, alpha=0.2, linewidth=0)
             axes.plot(
                 x,
                 y,
@@ -56,6 +57,8 @@ def hybridness_curves(panels: Mapping[str, Mapping[str, Curve]], spread: str) ->
                 label=name,
             )
         axes.set(title=title, xlabel="hybridness of the source domains")
+        values = sorted({x for curve in curves.values() for x in curve.hybridness})
+        axes.set_xticks(values, [str(Fraction(x).limit_denominator(100)) for x in values])
         axes.set_xlim(-0.04, 1.04)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     grid[0].set_ylabel("H-score, mean over targets")
