@@ -96,9 +96,10 @@ def _print_int8(int8: Int8, validation: int) -> None:
         seen += f" and {int8.unknown} source images of unknown classes"
     else:
         seen += "; no H-score, as the sources have no image of an unknown class"
-    print_table(
-        f"{int8.nodes} nodes in int8, on {seen}, %", ["", "fp32", "int8", "points lost"], rows
-    )
+    nodes = f"{int8.nodes} nodes in int8"
+    if int8.spared:
+        nodes += f" ({int8.spared} more would be faster and cost too many answers)"
+    print_table(f"{nodes}, on {seen}, %", ["", "fp32", "int8", "points lost"], rows)
 
 
 def _verdict(int8: Int8) -> str:

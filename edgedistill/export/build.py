@@ -10,25 +10,16 @@ from onnx import ModelProto, numpy_helper
 from edgedistill.atomic import write_bytes
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.finished import Calibration, FinishedRun
-from edgedistill.export.graph import INPUTS, export_graph, stored_threshold, to_bytes
+from edgedistill.export.graph import export_graph, stored_threshold, to_bytes
 from edgedistill.export.images import RunImages
 from edgedistill.export.int8 import to_int8
 from edgedistill.export.latency import interleaved, ratio
-from edgedistill.export.measure import Held, hold, joined, measure, refuse_beyond
+from edgedistill.export.measure import Held, hold, measure, refuse_beyond, within
 from edgedistill.export.metadata import Precision, metadata
 from edgedistill.export.module import Deployed
-from edgedistill.export.policy import chosen_nodes
-from edgedistill.export.verify import (
-    BATCH,
-    IMAGES,
-    Agreement,
-    answers,
-    compare,
-    open_session,
-    torch_answers,
-    try_inputs,
-    verify,
-)
+from edgedistill.export.policy import chosen_nodes, fewer
+from edgedistill.export.session import BATCH, INPUTS, Answers, answers, joined, open_session
+from edgedistill.export.verify import IMAGES, Agreement, compare, torch_answers, try_inputs, verify
 from edgedistill.openset import calibrate
 
 VIEWS = 128
@@ -42,6 +33,7 @@ class Int8:
 
     Attributes:
         nodes: how many nodes are in int8.
+        spared: how many of the policy's nodes stayed float to keep the answers.
         held: rates on source validation, and on source images of unknown classes if there are any.
         unknown: how many such images there are.
         time_ratio: median time of int8 over that of fp32 here, one image, one thread.
@@ -49,6 +41,7 @@ class Int8:
     """
 
     nodes: int
+    spared: int
     held: list[Held]
     unknown: int
     time_ratio: float
@@ -99,35 +92,36 @@ def export_int8(
     """Write the run's student with the nodes of its policy in int8.
 
     Activations are calibrated on training views, the threshold on the int8 scores of source
-    validation. The file is refused with the numbers when accuracy, the share of known images
-    accepted or, where the sources have images of unknown classes, the H-score drops by more than
-    `max_drop` against fp32. Raises EdgeDistillError, and leaves no file, when a check fails.
+    validation. Accuracy, the share of known images accepted and, where the sources have images of
+    unknown classes, the H-score may each drop by `max_drop` against fp32; beyond that fewer nodes
+    are tried, and in the end the file is refused with the numbers. Raises EdgeDistillError, and
+    leaves no file, when a check fails.
     """
     built = _fp32(run, output, size)
     images, fp32 = built.images, built.exported
-    chosen = chosen_nodes(run.recipe.student.model, built.model)
-    model = to_int8(built.model, chosen, images.training_views(VIEWS))
+    views = images.training_views(VIEWS)
+    judge = _Judge(built)
+    policy = chosen_nodes(run.recipe.student.model, built.model)
+    tries = fewer(built.model, policy)
+    for chosen in tries:
+        model = to_int8(built.model, chosen, views)
+        verdict = judge(model)
+        if within(verdict.held, max_drop):
+            break
+    refuse_beyond(verdict.held, max_drop)
 
-    before, after = open_session(built.data), open_session(model.SerializeToString())
-    val, unknown, target = images.validation(), images.source_unknown(), images.target()
-    said = answers(after, val.pixels)
-    limit = calibrate(said.score, fp32.calibration.acceptance)
-    calibration = replace(fp32.calibration, threshold=limit, images=len(val))
-    pairs = []
-    for session, threshold in ((before, fp32.calibration.threshold), (after, limit)):
-        parts = [answers(session, part.pixels) for part in (val, unknown) if len(part)]
-        labels = np.concatenate([val.labels, unknown.labels])
-        pairs.append(measure(joined(parts), labels, stored_threshold(threshold)))
-    held = hold(*pairs)
-    refuse_beyond(held, max_drop)
-
-    stored = stored_threshold(limit)
+    stored = stored_threshold(verdict.threshold)
     _set_threshold(model, stored)
+    calibration = replace(
+        fp32.calibration, threshold=verdict.threshold, images=len(verdict.validation.label)
+    )
+    target = images.target()
+    after = answers(open_session(model.SerializeToString()), target.pixels)
     metrics = {
-        "source_val": _source_part(measure(said, val.labels, stored)),
+        "source_val": _source_part(measure(verdict.validation, judge.val.labels, stored)),
         "target": {
             "domain": run.recipe.data.target,
-            **measure(answers(after, target.pixels), target.labels, stored),
+            **measure(after, target.labels, stored),
         },
     }
     data = to_bytes(model, metadata(run, calibration, metrics, images.size, "int8"))
@@ -137,8 +131,49 @@ def export_int8(
     agreement = compare(torch_answers(run, pixels, stored), answers(session, pixels), stored)
     seconds = interleaved({"fp32": built.data, "int8": data}, pixels[:1], _ROUNDS)
     write_bytes(output, data)
-    gain = Int8(len(chosen), held, len(unknown), ratio(seconds, "int8", "fp32"), len(built.data))
+    gain = Int8(
+        nodes=len(chosen),
+        spared=len(tries[0]) - len(chosen),
+        held=verdict.held,
+        unknown=len(judge.unknown),
+        time_ratio=ratio(seconds, "int8", "fp32"),
+        fp32_bytes=len(built.data),
+    )
     return Exported(output, len(data), images.size, "int8", calibration, agreement, metrics, gain)
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """An int8 model's answers on source validation, its own threshold, and its rates."""
+
+    validation: Answers
+    threshold: float
+    held: list[Held]
+
+
+class _Judge:
+    """Holds int8 models against the fp32 file, on source images that nothing is trained on."""
+
+    def __init__(self, built: _Built) -> None:
+        self.val, self.unknown = built.images.validation(), built.images.source_unknown()
+        self._acceptance = built.exported.calibration.acceptance
+        threshold = built.exported.calibration.threshold
+        self._fp32 = self._rates(*self._answers(built.data), threshold)
+
+    def __call__(self, model: ModelProto) -> _Verdict:
+        val, unknown = self._answers(model.SerializeToString())
+        threshold = calibrate(val.score, self._acceptance)
+        return _Verdict(val, threshold, hold(self._fp32, self._rates(val, unknown, threshold)))
+
+    def _answers(self, data: bytes) -> tuple[Answers, Answers | None]:
+        session = open_session(data)
+        unknown = answers(session, self.unknown.pixels) if len(self.unknown) else None
+        return answers(session, self.val.pixels), unknown
+
+    def _rates(self, val: Answers, unknown: Answers | None, threshold: float) -> dict[str, Any]:
+        both = val if unknown is None else joined([val, unknown])
+        labels = np.concatenate([self.val.labels, self.unknown.labels])
+        return measure(both, labels, stored_threshold(threshold))
 
 
 def _fp32(run: FinishedRun, output: Path, size: int | None) -> _Built:

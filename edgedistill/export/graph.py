@@ -16,14 +16,13 @@ from torch import Tensor, nn
 
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.module import Deployed
+from edgedistill.export.session import INPUTS, OUTPUTS
 from edgedistill.export.simplify import FOLDED, simplify
 from edgedistill.onnx_file import LOWEST, MAX_BYTES, seal
 
 # onnxruntime 1.18 and newer reads both, and so do OpenVINO and onnxruntime-web.
 OPSET = 18
 IR_VERSION = 8
-INPUTS = ("image", "threshold")
-OUTPUTS = ("label", "score", "probabilities")
 
 
 def stored_threshold(value: float) -> float:

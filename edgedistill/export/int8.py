@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
-from edgedistill.export.graph import INPUTS
 from edgedistill.export.quantise import Ranges, merge_relu, quantise, tensors
-from edgedistill.export.verify import answers, open_session
+from edgedistill.export.session import INPUTS, answers, open_session
 
 # Shares of the calibration images whose extremes a range holds; 1 is their minimum and maximum.
 SHARES = (1.0, 0.98, 0.9, 0.75)

@@ -4,10 +4,9 @@ import time
 from collections.abc import Mapping
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from edgedistill.export.graph import INPUTS
+from edgedistill.export.session import INPUTS, open_session
 
 
 def interleaved(
@@ -18,14 +17,7 @@ def interleaved(
     The models take turns, each round in another order, so that a change of clock speed or load
     meets all of them alike: compare medians of one call only. `pixels` is uint8 [N, S, S, 3].
     """
-    sessions = {}
-    for name, model in models.items():
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
-        sessions[name] = onnxruntime.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"]
-        )
+    sessions = {name: open_session(model, threads) for name, model in models.items()}
     feed = {INPUTS[0]: np.ascontiguousarray(pixels)}
     for session in sessions.values():
         for _ in range(3):

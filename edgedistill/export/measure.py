@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill.errors import EdgeDistillError
-from edgedistill.export.verify import Answers
+from edgedistill.export.session import Answers
 from edgedistill.openset import metrics
 
 
@@ -55,25 +55,21 @@ def measure(answers: Answers, labels: NDArray[np.int64], threshold: float) -> di
     }
 
 
-def joined(parts: Sequence[Answers]) -> Answers:
-    """Several sets of answers as one."""
-    return Answers(
-        np.concatenate([part.label for part in parts]),
-        np.concatenate([part.score for part in parts]),
-        np.concatenate([part.probabilities for part in parts]),
-    )
-
-
 def hold(fp32: dict[str, Any], int8: dict[str, Any]) -> list[Held]:
     """The rates the budget is about, of both files on the same images."""
     names = {"accuracy": "accuracy", "known accepted": "known_acceptance", "H-score": "h_score"}
     return [Held(name, fp32[key], int8[key]) for name, key in names.items()]
 
 
+def within(held: Sequence[Held], max_drop: float) -> bool:
+    """Whether no rate drops by more than `max_drop`."""
+    # A drop of exactly the budget must not fail by the last bit of a difference.
+    return all(rate.drop <= max_drop + 1e-9 for rate in held)
+
+
 def refuse_beyond(held: Sequence[Held], max_drop: float) -> None:
     """Raise EdgeDistillError with the numbers when a rate drops by more than `max_drop`."""
-    # A drop of exactly the budget must not fail by the last bit of a difference.
-    if all(rate.drop <= max_drop + 1e-9 for rate in held):
+    if within(held, max_drop):
         return
     told = ", ".join(
         f"{rate.name} {100 * (rate.fp32 or 0):.1f} % -> {100 * (rate.int8 or 0):.1f} %"

@@ -21,12 +21,33 @@ POLICY_FILE = Path(__file__).with_name("int8_policy.json")
 def chosen_nodes(student: str, model: ModelProto) -> list[str]:
     """Names of the nodes to quantise, in the order of the graph.
 
-    The measured ones; the rule of `pointwise_or_all` for a student that was not measured.
+    The measured ones; by the rule of `pointwise_or_all` for a student that was not measured, or of
+    which no node paid: its file is smaller then, not faster.
     """
     graph = model.graph
-    measured = _measured().get(student)
-    names = pointwise_or_all(graph) if measured is None else set(measured)
+    names = set(_measured().get(student, ())) or pointwise_or_all(graph)
     return [node.name for node in graph.node if node.name in names]
+
+
+def fewer(model: ModelProto, names: Collection[str]) -> list[list[str]]:
+    """The same nodes, then ever fewer of them: what to try where int8 costs too many answers.
+
+    Left out, in turn, are the kinds that are known to lose most: squeeze-and-excitation, then
+    activations, then all but pointwise convolutions. Never empty, no set twice.
+    """
+    kinds = node_kinds(model.graph)
+    order = [node.name for node in model.graph.node if node.name in set(names)]
+    kept = [
+        order,
+        [name for name in order if kinds.get(name) != "gate"],
+        [name for name in order if kinds.get(name) not in ("gate", "activation")],
+        [name for name in order if kinds.get(name) == "pointwise"],
+    ]
+    tries: list[list[str]] = []
+    for chosen in kept:
+        if chosen and chosen not in tries:
+            tries.append(chosen)
+    return tries
 
 
 def pointwise_or_all(graph: GraphProto) -> set[str]:
@@ -59,7 +80,8 @@ def node_kinds(graph: GraphProto) -> dict[str, str]:
         meets = node.op_type == "Mul" and 0 < len(from_pool) < len(inputs)
         if node.op_type == "GlobalAveragePool" or (from_pool and len(from_pool) == len(inputs)):
             pooled.update(node.output)
-        kind = "gate" if meets else _kind(node, fixed, bool(from_pool))
+        alone = node.op_type in ("Add", "Mul") and len(inputs) < 2
+        kind = "gate" if meets else None if alone else _kind(node, fixed, bool(from_pool))
         if kind is not None:
             kinds[node.name] = kind
     pools = [node.name for node in graph.node if node.op_type == "GlobalAveragePool"]

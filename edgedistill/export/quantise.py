@@ -66,7 +66,7 @@ def quantise(model: ModelProto, chosen: Collection[str], ranges: Ranges) -> Mode
     """
     made = ModelProto()
     made.CopyFrom(model)
-    writer = _Writer(made.graph, ranges)
+    writer = _Writer(made.graph, _where_it_matters(made.graph, chosen, ranges))
     missing = set(chosen) - {node.name for node in made.graph.node}
     if missing:
         raise ValueError(f"no node {sorted(missing)[0]!r} in the graph")
@@ -81,6 +81,19 @@ def quantise(model: ModelProto, chosen: Collection[str], ranges: Ranges) -> Mode
     made.graph.node.extend(writer.nodes)
     drop_unused(made.graph)
     return made
+
+
+def _where_it_matters(graph: GraphProto, chosen: Collection[str], ranges: Ranges) -> Ranges:
+    """Finer steps for what only hard gates read: below -3 they are 0, above 3 a sigmoid is 1."""
+    uses = consumers(graph)
+    limited = dict(ranges)
+    for node in graph.node:
+        readers = uses.get(node.input[0], []) if node.op_type in HARD else []
+        if readers and all(r.name in chosen and r.op_type == node.op_type for r in readers):
+            low, high = ranges[node.input[0]]
+            top = 3.0 if node.op_type == "HardSigmoid" else high
+            limited[node.input[0]] = (max(low, -3.0), min(high, top))
+    return limited
 
 
 class _Writer:

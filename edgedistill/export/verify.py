@@ -10,23 +10,13 @@ from scipy.special import softmax
 
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.finished import FinishedRun
-from edgedistill.export.graph import INPUTS, OUTPUTS
+from edgedistill.export.session import BATCH, INPUTS, Answers, answers, open_session
 from edgedistill.onnx_file import LOWEST, UNKNOWN_LABEL
 from edgedistill.train.predict import predict
 
 TOLERANCE = 1e-4
 # Enough to meet every layer with many inputs, few enough for a minute at 224 px.
 IMAGES = 512
-BATCH = 64
-
-
-@dataclass(frozen=True)
-class Answers:
-    """label int64 [N], score float [N], probabilities float [N, C]."""
-
-    label: NDArray[np.int64]
-    score: NDArray[np.floating]
-    probabilities: NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -47,32 +37,6 @@ class Agreement:
     same_label: int
     clear: int
     clear_but_other: int
-
-
-def open_session(model: bytes) -> onnxruntime.InferenceSession:
-    """The model on the CPU, on as many threads as torch uses."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = torch.get_num_threads()
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def answers(
-    session: onnxruntime.InferenceSession,
-    pixels: NDArray[np.uint8],
-    threshold: float | None = None,
-    batch: int = BATCH,
-) -> Answers:
-    """The file's answers for uint8 [N, S, S, 3], at another threshold than its own if given."""
-    given = {} if threshold is None else {INPUTS[1]: np.array(threshold, np.float32)}
-    parts = [
-        session.run(
-            list(OUTPUTS), {INPUTS[0]: np.ascontiguousarray(pixels[i : i + batch]), **given}
-        )
-        for i in range(0, len(pixels), batch)
-    ]
-    label, score, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Answers(label, score, probabilities)
 
 
 def torch_answers(run: FinishedRun, pixels: NDArray[np.uint8], threshold: float) -> Answers:

@@ -20,7 +20,8 @@ from edgedistill.errors import EdgeDistillError
 from edgedistill.export.finished import Calibration, FinishedRun
 from edgedistill.export.graph import OPSET, export_graph, stored_threshold, to_bytes
 from edgedistill.export.module import Deployed
-from edgedistill.export.verify import Answers, answers, compare, open_session, torch_answers, verify
+from edgedistill.export.session import Answers, answers, open_session
+from edgedistill.export.verify import compare, torch_answers, verify
 from edgedistill.methods import METHODS
 from edgedistill.methods.heads import LinearHead, ProjectionHead
 from edgedistill.onnx_file import CHECKSUM_KEY, LOWEST, UNKNOWN_LABEL
