@@ -58,7 +58,7 @@ def images(root: Path, size: int, limit: int, rounds: int) -> dict[str, dict[str
 def teacher(options: argparse.Namespace) -> dict[str, float]:
     """Views per second of an open_clip model of random weights, and the width of an embedding."""
     device = resolve_device(options.device)
-    net = load(options.teacher, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = load(options.teacher, device).to(memory_format=torch.channels_last)
     visual: Any = net.visual
     side = visual.image_size
     side = side[0] if isinstance(side, tuple | list) else side
