@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import tomli_w
+from filelock import FileLock
 
 SWEEP = """
 recipe = "tiny.toml"
@@ -64,6 +65,18 @@ def test_a_killed_sweep_goes_on_and_repeats_nothing(cli: Any, sweep: Path, tmp_p
 
     third = cli("sweep", sweep, "--out", tmp_path)
     assert third.status == 0 and "all runs are finished" in third.out
+
+
+def test_a_stopped_sweep_leaves_no_process_behind(cli: Any, sweep: Path, tmp_path: Path) -> None:
+    running = cli.start("sweep", sweep, "--out", tmp_path)
+    run = tmp_path / "pair" / "runs" / "scipd"
+    while not (run / "recipe.toml").exists():
+        time.sleep(0.01)
+    running.kill(signal.SIGINT)
+    stopped = running.wait()
+    assert stopped.status == 130 and "the same command goes on from there" in stopped.error
+    with FileLock(run / ".lock", timeout=0), FileLock(tmp_path / "pair" / ".lock", timeout=0):
+        assert not (tmp_path / "pair" / "runs" / "erm").exists()
 
 
 def test_the_plan_is_printed_and_nothing_runs(cli: Any, sweep: Path, tmp_path: Path) -> None:
