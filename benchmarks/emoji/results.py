@@ -104,14 +104,21 @@ def render(rows: list[dict[str, Any]]) -> None:
 
 def render_tuning(tuning: dict[str, Any]) -> None:
     """The trials of tune.py, chosen ones in bold, into docs/results.md."""
-    rates = [trial["set"][0] for trial in next(iter(tuning.values()))["trials"]]
-    lines = [f"| method | {' | '.join(f'`{r}`' for r in rates)} |", f"|---|{'---:|' * len(rates)}"]
-    for method, found in tuning.items():
-        cells = []
-        for trial in found["trials"]:
-            text = f"{100 * trial['source_val_accuracy']:.1f}"
-            cells.append(f"**{text}**" if trial["set"] == found["chosen"] else text)
-        lines.append(f"| {method} | {' | '.join(cells)} |")
+    rates = [trial["lr"] for trial in next(iter(tuning.values()))["trials"]]
+    lines = [
+        f"| method | {' | '.join(f'lr {r:g}' for r in rates)} | chosen score | acceptance |",
+        f"|---|{'---:|' * len(rates)}---|---:|",
+    ]
+    for method in METHODS:
+        chosen, cells = tuning[method]["chosen"], []
+        for trial in tuning[method]["trials"]:
+            best = max(row["h_score"] for row in trial["settings"])
+            text = f"{100 * best:.1f}"
+            text = f"**{text}**" if trial["lr"] == chosen["lr"] else text
+            cells.append(f"{text} ({100 * trial['source_val_accuracy']:.1f})")
+        lines.append(
+            f"| {method} | {' | '.join(cells)} | `{chosen['score']}` | {chosen['acceptance']} |"
+        )
     path = ROOT / "docs/results.md"
     before, _, after = path.read_text(encoding="utf-8").split(TUNING_MARK)
     table = "\n".join(lines)
