@@ -136,6 +136,11 @@ async function main() {
   }
 }
 
+process.stdout.on("error", (error) => {
+  // As in `| head`: the reader has had enough.
+  process.exit(error.code === "EPIPE" ? 0 : 2);
+});
+
 try {
   await main();
 } catch (error) {

@@ -31,12 +31,7 @@ const state = {
 // Pictures and models are worked on one after the other, in the order they came.
 let queue = Promise.resolve();
 function enqueue(work) {
-  queue = queue.then(work).catch((error) => view.showProblem(sentence(error)));
-}
-
-function sentence(error) {
-  const text = error?.message ?? String(error);
-  return `${text[0].toUpperCase()}${text.slice(1)}.`;
+  queue = queue.then(work).catch((error) => view.showProblem(`${error.message}.`));
 }
 
 async function openModel(buffer, name) {
@@ -244,7 +239,7 @@ async function toggleCamera() {
   refresh();
   try {
     const stop = await startCamera($("video"), answerFrame, (error) => {
-      view.showProblem(sentence(error));
+      view.showProblem(`The camera's picture has no answer: ${error.message}.`);
     });
     camera.stop = stop;
     // It may have been turned off again while the user was asked for permission.
@@ -253,7 +248,7 @@ async function toggleCamera() {
     }
   } catch (error) {
     stopCamera();
-    view.showProblem(sentence(error));
+    view.showProblem(`The camera cannot be used: ${error.message}.`);
   }
 }
 

@@ -12,7 +12,7 @@
  */
 export async function startCamera(video, answer, fail) {
   if (!navigator.mediaDevices) {
-    throw new Error("the browser gives a camera only to pages from https or localhost");
+    throw new Error("browsers give it only to pages from https or localhost");
   }
   let stream;
   try {
@@ -22,7 +22,7 @@ export async function startCamera(video, answer, fail) {
     });
   } catch (error) {
     throw new Error(
-      error.name === "NotAllowedError" ? "the camera was not allowed" : "no camera was found",
+      error.name === "NotAllowedError" ? "it was not allowed" : "none was found",
     );
   }
   const [track] = stream.getVideoTracks();
