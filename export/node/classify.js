@@ -124,7 +124,8 @@ function printable(text) {
 async function main() {
   const { model, images, threshold, threads, json } = options();
   const loaded = await load(model, threads);
-  const limit = Math.max(threshold ?? loaded.contract.threshold, LOWEST_FLOAT32);
+  const wanted = threshold ?? loaded.contract.threshold;
+  const limit = Math.fround(Math.min(Math.max(wanted, LOWEST_FLOAT32), -LOWEST_FLOAT32));
   for (const path of images) {
     try {
       const answer = await classify(loaded, path, limit);

@@ -82,7 +82,9 @@ def load(path: Path, threshold: float | None, threads: int) -> Model:
         if entry["resize"] != RESIZE_RULE:
             raise Problem(f"{path}: another resize rule than {RESIZE_RULE}: {entry['resize']}")
         calibrated = float(json.loads(said["edgedistill.threshold"])["value"])
-        limit = calibrated if threshold is None else max(threshold, LOWEST)
+        wanted = calibrated if threshold is None else threshold
+        # The model compares in float32, which has no place for more.
+        limit = float(np.float32(min(max(wanted, LOWEST), -LOWEST)))
         return Model(session, classes, limit, int(entry["size"]))
     except KeyError as error:
         raise Problem(f"{path}: not a model that EdgeDistill exported, it lacks {error}") from None
