@@ -83,9 +83,7 @@ class World:
         else:
             nn.SyncBatchNorm.convert_sync_batchnorm(student)
         where = None if device.type == "cpu" else [device.index]
-        return nn.parallel.DistributedDataParallel(
-            student, device_ids=where, broadcast_buffers=False
-        )
+        return nn.parallel.DistributedDataParallel(student, device_ids=where)
 
 
 class _Gather(torch.autograd.Function):

@@ -21,13 +21,31 @@ import tomli_w
 
 SERVER = """
 import json, os, sys, traceback
-import edgedistill.cli.commands, edgedistill.cli.data_info
+import edgedistill.cli.commands, edgedistill.cli.data_info, edgedistill.cli.export
 from edgedistill.cli.app import main
+
+def arm(signal, path, nth, mark):
+    left = [nth]
+    def hook(event, args):
+        if left[0] > 0 and event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"):
+            left[0] -= any(path in str(part) for part in args)
+            if left[0] <= 0:
+                if mark:
+                    open(mark, "w").close()
+                os.kill(os.getpid(), signal)
+    sys.addaudithook(hook)
+
+ended = {}
 print("ready", flush=True)
 for line in sys.stdin:
     request = json.loads(line)
     if "wait" in request:
-        print(os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1]), flush=True)
+        pid = request["wait"]
+        if pid not in ended:
+            found, status = os.waitpid(pid, request["flags"])
+            if found:
+                ended[pid] = os.waitstatus_to_exitcode(status)
+        print(ended.get(pid, ""), flush=True)
         continue
     pid = os.fork()
     if pid == 0:
@@ -38,6 +56,8 @@ for line in sys.stdin:
         if request["max_file"]:
             import resource
             resource.setrlimit(resource.RLIMIT_FSIZE, (request["max_file"],) * 2)
+        if request["at"]:
+            arm(*request["at"])
         sys.argv = ["edgedistill", *request["args"]]
         try:
             main()
@@ -83,17 +103,16 @@ class Running:
         os.kill(self.pid, number)
 
     def wait(self) -> Result:
-        status = int(self.ask({"wait": self.pid}))
+        status = int(self.ask({"wait": self.pid, "flags": 0}))
         out, err = (path.read_text() if path.is_file() else "" for path in (self.out, self.err))
         return Result(status, out, err)
 
     def wait_for(self, what: Callable[[], bool]) -> None:
         """Until something is there that this process makes."""
-        for _ in range(6000):
-            if what():
-                return
-            time.sleep(0.005)
-        raise AssertionError(f"never happened: {self.err.read_text()}")
+        while not what():
+            if self.ask({"wait": self.pid, "flags": os.WNOHANG}) and not what():
+                raise AssertionError(f"ended without it: {self.err.read_text()}")
+            time.sleep(0.01)
 
 
 class Cli:
@@ -103,6 +122,15 @@ class Cli:
         self._server = server
         self._folder = folder
         self._count = 0
+
+    @staticmethod
+    def at(number: int, path: str | Path, nth: int = 1, mark: Path | None = None) -> list[Any]:
+        """A signal that a command sends itself, so that its moment depends on nothing else.
+
+        It comes just before the `nth` time the command opens, makes, renames or removes a file or
+        folder with `path` in its name; `mark` is a file made first.
+        """
+        return [number, str(path), nth, None if mark is None else str(mark)]
 
     def ask(self, request: dict[str, Any]) -> str:
         assert self._server.stdin and self._server.stdout
@@ -117,6 +145,7 @@ class Cli:
         cwd: Path | None = None,
         out: Path | None = None,
         max_file: int = 0,
+        at: list[Any] | None = None,
     ) -> Running:
         self._count += 1
         stdout = out or self._folder / f"{self._count}.out"
@@ -128,6 +157,7 @@ class Cli:
             "out": str(stdout),
             "err": str(stderr),
             "max_file": max_file,
+            "at": at,
         }
         return Running(int(self.ask(request)), self.ask, stdout, stderr)
 

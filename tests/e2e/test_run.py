@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +16,12 @@ from typing import Any
 import pytest
 import tomli_w
 import torch
-from safetensors.torch import load_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch.distributed import TCPStore
 
 from edgedistill.recipe import load_recipe
+from edgedistill.students import build_backbone
 
 MakeRecipe = Callable[..., Path]
 FILES = {
@@ -125,7 +130,10 @@ def test_another_recipe_under_the_same_name_is_refused(
 def test_quiet_leaves_only_the_result(
     cli: Any, finished: tuple[Path, Any, Path], tmp_path: Path
 ) -> None:
-    result = cli("run", finished[2], "--runs", tmp_path, "--quiet", "--name", "x", "--seed", "3")
+    # Images are decoded as well.
+    env = {"EDGEDISTILL_CACHE": str(tmp_path / "cache")}
+    args = ["run", finished[2], "--runs", tmp_path, "--quiet", "--name", "x", "--seed", "3"]
+    result = cli(*args, env=env)
     assert result.status == 0
     assert result.err == "" and "Unseen domain" in result.out
     assert load_recipe(tmp_path / "x" / "recipe.toml").seed == 3
@@ -158,88 +166,209 @@ def test_a_method_without_teacher_runs_without_one(
     assert json.loads((tmp_path / "x" / "metrics.json").read_text())["teacher"] is None
 
 
-@pytest.mark.parametrize(
-    ("kills", "seed"),
-    [(3, 0), *(pytest.param(40, seed, marks=pytest.mark.slow) for seed in range(1, 9))],
-)
-def test_killed_anywhere_and_resumed_ends_with_the_same_bytes(
-    cli: Any, finished: tuple[Path, Any, Path], tmp_path: Path, kills: int, seed: int
-) -> None:
-    folder, _, path = finished
-    # A cache of its own, so that its building is killed too.
-    env = {"EDGEDISTILL_CACHE": str(tmp_path / "cache")}
-    args = ["run", path, "--runs", tmp_path / "runs", "--name", "x"]
-    run = tmp_path / "runs" / "x"
-    moments = random.Random(seed)
-    for _ in range(kills):
-        running = cli.start(*args, env=env)
-        time.sleep(moments.uniform(0.05, 1.5 if seed == 0 else 0.9))
-        running.kill(signal.SIGKILL)
+class Killed:
+    """A run that is killed again and again, and what it must end with all the same."""
+
+    def __init__(self, cli: Any, finished: tuple[Path, Any, Path], folder: Path) -> None:
+        self._cli = cli
+        self._whole, _, self._recipe = finished
+        self._folder = folder
+        self._count = 0
+        self.kills = 0
+        self._renew()
+
+    def _renew(self) -> None:
+        """A run folder and a cache of its own, so that the cache's building is killed too."""
+        self._count += 1
+        self.run = self._folder / f"runs{self._count}" / "x"
+        self._env = {"EDGEDISTILL_CACHE": str(self._folder / f"cache{self._count}")}
+        self._args = ["run", self._recipe, "--runs", self.run.parent, "--name", "x"]
+
+    def start(self, at: Any = None, seconds: float | None = None) -> None:
+        """Start it, and kill it at a moment of its own or after a time; it may end before."""
+        running = self._cli.start(*self._args, env=self._env, at=at)
+        if seconds is not None:
+            time.sleep(seconds)
+            running.kill(signal.SIGKILL)
         result = running.wait()
         assert result.status in (-signal.SIGKILL, 0), result.err
-        if (run / "metrics.json").exists():
-            assert visible(run) >= FILES
-            break
-    if not (run / "metrics.json").exists():
-        result = cli(*args, env=env)
+        self.kills += result.status != 0
+        if (self.run / "metrics.json").exists():
+            assert visible(self.run) >= FILES
+            self._check()
+            self._renew()
+
+    def end(self) -> None:
+        result = self._cli(*self._args, env=self._env)
         assert result.status == 0, result.err
-    ours, whole = ((f / "student.safetensors").read_bytes() for f in (run, folder))
-    assert ours == whole
-    assert (run / "history.csv").read_bytes() == (folder / "history.csv").read_bytes()
-    assert not [p for p in run.iterdir() if ".tmp" in p.name]
+        self._check()
+
+    def _check(self) -> None:
+        for name in ("student.safetensors", "history.csv", "openset.json"):
+            assert (self.run / name).read_bytes() == (self._whole / name).read_bytes(), name
+        ours, whole = (
+            {k: v for k, v in metrics.items() if "seconds" not in k}
+            for metrics in (
+                json.loads((f / "metrics.json").read_text()) for f in (self.run, self._whole)
+            )
+        )
+        assert ours == whole
+
+
+def test_killed_in_every_stage_and_resumed_ends_with_the_same_bytes(
+    cli: Any, finished: tuple[Path, Any, Path], tmp_path: Path
+) -> None:
+    killed = Killed(cli, finished, tmp_path)
+    moments = {"/store/": 5, "/views/": 6, "checkpoint.pt": 3, "openset": 2, "report.html": 1}
+    for path, nth in moments.items():
+        killed.start(cli.at(signal.SIGKILL, path, nth))
+    assert killed.kills == len(moments)
+    killed.end()
+    cache = tmp_path / "cache1"
+    assert not list(cache.glob("**/.*.tmp-*"))
+    assert not [p for p in killed.run.iterdir() if ".tmp" in p.name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_random_moments_and_resumed_ends_with_the_same_bytes(
+    cli: Any, finished: tuple[Path, Any, Path], tmp_path: Path, seed: int
+) -> None:
+    killed, moments = Killed(cli, finished, tmp_path), random.Random(seed)
+    while killed.kills < 10:
+        # Files are touched in all stages, and time passes in between.
+        if moments.random() < 0.5:
+            killed.start(cli.at(signal.SIGKILL, tmp_path, moments.randint(1, 150)))
+        else:
+            killed.start(seconds=moments.uniform(0.05, 1.5))
+    killed.end()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_while_training(
     cli: Any, finished: tuple[Path, Any, Path], tmp_path: Path, number: int
 ) -> None:
-    args = ["run", finished[2], "--runs", tmp_path, "--name", "x", "--set", "train.steps=400"]
-    running = cli.start(*args)
-    running.wait_for((tmp_path / "x" / "checkpoint.pt").exists)
-    running.kill(number)
-    result = running.wait()
+    args = ["run", finished[2], "--runs", tmp_path, "--name", "x"]
+    result = cli(*args, at=cli.at(number, "checkpoint.pt", 2))
     assert result.status == 130
     assert "stopped at step" in result.error and "goes on from there" in result.error
     saved = torch.load(tmp_path / "x" / "checkpoint.pt", weights_only=True)
-    assert f"step {saved['step']} of 400" in result.error
+    assert f"step {saved['step']} of 6" in result.error
+    if number == signal.SIGINT:
+        return
+    assert cli(*args).status == 0
+    ours, whole = ((f / "student.safetensors").read_bytes() for f in (tmp_path / "x", finished[0]))
+    assert ours == whole
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("stage", ["decode", "views", "evaluate"])
+# Making the temporary folder of a store, in the midst of it, at its end; filling the view cache;
+# writing what follows training.
+@pytest.mark.parametrize(
+    ("number", "path", "nth"),
+    [
+        (signal.SIGTERM, "/store/", 2),
+        (signal.SIGTERM, "/store/", 4),
+        (signal.SIGINT, "/store/", 9),
+        (signal.SIGINT, "/views/", 6),
+        (signal.SIGTERM, ".openset.", 1),
+    ],
+)
 def test_interrupted_in_another_stage(
-    cli: Any, finished: tuple[Path, Any, Path], tmp_path: Path, number: int, stage: str
+    cli: Any, finished: tuple[Path, Any, Path], tmp_path: Path, number: int, path: str, nth: int
 ) -> None:
-    folder, _, path = finished
+    folder, _, recipe = finished
     cache, run = tmp_path / "cache", tmp_path / "x"
     env = {"EDGEDISTILL_CACHE": str(cache)}
-    args = ["run", path, "--runs", tmp_path, "--name", "x"]
-    moments = {
-        "decode": lambda: (cache / "store").is_dir(),
-        "views": lambda: bool(list(cache.glob("views/*/header.json"))),
-        "evaluate": (run / "student.safetensors").exists,
-    }
-    running = cli.start(*args, env=env)
-    running.wait_for(moments[stage])
-    running.kill(number)
-    result = running.wait()
+    args = ["run", recipe, "--runs", tmp_path, "--name", "x"]
+    result = cli(*args, env=env, at=cli.at(number, path, nth))
     assert result.status == 130, result.err
     assert "goes on from there" in result.error
     assert not (run / "metrics.json").exists()
     assert not list(cache.glob("store/.*.tmp-*"))
+    result = cli(*args, env=env)
+    assert result.status == 0, result.err
     assert not [p for p in run.iterdir() if ".tmp" in p.name]
-    assert cli(*args, env=env).status == 0
     ours, whole = ((f / "student.safetensors").read_bytes() for f in (run, folder))
     assert ours == whole
+
+
+def test_a_run_does_not_go_on_with_something_else(
+    cli: Any, recipe: MakeRecipe, tmp_path: Path, shapes: Path, tiny_clip: Path
+) -> None:
+    data = Path(shutil.copytree(shapes, tmp_path / "shapes"))
+    clip = Path(shutil.copytree(tiny_clip, tmp_path / "clip"))
+    teacher, start = clip / "open_clip_model.safetensors", tmp_path / "start.safetensors"
+    picture = data / "paint" / "circle" / "00.png"
+    backbone, _ = build_backbone("mobilenet_v3_small")
+    save_file({k: v.clone() for k, v in backbone.state_dict().items()}, start)
+    path = recipe(
+        data={"dataset": str(data)},
+        teacher={"model": f"local-dir:{clip}"},
+        student={"weights": str(start)},
+    )
+    args = ["run", path, "--runs", tmp_path, "--name", "x"]
+    assert cli(*args, at=cli.at(signal.SIGTERM, "checkpoint.pt")).status == 130
+    for file, other, what in (
+        (teacher, lambda: save_file({k: 1.1 * v for k, v in load_file(teacher).items()}, teacher),
+         "teacher"),
+        (start, lambda: save_file({k: 2 * v for k, v in load_file(start).items()}, start),
+         "start weights"),
+        (picture, lambda: Image.new("RGB", (40, 40), "red").save(picture), "images"),
+    ):  # fmt: skip
+        as_it_was = file.read_bytes()
+        other()
+        result = cli(*args)
+        assert result.status == 2, result.err
+        assert f"was begun with other {what}" in result.error
+        file.write_bytes(as_it_was)
+    environment = tmp_path / "x" / "environment.json"
+    recorded = environment.read_bytes()
+    environment.unlink()
+    assert "does not say what this run was begun with" in cli(*args).error
+    environment.write_bytes(recorded)
+    result = cli(*args)
+    assert result.status == 0, result.err
+
+
+def test_two_processes_train_one_run(
+    cli: Any, finished: tuple[Path, Any, Path], tmp_path: Path
+) -> None:
+    folder, _, path = finished
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    args = ["run", path, "--runs", tmp_path / "runs", "--name", "x"]
+    env = {
+        "EDGEDISTILL_CACHE": str(tmp_path / "cache"),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "WORLD_SIZE": "2",
+        "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
+    }
+    both = [cli.start(*args, env={**env, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
+    first, second = (running.wait() for running in both)
+    assert (first.status, second.status) == (0, 0), first.err + second.err
+    assert "Unseen domain sea" in first.out
+    assert (second.out, second.err) == ("", "")
+    run = tmp_path / "runs" / "x"
+    assert visible(run) >= FILES
+    assert json.loads((run / "environment.json").read_text())["processes"] == 2
+    ours, whole = (load_file(f / "student.safetensors") for f in (run, folder))
+    for name, tensor in whole.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=1e-2, atol=1e-2, msg=name)
+    # Going on needs no second process, and a finished run needs none at all.
+    assert "already finished" in cli(*args).out
 
 
 def test_two_processes_do_not_share_a_run(
     cli: Any, finished: tuple[Path, Any, Path], tmp_path: Path
 ) -> None:
-    args = ["run", finished[2], "--runs", tmp_path, "--name", "x", "--set", "train.steps=400"]
-    first = cli.start(*args)
-    first.wait_for((tmp_path / "x" / "checkpoint.pt").exists)
+    args = ["run", finished[2], "--runs", tmp_path, "--name", "x"]
+    mark = tmp_path / "stopped"
+    first = cli.start(*args, at=cli.at(signal.SIGSTOP, "checkpoint.pt", mark=mark))
+    first.wait_for(mark.exists)
     second = cli(*args)
-    first.kill(signal.SIGTERM)
+    first.kill(signal.SIGCONT)
     assert second.status == 2
     assert "another process is at work on this run" in second.error
-    assert first.wait().status == 130
+    assert first.wait().status == 0

@@ -1,0 +1,51 @@
+"""The command line under torchrun itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+pytestmark = pytest.mark.slow
+
+
+def torchrun(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    """Two processes of `edgedistill`; torchrun takes a free port."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return subprocess.run(
+        [*command, "-m", "edgedistill", *map(str, args)],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
+        },
+    )
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tree_of: Callable[..., dict[str, Any]]) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(tomli_w.dumps(tree_of(method={"name": "scmd"})))
+    return path
+
+
+def test_a_run_of_two_processes(recipe: Path, tmp_path: Path) -> None:
+    found = torchrun("run", recipe, "--runs", tmp_path, "--name", "x")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.count("Unseen domain sea") == 1
+    assert (tmp_path / "x" / "report.html").is_file()
+
+
+def test_bad_input_is_said_once(recipe: Path, tmp_path: Path) -> None:
+    found = torchrun("run", recipe, "--runs", tmp_path, "--set", "data.target=see")
+    assert found.returncode != 0
+    said = [line for line in found.stderr.splitlines() if line.startswith("edgedistill: ")]
+    assert len(said) == 1 and "did you mean 'sea'" in said[0], found.stderr
