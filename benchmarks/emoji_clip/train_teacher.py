@@ -186,9 +186,7 @@ def main() -> None:
     art = np.load(args.art)
     table = json.loads(art["table"].tobytes())
     vocabulary = write_merges(table, args.out / "merges.txt.gz")
-    (args.out / "open_clip_config.json").write_text(
-        json.dumps(config(vocabulary), indent=2)
-    )
+    (args.out / "open_clip_config.json").write_text(json.dumps(config(vocabulary), indent=2))
 
     torch.manual_seed(0)
     source = f"local-dir:{args.out}"
