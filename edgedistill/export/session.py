@@ -7,6 +7,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from edgedistill.data.selection import Images
+
 INPUTS = ("image", "threshold")
 OUTPUTS = ("label", "score", "probabilities")
 BATCH = 64
@@ -31,7 +33,7 @@ def open_session(model: bytes, threads: int = 0) -> onnxruntime.InferenceSession
 
 def answers(
     session: onnxruntime.InferenceSession,
-    pixels: NDArray[np.uint8],
+    pixels: Images,
     threshold: float | None = None,
     batch: int = BATCH,
 ) -> Answers:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from edgedistill.data.selection import Images
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.finished import FinishedRun
 from edgedistill.export.session import BATCH, INPUTS, Answers, answers, open_session
@@ -39,7 +40,7 @@ class Agreement:
     clear_but_other: int
 
 
-def torch_answers(run: FinishedRun, pixels: NDArray[np.uint8], threshold: float) -> Answers:
+def torch_answers(run: FinishedRun, pixels: Images, threshold: float) -> Answers:
     """What the evaluation of the run says of the same pixels, score >= threshold accepted."""
     none = np.full(len(pixels), UNKNOWN_LABEL, np.int64)
     device = torch.device("cpu")
@@ -69,7 +70,7 @@ def compare(expected: Answers, found: Answers, threshold: float) -> Agreement:
 
 
 def verify(
-    model: bytes, run: FinishedRun, pixels: NDArray[np.uint8], threshold: float
+    model: bytes, run: FinishedRun, pixels: Images, threshold: float
 ) -> Agreement:
     """Compare the file with the torch student, and try its inputs.
 
@@ -104,7 +105,7 @@ def verify(
 
 
 def try_inputs(
-    session: onnxruntime.InferenceSession, pixels: NDArray[np.uint8], threshold: float
+    session: onnxruntime.InferenceSession, pixels: Images, threshold: float
 ) -> None:
     """Every size of batch and every threshold must do what the contract says.
 
