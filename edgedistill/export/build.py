@@ -12,12 +12,12 @@ from edgedistill.errors import EdgeDistillError
 from edgedistill.export.finished import Calibration, FinishedRun
 from edgedistill.export.graph import export_graph, stored_threshold, to_bytes
 from edgedistill.export.images import RunImages
-from edgedistill.export.int8 import to_int8
+from edgedistill.export.int8 import ever_fewer, observe, to_int8
 from edgedistill.export.latency import interleaved, ratio
 from edgedistill.export.measure import Held, hold, measure, refuse_beyond, within
 from edgedistill.export.metadata import Precision, metadata
 from edgedistill.export.module import Deployed
-from edgedistill.export.policy import chosen_nodes, fewer
+from edgedistill.export.policy import chosen_nodes
 from edgedistill.export.session import BATCH, INPUTS, Answers, answers, joined, open_session
 from edgedistill.export.verify import IMAGES, Agreement, compare, torch_answers, try_inputs, verify
 from edgedistill.openset import calibrate
@@ -99,12 +99,11 @@ def export_int8(
     """
     built = _fp32(run, output, size)
     images, fp32 = built.images, built.exported
-    views = images.training_views(VIEWS)
     judge = _Judge(built)
     policy = chosen_nodes(run.recipe.student.model, built.model)
-    tries = fewer(built.model, policy)
-    for chosen in tries:
-        model = to_int8(built.model, chosen, views)
+    seen = observe(built.model, policy, images.training_views(VIEWS))
+    for chosen in ever_fewer(seen, policy):
+        model = to_int8(seen, chosen)
         verdict = judge(model)
         if within(verdict.held, max_drop):
             break
@@ -133,7 +132,7 @@ def export_int8(
     write_bytes(output, data)
     gain = Int8(
         nodes=len(chosen),
-        spared=len(tries[0]) - len(chosen),
+        spared=len(policy) - len(chosen),
         held=verdict.held,
         unknown=len(judge.unknown),
         time_ratio=ratio(seconds, "int8", "fp32"),

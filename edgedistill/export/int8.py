@@ -1,11 +1,13 @@
-"""An fp32 model to int8: which ranges its activations have, and how much of them to keep."""
+"""An fp32 model to int8: the ranges of its activations, and what to leave float for the answers."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
+from edgedistill.export.policy import block_of, node_kinds
 from edgedistill.export.quantise import Ranges, merge_relu, quantise, tensors
 from edgedistill.export.session import INPUTS, answers, open_session
 
@@ -14,53 +16,97 @@ SHARES = (1.0, 0.98, 0.9, 0.75)
 _BATCH = 4
 
 
-def to_int8(model: ModelProto, chosen: Collection[str], views: NDArray[np.uint8]) -> ModelProto:
-    """The model with the chosen nodes in int8, calibrated on views: uint8 [N, S, S, 3], N > 0.
+@dataclass(frozen=True)
+class Observed:
+    """A float model on calibration views: uint8 [N, S, S, 3].
+
+    `extremes` holds, per tensor, the smallest and largest value in each view, float32 [N, 2];
+    `probabilities` the model's answers, float32 [N, C].
+    """
+
+    model: ModelProto
+    views: NDArray[np.uint8]
+    extremes: Mapping[str, NDArray[np.float32]]
+    probabilities: NDArray[np.floating]
+
+
+def observe(model: ModelProto, nodes: Collection[str], views: NDArray[np.uint8]) -> Observed:
+    """Run a model on N > 0 views and note what quantising any of the nodes will need."""
+    # A Relu is merged into the node before it only where that node is chosen.
+    names = {*tensors(merge_relu(model, nodes), nodes), *tensors(model, nodes)}
+    probabilities = answers(open_session(model.SerializeToString()), views).probabilities
+    return Observed(model, views, extremes(model, sorted(names), views), probabilities)
+
+
+def to_int8(seen: Observed, chosen: Collection[str]) -> ModelProto:
+    """The model with the chosen ones of the observed nodes in int8.
 
     Ranges that leave outliers out give the rest finer steps. How many to leave out is chosen by
-    the squared error of the probabilities on the same views. Raises ValueError as `quantise`.
+    the error of the probabilities on the views. Raises ValueError as `quantise`.
     """
-    merged = merge_relu(model, chosen)
-    extremes = observe(model, tensors(merged, chosen), views)
-    expected = answers(open_session(model.SerializeToString()), views).probabilities
-    best, least = None, np.inf
-    for share in SHARES:
-        made = quantise(merged, chosen, ranges(extremes, share))
-        found = answers(open_session(made.SerializeToString()), views).probabilities
-        error = float(np.square(found - expected).mean())
-        if error < least or best is None:
-            best, least = made, error
-    assert best is not None
-    return best
+    tried = [_with_ranges(seen, chosen, share) for share in SHARES]
+    errors = [_error(seen, model) for model in tried]
+    return tried[int(np.argmin(errors))]
 
 
-def observe(
-    model: ModelProto, names: Collection[str], views: NDArray[np.uint8]
+def ever_fewer(seen: Observed, chosen: Sequence[str]) -> Iterator[list[str]]:
+    """The chosen nodes, then without the blocks that cost most answers, 1, 2, 4 and so on of them.
+
+    What a block costs is the error of the probabilities with that block alone in int8. Last come
+    the pointwise convolutions alone, which lose least. Never empty, no set twice.
+    """
+    yield list(chosen)
+    blocks = list(dict.fromkeys(block_of(name) for name in chosen))
+    alone = {block: [name for name in chosen if block_of(name) == block] for block in blocks}
+    error = {b: _error(seen, _with_ranges(seen, names, 1.0)) for b, names in alone.items()}
+    costly = sorted(blocks, key=lambda block: -error[block])
+    given, count = {tuple(chosen)}, 1
+    kinds = node_kinds(seen.model.graph)
+    left = []
+    while count < len(blocks):
+        left.append([name for name in chosen if block_of(name) not in costly[:count]])
+        count *= 2
+    for names in [*left, [name for name in chosen if kinds.get(name) == "pointwise"]]:
+        if names and tuple(names) not in given:
+            given.add(tuple(names))
+            yield names
+
+
+def extremes(
+    model: ModelProto, names: Sequence[str], views: NDArray[np.uint8]
 ) -> dict[str, NDArray[np.float32]]:
     """Smallest and largest value of each named tensor in each view: float32 [N, 2] per name."""
     watched = ModelProto()
     watched.CopyFrom(model)
-    present = {output.name for output in watched.graph.output}
-    wanted = [name for name in names if name not in present]
     watched.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in wanted
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
     )
     session = open_session(watched.SerializeToString())
-    found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in wanted}
+    found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
     for start in range(0, len(views), _BATCH):
         part = np.ascontiguousarray(views[start : start + _BATCH])
-        for name, value in zip(wanted, session.run(wanted, {INPUTS[0]: part}), strict=True):
+        for name, value in zip(names, session.run(list(names), {INPUTS[0]: part}), strict=True):
             flat = value.reshape(len(part), -1)
             found[name].append(np.stack([flat.min(axis=1), flat.max(axis=1)], axis=1))
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
-def ranges(extremes: Mapping[str, NDArray[np.float32]], share: float) -> Ranges:
+def ranges(found: Mapping[str, NDArray[np.float32]], share: float) -> Ranges:
     """A range per tensor that holds the extremes of the given share of the views."""
     return {
         name: (
             float(np.quantile(values[:, 0], 1 - share, method="lower")),
             float(np.quantile(values[:, 1], share, method="higher")),
         )
-        for name, values in extremes.items()
+        for name, values in found.items()
     }
+
+
+def _with_ranges(seen: Observed, chosen: Collection[str], share: float) -> ModelProto:
+    return quantise(merge_relu(seen.model, chosen), chosen, ranges(seen.extremes, share))
+
+
+def _error(seen: Observed, model: ModelProto) -> float:
+    """Mean squared error of the probabilities on the views."""
+    found = answers(open_session(model.SerializeToString()), seen.views).probabilities
+    return float(np.square(found - seen.probabilities).mean())

@@ -6,6 +6,7 @@ holds, per student, the nodes that `benchmarks/int8_policy.py` found to pay.
 """
 
 import json
+import re
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,8 @@ from edgedistill.export.quantise import HARD, SAME_RANGE, WEIGHTED
 from edgedistill.export.simplify import attribute, constants
 
 POLICY_FILE = Path(__file__).with_name("int8_policy.json")
+# MobileNetV3 counts its blocks once, EfficientNet by stage and block, ResNet by layer and block.
+_BLOCK = re.compile(r"backbone\.(features\.\d+(?:\.\d+(?=\.block))?|layer\d\.\d+)")
 
 
 def chosen_nodes(student: str, model: ModelProto) -> list[str]:
@@ -29,25 +32,10 @@ def chosen_nodes(student: str, model: ModelProto) -> list[str]:
     return [node.name for node in graph.node if node.name in names]
 
 
-def fewer(model: ModelProto, names: Collection[str]) -> list[list[str]]:
-    """The same nodes, then ever fewer of them: what to try where int8 costs too many answers.
-
-    Left out, in turn, are the kinds that are known to lose most: squeeze-and-excitation, then
-    activations, then all but pointwise convolutions. Never empty, no set twice.
-    """
-    kinds = node_kinds(model.graph)
-    order = [node.name for node in model.graph.node if node.name in set(names)]
-    kept = [
-        order,
-        [name for name in order if kinds.get(name) != "gate"],
-        [name for name in order if kinds.get(name) not in ("gate", "activation")],
-        [name for name in order if kinds.get(name) == "pointwise"],
-    ]
-    tries: list[list[str]] = []
-    for chosen in kept:
-        if chosen and chosen not in tries:
-            tries.append(chosen)
-    return tries
+def block_of(node: str) -> str:
+    """The residual block a node belongs to, by its name; "stem" for what is in none."""
+    found = _BLOCK.match(node)
+    return found.group(1) if found else "stem"
 
 
 def pointwise_or_all(graph: GraphProto) -> set[str]:

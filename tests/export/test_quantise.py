@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -16,15 +17,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edgedistill.errors import EdgeDistillError
-from edgedistill.export.int8 import observe, ranges, to_int8
+from edgedistill.export.int8 import ever_fewer, extremes, observe, ranges, to_int8
 from edgedistill.export.measure import Held, hold, measure, refuse_beyond
-from edgedistill.export.policy import chosen_nodes, fewer, node_kinds, pointwise_or_all
-from edgedistill.export.quantise import (
-    activation_params,
-    merge_relu,
-    quantise,
-    tensors,
-)
+from edgedistill.export.policy import block_of, chosen_nodes, node_kinds, pointwise_or_all
+from edgedistill.export.quantise import activation_params, merge_relu, quantise
 from edgedistill.export.session import Answers, answers, open_session
 
 SIDE, CHANNELS, CLASSES = 16, 8, 4
@@ -109,6 +105,10 @@ def of_kinds(model: ModelProto, kinds: frozenset[str]) -> list[str]:
     return [name for name, kind in node_kinds(model.graph).items() if kind in kinds]
 
 
+def in_int8(model: ModelProto, nodes: list[str], views: NDArray[np.uint8]) -> ModelProto:
+    return to_int8(observe(model, nodes, views), nodes)
+
+
 def kernels(model: ModelProto, folder: Path) -> Counter[str]:
     """The kernels onnxruntime makes of a model."""
     options = onnxruntime.SessionOptions()
@@ -144,7 +144,7 @@ def test_kinds_of_nodes() -> None:
 @pytest.mark.parametrize("kinds", [{"pointwise"}, EVERYTHING, EVERYTHING | {"classifier"}])
 def test_int8_answers_nearly_as_float(kinds: frozenset[str]) -> None:
     model, pixels = network(), pictures()
-    made = to_int8(model, of_kinds(model, frozenset(kinds)), pictures(seed=1))
+    made = in_int8(model, of_kinds(model, frozenset(kinds)), pictures(seed=1))
     onnx.checker.check_model(made, full_check=True)
     expected = answers(open_session(model.SerializeToString()), pixels)
     found = answers(open_session(made.SerializeToString()), pixels)
@@ -156,7 +156,7 @@ def test_int8_answers_nearly_as_float(kinds: frozenset[str]) -> None:
 
 def test_everything_chosen_runs_in_integers(tmp_path: Path) -> None:
     model = network()
-    made = to_int8(model, of_kinds(model, EVERYTHING), pictures())
+    made = in_int8(model, of_kinds(model, EVERYTHING), pictures())
     found = kernels(made, tmp_path)
     assert found["QLinearConv"] == 6 and not found["Conv"] + found["FusedConv"]
     # The residual sum and the two hard gates; the products of hard-swish, gate and SiLU.
@@ -188,7 +188,7 @@ def test_a_hard_gate_in_integers_is_that_gate(kind: str) -> None:
 
 def test_nodes_that_are_not_chosen_stay_float(tmp_path: Path) -> None:
     model = network()
-    made = to_int8(model, ["wide"], pictures())
+    made = in_int8(model, ["wide"], pictures())
     assert Counter(n.op_type for n in made.graph.node)["QuantizeLinear"] == 2
     assert [t.name for t in made.graph.initializer if t.data_type == TensorProto.INT8] == [
         *("wide.weight:q", "wide.weight:zero")
@@ -197,7 +197,7 @@ def test_nodes_that_are_not_chosen_stay_float(tmp_path: Path) -> None:
 
 def test_the_same_calibration_gives_the_same_bytes() -> None:
     model = network()
-    one, two = (to_int8(model, of_kinds(model, EVERYTHING), pictures()) for _ in range(2))
+    one, two = (in_int8(model, of_kinds(model, EVERYTHING), pictures()) for _ in range(2))
     assert one.SerializeToString(deterministic=True) == two.SerializeToString(deterministic=True)
 
 
@@ -215,12 +215,9 @@ def test_a_tiny_weight_does_not_lose_its_bias() -> None:
     value = numpy_helper.to_array(weight).copy()
     value[0] = 1e-20
     weight.CopyFrom(numpy_helper.from_array(value, weight.name))
-    expected = observe(model, ["point.out"], pictures())["point.out"]
-    merged = merge_relu(model, ["point"])
-    made = quantise(
-        merged, ["point"], ranges(observe(model, tensors(merged, ["point"]), pictures()), 1)
-    )
-    found = observe(made, ["point.out:dequantized"], pictures())["point.out:dequantized"]
+    expected = extremes(model, ["point.out"], pictures())["point.out"]
+    made = in_int8(model, ["point"], pictures())
+    found = extremes(made, ["point.out:dequantized"], pictures())["point.out:dequantized"]
     np.testing.assert_allclose(found, expected, atol=0.1)
 
 
@@ -253,12 +250,40 @@ def test_the_rule_for_students_nobody_measured() -> None:
     assert pointwise_or_all(model.graph) == {"stem", "deep", "point", "sum", "wide"}
 
 
-def test_fewer_nodes_are_tried_the_riskiest_left_out_first() -> None:
+def test_the_block_that_costs_most_answers_is_left_out_first() -> None:
     model = network()
-    tries = fewer(model, of_kinds(model, EVERYTHING))
-    assert [len(names) for names in tries] == [13, 8, 5, 2]
-    assert tries[-1] == ["point", "wide"]
-    assert fewer(model, ["point"]) == [["point"]]
+    blocks = {"stem": "features.0.0", "deep": "features.1.block.0", "point": "features.2.block.0"}
+    for node in model.graph.node:
+        layer, mark, rest = node.name.partition(":")
+        node.name = f"backbone.{blocks[layer]}{mark}{rest}" if layer in blocks else node.name
+    chosen = [f"backbone.{block}" for block in blocks.values()]
+    seen = observe(model, chosen, pictures())
+    errors = {}
+    for name in chosen:
+        alone = quantise(merge_relu(model, [name]), [name], ranges(seen.extremes, 1.0))
+        found = answers(open_session(alone.SerializeToString()), pictures())
+        errors[name] = float(np.square(found.probabilities - seen.probabilities).mean())
+    costly = max(chosen, key=lambda name: errors[name])
+    tries = list(ever_fewer(seen, chosen))
+    assert tries[0] == chosen
+    assert tries[1] == [name for name in chosen if name != costly]
+    assert tries[-1] == ["backbone.features.2.block.0"]
+    assert all(len(a) >= len(b) > 0 for a, b in itertools.pairwise(tries))
+
+
+@pytest.mark.parametrize(
+    ("node", "block"),
+    [
+        ("backbone.features.4.block.1.0:hardswish", "features.4"),
+        ("backbone.features.2.1.block.1.fc1", "features.2.1"),
+        ("backbone.layer3.0.conv2:add", "layer3.0"),
+        ("backbone.features.0.0", "features.0"),
+        ("backbone.conv1", "stem"),
+        ("head.classifier", "stem"),
+    ],
+)
+def test_blocks_of_the_students(node: str, block: str) -> None:
+    assert block_of(node) == block
 
 
 def test_a_loss_beyond_the_budget_is_refused_with_the_numbers() -> None:
