@@ -1,0 +1,154 @@
+"""`edgedistill export`: a finished run to a checked ONNX file, or one line that says why not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import tomli_w
+
+from edgedistill.onnx_file import ModelInfo, read_model
+
+TINY = {
+    "student": {"model": "resnet18", "weights": "none", "size": 32},
+    # Of all methods and scores the pair that needs most of the run: its class texts.
+    "method": {"name": "scmd"},
+    "openset": {"score": "max_cosine"},
+    "train": {"steps": 4, "batch_per_domain": 4, "lr": 1e-3, "eval_every": 4},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(
+    cli: Any, tree_of: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with one finished run, `tiny`."""
+    folder = tmp_path_factory.mktemp("export")
+    recipe = folder / "tiny.toml"
+    recipe.write_text(tomli_w.dumps(tree_of(**TINY)))
+    result = cli("run", recipe, "--runs", folder / "runs", "--name", "tiny")
+    assert result.status == 0, result.err
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def exported(cli: Any, runs: Path) -> Any:
+    """What exporting the newest finished run said."""
+    result = cli("export", "--onnx", "--runs", runs)
+    assert result.status == 0, result.err
+    return result
+
+
+def test_the_newest_run_becomes_a_file_and_a_table(exported: Any, runs: Path) -> None:
+    path = runs / "tiny" / "student.onnx"
+    assert path.is_file() and str(path) in exported.out
+    wanted = ("max |Δprobability|", "same label", "opset 18", "MB", "source images", "max_cosine")
+    for told in wanted:
+        assert told in exported.out, exported.out
+    assert "max |Δ" not in exported.err and "arning" not in exported.err, exported.err
+    assert not [p for p in path.parent.iterdir() if ".tmp" in p.name]
+
+
+def test_the_file_says_what_the_run_says(exported: Any, runs: Path) -> None:
+    info: ModelInfo = read_model(runs / "tiny" / "student.onnx")[1]
+    openset = json.loads((runs / "tiny" / "openset.json").read_text())
+    metrics = json.loads((runs / "tiny" / "metrics.json").read_text())
+    assert info.classes == ("circle", "cross", "square", "tall_bar")
+    assert (info.size, info.precision, info.score) == (32, "fp32", "max_cosine")
+    assert (info.student, info.method) == ("resnet18", "scmd")
+    lowest = float(np.finfo(np.float32).min)
+    wanted = lowest if openset["threshold"] is None else openset["threshold"]
+    assert info.threshold == pytest.approx(wanted, rel=1e-6)
+    assert info.calibration_images == openset["images"]
+    assert info.metrics["target"]["accuracy"] == metrics["target"]["accuracy"]
+    assert info.metrics["source_val"] == metrics["source_val"]
+
+
+def test_exported_twice_it_is_the_same_file(
+    cli: Any, exported: Any, runs: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "again.onnx"
+    result = cli("export", "tiny", "--onnx", "--runs", runs, "-o", again, "--json", "--quiet")
+    assert result.status == 0 and result.err == ""
+    assert again.read_bytes() == (runs / "tiny" / "student.onnx").read_bytes()
+    told = json.loads(result.out)
+    assert told["file"] == str(again) and told["bytes"] == again.stat().st_size
+    assert told["verified"]["probability"] <= 1e-4
+    assert told["verified"]["clear_but_other"] == 0
+
+
+def test_int8_at_another_size(cli: Any, exported: Any, runs: Path) -> None:
+    result = cli(
+        *("export", runs / "tiny", "--onnx", "--int8", "--max-drop", "100", "--size", "48")
+    )
+    assert result.status == 0, result.err
+    for told in ("accuracy", "known accepted", "H-score", "source images of unknown", "verdict"):
+        assert told in result.out, result.out
+    path = runs / "tiny" / "student-int8.onnx"
+    data, info = read_model(path)
+    assert (info.size, info.precision) == (48, "int8")
+    assert len(data) < 0.3 * (runs / "tiny" / "student.onnx").stat().st_size
+    # 4 known classes of 12 images in 3 source domains, and what the split keeps for validation.
+    assert info.metrics["source_val"]["images_known"] == info.calibration_images
+    assert info.metrics["target"]["images_known"] == 48
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    image = np.zeros((2, 48, 48, 3), np.uint8)
+    label, score, probabilities = session.run(None, {"image": image})
+    assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    known = np.where(score >= np.float32(info.threshold), probabilities.argmax(axis=1), -1)
+    assert (label == known).all()
+
+
+def test_without_a_format_it_asks_for_one(cli: Any, runs: Path) -> None:
+    result = cli("export", "--runs", runs)
+    assert result.status == 2 and "--onnx" in result.error
+
+
+def test_runs_that_cannot_be_exported(cli: Any, runs: Path, tmp_path: Path) -> None:
+    def error(*args: str | Path) -> str:
+        result = cli("export", "--onnx", "--runs", tmp_path, *args)
+        assert result.status == 2
+        line: str = result.error
+        return line
+
+    assert "no finished run" in error()
+    shutil.copytree(runs / "tiny", tmp_path / "half")
+    (tmp_path / "half" / "metrics.json").unlink()
+    assert "unfinished" in error("half") and "no finished run" in error()
+    shutil.copytree(runs / "tiny", tmp_path / "whole")
+    assert "no such run" in error("hole") and "whole" in error("hole")
+    assert "is a folder" in error("-o", tmp_path)
+    assert "no such folder" in error("-o", tmp_path / "absent" / "x.onnx")
+    assert "--size" in error("--size", "16")
+    assert "--max-drop" in error("--int8", "--max-drop", "-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("student.safetensors", lambda data: data[: len(data) // 2]),
+        ("metrics.json", lambda data: b"{}"),
+        ("metrics.json", lambda data: b"not json"),
+        ("openset.json", lambda data: data.replace(b'"score"', b'"core"')),
+        ("recipe.toml", lambda data: data.replace(b'"resnet18"', b'"mobilenet_v3_small"')),
+        ("recipe.toml", lambda data: data.replace(b'target = "sea"', b'target = "lake"')),
+    ],
+)
+def test_a_damaged_run_is_one_line(
+    cli: Any, runs: Path, tmp_path: Path, name: str, damage: Callable[[bytes], bytes]
+) -> None:
+    shutil.copytree(runs / "tiny", tmp_path / "x")
+    (tmp_path / "x" / "student.onnx").unlink(missing_ok=True)
+    file = tmp_path / "x" / name
+    before = file.read_bytes()
+    file.write_bytes(damage(before))
+    assert file.read_bytes() != before
+    result = cli("export", "x", "--onnx", "--runs", tmp_path)
+    assert result.status == 2 and result.error
+    assert not (tmp_path / "x" / "student.onnx").exists()
