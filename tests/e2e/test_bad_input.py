@@ -40,6 +40,9 @@ MakeRecipe = Callable[..., Path]
         (["device=tpu9"], "no device"),
         (['prompts.names={"circel"=["o"]}'], "did you mean 'circle'"),
         (["train.lr=1e30"], "not finite; lower train.lr"),
+        (["train.average=sma", "train.sma_start=7"], "sma_start is 7, and the run has 6 steps"),
+        (["data.target=sea\nseed=3"], "a text on several lines"),
+        (["train.lr=0.1\nw=3"], "holds 2 values"),
     ],
 )
 def test_a_bad_value(

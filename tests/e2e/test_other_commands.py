@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,6 +67,56 @@ def test_compare_refuses_what_are_no_metrics(cli: Any, tmp_path: Path, text: str
     found = cli("compare", "x", "--runs", tmp_path)
     assert found.status == 2
     assert str(tmp_path / "x" / "metrics.json") in found.error
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        (None, "seconds", "long"),
+        (None, "seconds", math.inf),
+        (None, "seconds", True),
+        (None, "method", 3),
+        ("target", "accuracy", "high"),
+        ("target", "auroc", [0.5]),
+        ("target", "domain", None),
+        ("openset", "score", 0.5),
+    ],
+)
+def test_compare_refuses_values_of_another_kind(
+    cli: Any, tmp_path: Path, section: str | None, key: str, value: Any
+) -> None:
+    metrics: dict[str, Any] = {
+        "method": "kd",
+        "student": "resnet18",
+        "seconds": 3.0,
+        "target": {"domain": "sea", "accuracy": 0.5},
+        "openset": {"score": "energy"},
+    }
+    (metrics[section] if section else metrics)[key] = value
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "metrics.json").write_text(json.dumps(metrics))
+    found = cli("compare", "x", "--runs", tmp_path)
+    assert found.status == 2
+    assert "not the metrics of a run" in found.error
+
+
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [(["teacher", "eval"], "open_clip_config.json"), (["data", "info"], "/store/")],
+)
+def test_interrupted_with_nothing_to_go_on_with(
+    cli: Any,
+    tree_of: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    command: list[str],
+    path: str,
+) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(tomli_w.dumps(tree_of()))
+    env = {"EDGEDISTILL_CACHE": str(tmp_path / "cache")}
+    found = cli(*command, recipe, env=env, at=cli.at(signal.SIGINT, path), cwd=tmp_path)
+    assert found.status == 130
+    assert found.error == "interrupted"
 
 
 def test_teacher_eval_tells_every_domain(
