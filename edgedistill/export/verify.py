@@ -69,9 +69,7 @@ def compare(expected: Answers, found: Answers, threshold: float) -> Agreement:
     )
 
 
-def verify(
-    model: bytes, run: FinishedRun, pixels: Images, threshold: float
-) -> Agreement:
+def verify(model: bytes, run: FinishedRun, pixels: Images, threshold: float) -> Agreement:
     """Compare the file with the torch student, and try its inputs.
 
     Args:
@@ -104,9 +102,7 @@ def verify(
     return result
 
 
-def try_inputs(
-    session: onnxruntime.InferenceSession, pixels: Images, threshold: float
-) -> None:
+def try_inputs(session: onnxruntime.InferenceSession, pixels: Images, threshold: float) -> None:
     """Every size of batch and every threshold must do what the contract says.
 
     `threshold` is the stored default. Raises EdgeDistillError that names what does not hold.
