@@ -227,6 +227,11 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=0.5, help="seconds between two looks")
     parser.add_argument("--threads", type=int, default=0, help="0: one per physical core")
     options = parser.parse_args()
+    # Written so that NaN, which is no number to compare with, is refused as well.
+    if options.threshold is not None and not abs(options.threshold) >= 0:
+        parser.error("--threshold: give a number")
+    if not options.every >= 0 or options.threads < 0:
+        parser.error("--every and --threads: give 0 or more")
     failed = False
     try:
         model = load(options.model, options.threshold, options.threads)
