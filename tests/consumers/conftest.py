@@ -372,7 +372,7 @@ def _high(fd: int) -> int:
     return moved
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     chromium = _program("chromium", "Chromium (Debian: apt-get install chromium)")
     opened = Page(chromium, tmp_path_factory.mktemp("profile"))
@@ -380,7 +380,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     opened.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def serve() -> Iterator[Callable[[Path], str]]:
     """Serve a folder on this machine alone; the address of the server."""
     servers = []
