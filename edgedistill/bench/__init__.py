@@ -1,0 +1,1 @@
+"""Measuring exported files on this machine: `edgedistill bench`."""

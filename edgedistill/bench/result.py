@@ -1,0 +1,281 @@
+"""What `edgedistill bench` found, exactly as its JSON file holds it.
+
+A `Result` is plain dictionaries, lists, numbers and texts, so that `json.load` of a file gives the
+same thing back. `SCHEMA` grows when a key changes its meaning or goes away; new keys may appear
+without. Rules for all of it:
+
+- None (null) stands for what could not be measured or makes no sense here, never for zero.
+- Times are wall-clock milliseconds where a key ends in `_ms`, seconds in `_s`; sizes are bytes;
+  rates, shares and quality figures are 0..1.
+- Models are in the order of the command line. `name` is unique in a result and short enough for a
+  table; comparisons refer to it.
+- `latency` of every model and of every comparison has the same settings in the same order:
+  threads outside, batch inside.
+
+Who fills what: `timing` the latencies, their ratios and the noise; `process` cold start and
+memory; `cost` parameters and MACs; `machine` the machine; `quality` the `Quality` of a model and
+the `quality` of a comparison; `collect` puts it together.
+"""
+
+from typing import Literal, TypedDict
+
+SCHEMA = 1
+
+QualityMetric = Literal[
+    "accuracy",
+    "h_score",
+    "oracle_h_score",
+    "best_h_score",
+    "known_acceptance",
+    "unknown_rejection",
+    "auroc",
+    "fpr95",
+    "oscr",
+]
+
+QUALITY_METRICS: tuple[QualityMetric, ...] = (
+    "accuracy",
+    "h_score",
+    "oracle_h_score",
+    "best_h_score",
+    "known_acceptance",
+    "unknown_rejection",
+    "auroc",
+    "fpr95",
+    "oscr",
+)
+
+
+class Machine(TypedDict):
+    """Where it was measured.
+
+    cpu: model name. arch: as `uname -m`. cores: logical ones this process may use. flags: those of
+    the CPU's flags that decide which kernels run, such as "avx512_vnni". governor: of the first
+    core's clock. load_before, load_after: 1-minute load averages. steal: share of the time that a
+    hypervisor gave to others while measuring. date: UTC, ISO 8601, when measuring began.
+    """
+
+    cpu: str
+    arch: str
+    cores: int
+    flags: list[str]
+    governor: str | None
+    load_before: float | None
+    load_after: float | None
+    steal: float | None
+    os: str
+    python: str
+    numpy: str
+    onnxruntime: str
+    edgedistill: str
+    date: str
+
+
+class Contract(TypedDict):
+    """What the file says about itself. threshold is its default; size the input's side, pixels."""
+
+    student: str
+    method: str
+    classes: list[str]
+    precision: str
+    size: int
+    score: str
+    threshold: float
+
+
+class Interval(TypedDict):
+    """A figure with its bootstrap 95 % interval; None where images of a kind are missing."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Quality(TypedDict):
+    """Answers on labelled images, at `threshold`.
+
+    data: the recipe or folder. target: name of the target domain, None for a folder without one.
+    known, unknown: images answered; unreadable: images left out. The metrics are those of
+    `edgedistill.openset.metrics`: h_score is the deployed one, oracle_h_score the grid maximum of
+    the HDG protocol, best_h_score the maximum over all thresholds.
+    """
+
+    data: str
+    target: str | None
+    known: int
+    unknown: int
+    unreadable: int
+    threshold: float
+    accuracy: Interval
+    h_score: Interval
+    oracle_h_score: Interval
+    best_h_score: Interval
+    known_acceptance: Interval
+    unknown_rejection: Interval
+    auroc: Interval
+    fpr95: Interval
+    oscr: Interval
+
+
+class Timing(TypedDict):
+    """Times of one thing, called again and again in rounds.
+
+    p50_ms: median of the medians of rounds. p95_ms, p99_ms: over all calls of all rounds; None
+    with fewer than 20, 100 calls. rounds_ms: the median of every round, in order; entry i of two
+    models was taken in the same round. spread: (largest - smallest of rounds_ms) / p50_ms.
+    images_per_second: batch / p50.
+    """
+
+    p50_ms: float
+    p95_ms: float | None
+    p99_ms: float | None
+    rounds_ms: list[float]
+    spread: float
+    calls: int
+    images_per_second: float
+
+
+class Latency(TypedDict):
+    """A call answers `batch` images with `threads` threads.
+
+    model: pixels at the input size to answers. decision: image files to decisions, with decoding
+    and resizing.
+    """
+
+    threads: int
+    batch: int
+    model: Timing
+    decision: Timing
+
+
+class ColdStart(TypedDict):
+    """Starting a fresh Python process, until it has answered its first image file.
+
+    values_s: all, in order; median_s: their median; user_cpu_s: median user CPU time until then.
+    """
+
+    median_s: float
+    values_s: list[float]
+    user_cpu_s: float | None
+
+
+class Model(TypedDict):
+    """One file. parameters: weights and biases; macs: multiply-accumulates of one image.
+
+    providers: onnxruntime execution providers that ran it. peak_memory_bytes: most resident memory
+    of a fresh process that answers one image file.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    bytes: int
+    contract: Contract
+    parameters: int | None
+    macs: int | None
+    providers: list[str]
+    quality: Quality | None
+    latency: list[Latency]
+    cold_start: ColdStart
+    peak_memory_bytes: int | None
+
+
+Verdict = Literal["faster", "slower", "not ranked"]
+
+
+class Ratio(TypedDict):
+    """Time of the model over time of the baseline: the median over rounds, below 1 = faster.
+
+    low, high: 95 % interval of that median. verdict: "not ranked" where the interval meets
+    1 ± noise of the same setting.
+    """
+
+    value: float
+    low: float
+    high: float
+    verdict: Verdict
+
+
+class LatencyRatio(TypedDict):
+    """Both times of one setting."""
+
+    threads: int
+    batch: int
+    model: Ratio
+    decision: Ratio
+
+
+class Difference(TypedDict):
+    """Model minus baseline on the same images, with its paired 95 % interval and p-value."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+class Comparison(TypedDict):
+    """One model against the baseline, both by name; quality is None without data."""
+
+    model: str
+    baseline: str
+    latency: list[LatencyRatio]
+    quality: dict[QualityMetric, Difference] | None
+
+
+class SelfRatio(TypedDict):
+    """The baseline's file against itself, loaded a second time: what equal files come out as.
+
+    noise: the largest distance of low, high from 1.
+    """
+
+    value: float
+    low: float
+    high: float
+    noise: float
+
+
+class SettingNoise(TypedDict):
+    """Both times of one setting."""
+
+    threads: int
+    batch: int
+    model: SelfRatio
+    decision: SelfRatio
+
+
+class Noise(TypedDict):
+    """How far two equal files lie apart on this machine, now.
+
+    verdict: "noisy" where `worst`, the largest noise of all settings, is above `limit`.
+    """
+
+    verdict: Literal["quiet", "noisy"]
+    worst: float
+    limit: float
+    settings: list[SettingNoise]
+
+
+class Method(TypedDict):
+    """How it was measured.
+
+    rounds: of each setting. image: what `decision`, cold start and memory read: "WxH FORMAT, n
+    bytes" and where it comes from.
+    """
+
+    rounds: int
+    threads: list[int]
+    batch: list[int]
+    image: str
+
+
+class Result(TypedDict):
+    """Everything; one comparison per model other than the baseline's entry, in the same order."""
+
+    schema: int
+    machine: Machine
+    method: Method
+    baseline: str
+    models: list[Model]
+    comparisons: list[Comparison]
+    noise: Noise
