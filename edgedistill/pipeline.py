@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from edgedistill.atomic import write_json, write_text
 from edgedistill.data.store import open_store
@@ -29,11 +30,12 @@ from edgedistill.preparation import (
     decode,
     find_teacher,
     identity,
+    load_texts,
     teach,
     train_images,
     validation,
 )
-from edgedistill.problem import load_problem, load_texts
+from edgedistill.problem import load_problem
 from edgedistill.recipe import Recipe
 from edgedistill.report import write_report
 from edgedistill.run_folder import (
@@ -48,6 +50,7 @@ from edgedistill.teacher.clip import load_teacher
 from edgedistill.teacher.recipe_cache import view_spec
 from edgedistill.teacher.zero_shot import zero_shot
 from edgedistill.train.device import (
+    autocast_dtype,
     describe,
     enough_memory,
     make_deterministic,
@@ -95,6 +98,7 @@ def _run(recipe: Recipe, folder: RunFolder, display: Display, world: World) -> d
     started = time.perf_counter()
     make_deterministic()
     device = own_device(recipe.device, world.local_rank, world.size)
+    dtype = autocast_dtype(recipe.train.precision, device, recipe.student.model)
     problem = load_problem(recipe)
     split = problem.split
     display.note(
@@ -116,7 +120,13 @@ def _run(recipe: Recipe, folder: RunFolder, display: Display, world: World) -> d
     if not world.rank:
         found = identity(method, teacher, student, problem, pictures)
         check_identity(folder, found)
-        about = {"device": str(device), "processes": world.size, **describe(), "identity": found}
+        about = {
+            "device": str(device),
+            "precision": str(dtype or torch.float32).removeprefix("torch."),
+            "processes": world.size,
+            **describe(),
+            "identity": found,
+        }
         environment = write_environment(folder, about)
     images = train_images(problem, pictures.train)
     task = Task(
@@ -134,6 +144,7 @@ def _run(recipe: Recipe, folder: RunFolder, display: Display, world: World) -> d
         settings=recipe.train,
         seed=recipe.seed,
         device=device,
+        dtype=dtype,
         world=world,
     )
     prepared = time.perf_counter()

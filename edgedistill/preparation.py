@@ -22,6 +22,7 @@ from edgedistill.students import Student, build_backbone, start_projection
 from edgedistill.teacher.cache import ViewSource
 from edgedistill.teacher.clip import Teacher, load_teacher
 from edgedistill.teacher.recipe_cache import build_for, teacher_normalisation, view_spec
+from edgedistill.teacher.text import TextBank, build_text_bank, class_names
 from edgedistill.train.batches import Batch, TrainImages
 from edgedistill.train.depthwise import use_fast_depthwise
 from edgedistill.train.device import to_device
@@ -57,6 +58,17 @@ def find_teacher(recipe: Recipe, device: torch.device, display: Display) -> Teac
             raise
         display.warn(f"no teacher to compare with: {error}")
         return None
+
+
+def load_texts(recipe: Recipe, problem: Problem, teacher: Teacher) -> TextBank:
+    """The texts of the known classes, encoded once, on the CPU."""
+    prompts = recipe.prompts
+    names = class_names(
+        problem.split.known, problem.index.names, prompts.names, prompts.keep_underscores
+    )
+    return build_text_bank(
+        teacher.encode_texts, names, prompts.templates, prompts.pool, teacher.logit_scale
+    )
 
 
 def build_student(

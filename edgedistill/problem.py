@@ -1,4 +1,4 @@
-"""What a recipe asks: which images and classes, and what the classes are called."""
+"""What a recipe asks: which images and classes. Needs no torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,7 @@ from edgedistill.data.image_lists import locate_lists
 from edgedistill.data.index import ImageIndex
 from edgedistill.data.split import Split, class_lists, make_split, source_domains
 from edgedistill.errors import EdgeDistillError
-from edgedistill.recipe import Recipe
-from edgedistill.recipe.schema import DataSection
-from edgedistill.teacher.clip import Teacher
-from edgedistill.teacher.text import TextBank, build_text_bank, class_names
+from edgedistill.recipe.schema import DataSection, Recipe
 
 
 @dataclass(frozen=True)
@@ -48,11 +45,16 @@ class Problem:
 
 def load_problem(recipe: Recipe) -> Problem:
     """Find the images and split them as the recipe says. Raises EdgeDistillError."""
-    index = load_dataset(recipe.data.dataset, recipe.data.root)
-    split = split_of(recipe.data, index)
+    return problem_of(recipe.data)
+
+
+def problem_of(data: DataSection) -> Problem:
+    """`load_problem` of a recipe's section [data]. Raises EdgeDistillError."""
+    index = load_dataset(data.dataset, data.root)
+    split = split_of(data, index)
     target = np.concatenate([split.target_known, split.target_unknown])
     labels = split.known_label[index.label[target]]
-    return Problem(index, split, target, labels, _notes(recipe.data))
+    return Problem(index, split, target, labels, _notes(data))
 
 
 def split_of(data: DataSection, index: ImageIndex) -> Split:
@@ -150,14 +152,3 @@ def _slots(
         return published_slots(data.dataset, target, data.hybridness), facts.known, facts.unknown
     known, others = class_lists(index, data.known, unknown)
     return made_slots(sources, known, data.hybridness), known, others
-
-
-def load_texts(recipe: Recipe, problem: Problem, teacher: Teacher) -> TextBank:
-    """The texts of the known classes, encoded once, on the CPU."""
-    prompts = recipe.prompts
-    names = class_names(
-        problem.split.known, problem.index.names, prompts.names, prompts.keep_underscores
-    )
-    return build_text_bank(
-        teacher.encode_texts, names, prompts.templates, prompts.pool, teacher.logit_scale
-    )

@@ -1,4 +1,8 @@
-"""Read, override, validate and write recipes; every mistake becomes one line."""
+"""Read, override, validate and write recipes; every mistake becomes one line.
+
+The methods and students a recipe may name need torch. They are imported where a recipe is resolved,
+so that `load_data` can be used where there is no torch.
+"""
 
 import difflib
 import tomllib
@@ -12,10 +16,7 @@ from pydantic_core import ErrorDetails
 
 from edgedistill.data.nearest import choices
 from edgedistill.errors import EdgeDistillError
-from edgedistill.methods import METHODS
-from edgedistill.recipe.faithful import authors_values
-from edgedistill.recipe.schema import Recipe
-from edgedistill.students import STUDENTS
+from edgedistill.recipe.schema import DataSection, Recipe
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -23,6 +24,18 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises EdgeDistillError with one line that names the file and the key.
     """
+    return resolve(_read(path, overrides), str(path))
+
+
+def load_data(path: Path, overrides: Sequence[str] = ()) -> DataSection:
+    """Which images a recipe is about; the names of its method and student are not looked up.
+
+    Raises EdgeDistillError as `load_recipe` does.
+    """
+    return _validated(_read(path, overrides), str(path)).data
+
+
+def _read(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -33,15 +46,23 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise EdgeDistillError(f"{path}: cannot be read: {error.strerror}") from None
     for override in overrides:
         _override(tree, override)
-    return resolve(tree, str(path))
+    return tree
+
+
+def _validated(tree: dict[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise EdgeDistillError(f"{where}: {_first_line(error, Recipe)}") from None
 
 
 def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
     """Validate a recipe given as nested dictionaries; fills the method's own defaults in."""
-    try:
-        recipe = Recipe.model_validate(tree)
-    except ValidationError as error:
-        raise EdgeDistillError(f"{where}: {_first_line(error, Recipe)}") from None
+    from edgedistill.methods import METHODS
+    from edgedistill.recipe.faithful import authors_values
+    from edgedistill.students import STUDENTS
+
+    recipe = _validated(tree, where)
     if recipe.method.name not in METHODS:
         hint = choices(recipe.method.name, list(METHODS))
         raise EdgeDistillError(f"{where}: method.name: no {recipe.method.name!r}; {hint}")
@@ -118,6 +139,8 @@ def _with_authors(tree: dict[str, Any], values: Mapping[str, Any], where: str) -
 
 def _check_owner(recipe: Recipe, hyper: type[BaseModel], where: str) -> None:
     """Refuse a hyper-parameter of another method by saying whose it is."""
+    from edgedistill.methods import METHODS
+
     for key in recipe.method.hyper:
         owners = [name for name, method in METHODS.items() if key in method.Hyper.model_fields]
         if key not in hyper.model_fields and owners:

@@ -15,8 +15,15 @@ from edgedistill.data import store
 from edgedistill.data.selection import LazyImages
 from edgedistill.display import Display
 from edgedistill.methods import METHODS
-from edgedistill.preparation import build_student, decode, find_teacher, teach, train_images
-from edgedistill.problem import load_problem, load_texts
+from edgedistill.preparation import (
+    build_student,
+    decode,
+    find_teacher,
+    load_texts,
+    teach,
+    train_images,
+)
+from edgedistill.problem import load_problem
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import resolve
 from edgedistill.teacher.recipe_cache import view_spec
