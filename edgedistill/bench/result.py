@@ -95,7 +95,8 @@ class Quality(TypedDict):
     """Answers on labelled images, at `threshold`.
 
     data: the recipe or folder. target: name of the target domain, None for a folder without one.
-    known, unknown: images answered; unreadable: images left out. The metrics are those of
+    known, unknown: images answered; unreadable: images left out. unknown_classes: names of the
+    classes whose images count as unknown. resamples: behind the intervals. The metrics are those of
     `edgedistill.openset.metrics`: h_score is the deployed one, oracle_h_score the grid maximum of
     the HDG protocol, best_h_score the maximum over all thresholds.
     """
@@ -105,6 +106,8 @@ class Quality(TypedDict):
     known: int
     unknown: int
     unreadable: int
+    unknown_classes: list[str]
+    resamples: int
     threshold: float
     accuracy: Interval
     h_score: Interval
@@ -206,7 +209,11 @@ class LatencyRatio(TypedDict):
 
 
 class Difference(TypedDict):
-    """Model minus baseline on the same images, with its paired 95 % interval and p-value."""
+    """Model minus baseline on the same images, with its paired 95 % interval and p-value.
+
+    p: two-sided; McNemar's exact test for the metrics that are shares of images (accuracy,
+    known_acceptance, unknown_rejection), the paired bootstrap's for the others.
+    """
 
     value: float | None
     low: float | None
