@@ -1,0 +1,295 @@
+"""A benchmark from beginning to end: files in, a `Result` out."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from edgedistill.bench import cost
+from edgedistill.bench.machine import machine, moment
+from edgedistill.bench.process import Start, cold_start, peak_memory, start
+from edgedistill.bench.result import (
+    SCHEMA,
+    Comparison,
+    Contract,
+    Difference,
+    Latency,
+    LatencyRatio,
+    Method,
+    Model,
+    Noise,
+    Quality,
+    QualityMetric,
+    Result,
+    SettingNoise,
+)
+from edgedistill.bench.timing import (
+    NOISY,
+    Load,
+    Samples,
+    Work,
+    measure,
+    ratio,
+    self_ratio,
+    timing,
+)
+from edgedistill.display import Display
+from edgedistill.onnx_file import ModelInfo, read_model
+from edgedistill.pixels import read_rgb
+from edgedistill.runtime import Classifier
+from edgedistill.runtime.session import Session
+
+STARTS = 5
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A file to be measured: its bytes and metadata as `read_model` gives them, a unique name."""
+
+    name: str
+    path: Path
+    data: bytes
+    info: ModelInfo
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to measure.
+
+    Attributes:
+        threads, batch: every pair of them is a setting.
+        rounds: of each setting.
+        image: a readable image file, and
+        described: what the result says about it.
+        providers: onnxruntime execution providers; the models run on these alone.
+    """
+
+    threads: Sequence[int]
+    batch: Sequence[int]
+    rounds: int
+    image: Path
+    described: str
+    providers: Sequence[str]
+
+    @property
+    def settings(self) -> list[tuple[int, int]]:
+        return list(product(self.threads, self.batch))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Quality by model, and differences from the baseline by model other than it."""
+
+    quality: Mapping[str, Quality]
+    differences: Mapping[str, dict[QualityMetric, Difference]]
+
+
+def load(paths: Sequence[Path], providers: Sequence[str]) -> list[Loaded]:
+    """Read every file and see that it starts on the providers.
+
+    Raises: EdgeDistillError as `read_model` and `Session` do.
+    """
+    found = []
+    for name, path in zip(short_names(paths), paths, strict=True):
+        data, info = read_model(path)
+        Session(data, info, str(path), providers, 1)
+        found.append(Loaded(name, path, data, info))
+    return found
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """As much of the end of every path as tells them apart; a file given again is numbered."""
+    whole = [Path(os.path.abspath(path)) for path in paths]
+    names = [_suffix(path, {*whole} - {path}) for path in whole]
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return numbered
+
+
+def collect(
+    models: Sequence[Loaded],
+    baseline: str,
+    plan: Plan,
+    answers: Answers | None,
+    display: Display,
+) -> Result:
+    """Measure everything but the answers, and put it together with those.
+
+    Args:
+        models: from `load`. baseline: the name of one of them.
+        answers: what the quality of the answers is, None when there are no labelled images.
+
+    Raises: EdgeDistillError when a model or a process fails.
+    """
+    date, before = datetime.now(UTC), moment()
+    costs = [cost.count(model.data, model.info) for model in models]
+    starts = _starts(models, plan, display)
+    samples = _samples(models, baseline, plan, display)
+    names = [model.name for model in models]
+    where = machine(before, moment(), date)
+    found = [
+        Model(
+            name=model.name,
+            path=str(model.path),
+            sha256=hashlib.sha256(model.data).hexdigest(),
+            bytes=len(model.data),
+            contract=_contract(model.info),
+            parameters=spent.parameters,
+            macs=spent.macs,
+            providers=list(plan.providers),
+            quality=answers.quality[model.name] if answers else None,
+            latency=[
+                Latency(
+                    threads=threads,
+                    batch=batch,
+                    model=timing(pair.model[i], batch),
+                    decision=timing(pair.decision[i], batch),
+                )
+                for (threads, batch), pair in zip(plan.settings, samples, strict=True)
+            ],
+            cold_start=cold_start(starts[i]),
+            peak_memory_bytes=peak_memory(starts[i]),
+        )
+        for i, (model, spent) in enumerate(zip(models, costs, strict=True))
+    ]
+    first = names.index(baseline)
+    noise = _noise(plan, samples, first)
+    return Result(
+        schema=SCHEMA,
+        machine=where,
+        method=Method(
+            rounds=plan.rounds,
+            threads=list(plan.threads),
+            batch=list(plan.batch),
+            image=plan.described,
+        ),
+        baseline=baseline,
+        models=found,
+        comparisons=[
+            Comparison(
+                model=name,
+                baseline=baseline,
+                latency=_ratios(samples, noise, i, first),
+                quality=answers.differences[name] if answers else None,
+            )
+            for i, name in enumerate(names)
+            if i != first
+        ],
+        noise=noise,
+    )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Samples of one setting: of every model, and last of the baseline again."""
+
+    model: list[Samples]
+    decision: list[Samples]
+
+
+def _starts(models: Sequence[Loaded], plan: Plan, display: Display) -> list[list[Start]]:
+    """Fresh processes, the models taking turns."""
+    found: list[list[Start]] = [[] for _ in models]
+    total = STARTS * len(models)
+    with display.bar("cold starts", "processes") as bar:
+        for number in range(total):
+            i = number % len(models)
+            bar(number, total, models[i].name)
+            path = models[i].path
+            found[i].append(start(path, plan.image, plan.threads[0], plan.providers))
+        bar(total, total)
+    return found
+
+
+def _samples(models: Sequence[Loaded], baseline: str, plan: Plan, display: Display) -> list[_Pair]:
+    again = next(model for model in models if model.name == baseline)
+    subjects = [*models, again]
+    groups = [
+        [loading(model, plan, threads, batch) for model in subjects]
+        for threads, batch in plan.settings
+        for loading in (_load_model, _load_decision)
+    ]
+    with display.bar("timing", "loadings") as bar:
+        found = measure(groups, plan.rounds, tick=bar)
+    return [_Pair(*found[i : i + 2]) for i in range(0, len(found), 2)]
+
+
+def _load_model(model: Loaded, plan: Plan, threads: int, batch: int) -> Load:
+    pixels = np.stack([read_rgb(plan.image, model.info.size)] * batch)
+
+    def load() -> Work:
+        session = Session(model.data, model.info, str(model.path), plan.providers, threads)
+        return lambda: session.run(pixels, None)
+
+    return load
+
+
+def _load_decision(model: Loaded, plan: Plan, threads: int, batch: int) -> Load:
+    files = [plan.image] * batch
+
+    def load() -> Work:
+        classifier = Classifier(model.path, providers=plan.providers, threads=threads)
+        return lambda: classifier.predict(files, batch_size=batch)
+
+    return load
+
+
+def _noise(plan: Plan, samples: Sequence[_Pair], first: int) -> Noise:
+    settings = [
+        SettingNoise(
+            threads=threads,
+            batch=batch,
+            model=self_ratio(pair.model[-1], pair.model[first]),
+            decision=self_ratio(pair.decision[-1], pair.decision[first]),
+        )
+        for (threads, batch), pair in zip(plan.settings, samples, strict=True)
+    ]
+    worst = max(found[key]["noise"] for found in settings for key in ("model", "decision"))
+    return Noise(
+        verdict="noisy" if worst > NOISY else "quiet",
+        worst=worst,
+        limit=NOISY,
+        settings=settings,
+    )
+
+
+def _ratios(samples: Sequence[_Pair], noise: Noise, i: int, first: int) -> list[LatencyRatio]:
+    return [
+        LatencyRatio(
+            threads=found["threads"],
+            batch=found["batch"],
+            model=ratio(pair.model[i], pair.model[first], found["model"]["noise"]),
+            decision=ratio(pair.decision[i], pair.decision[first], found["decision"]["noise"]),
+        )
+        for found, pair in zip(noise["settings"], samples, strict=True)
+    ]
+
+
+def _contract(info: ModelInfo) -> Contract:
+    return Contract(
+        student=info.student,
+        method=info.method,
+        classes=list(info.classes),
+        precision=info.precision,
+        size=info.size,
+        score=info.score,
+        threshold=info.threshold,
+    )
+
+
+def _suffix(path: Path, others: set[Path]) -> str:
+    """The shortest end of a path, in whole parts, that no other has."""
+    for length in range(1, len(path.parts)):
+        end = path.parts[-length:]
+        if all(other.parts[-length:] != end for other in others):
+            return "/".join(end)
+    return str(path)

@@ -1,0 +1,102 @@
+"""The machine a benchmark ran on, and what else it was doing."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy
+import onnxruntime
+
+from edgedistill import __version__
+from edgedistill.bench.result import Machine
+
+# CPU flags that decide which of onnxruntime's kernels run: vectors and integer products.
+_DECISIVE = (
+    *("avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni"),
+    *("avx512_bf16", "avx512_fp16", "avx_vnni", "amx_int8", "amx_tile"),
+    *("neon", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2"),
+)
+_GOVERNOR = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
+_ROOT = Path("/")
+
+
+class Moment(NamedTuple):
+    """load: 1-minute average; ticks, stolen: CPU time of the whole machine since it started."""
+
+    load: float | None
+    ticks: int | None
+    stolen: int | None
+
+
+def moment(root: Path = _ROOT) -> Moment:
+    """Now; None for what this system does not tell. `root` is where /proc lies."""
+    try:
+        load = os.getloadavg()[0]
+    except (AttributeError, OSError):
+        load = None
+    # user nice system idle iowait irq softirq steal
+    head = (_read(root / "proc/stat") or "").partition("\n")[0].split()
+    if len(head) < 9 or head[0] != "cpu":
+        return Moment(load, None, None)
+    spent = [int(value) for value in head[1:9]]
+    return Moment(load, sum(spent), spent[7])
+
+
+def machine(before: Moment, after: Moment, date: datetime, root: Path = _ROOT) -> Machine:
+    """What is known about this machine.
+
+    Args:
+        before, after: moments around the measurement; date: of its beginning, UTC.
+        root: where /proc and /sys lie.
+    """
+    name, flags = _processor(_read(root / "proc/cpuinfo") or "")
+    governor = _read(root / _GOVERNOR)
+    return Machine(
+        cpu=name or platform.processor() or "unknown",
+        arch=platform.machine(),
+        cores=cores(),
+        flags=[flag for flag in _DECISIVE if flag in flags],
+        governor=governor.strip() if governor else None,
+        load_before=before.load,
+        load_after=after.load,
+        steal=_steal(before, after),
+        os=platform.platform(),
+        python=platform.python_version(),
+        numpy=numpy.__version__,
+        onnxruntime=onnxruntime.__version__,
+        edgedistill=__version__,
+        date=date.astimezone(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def cores() -> int:
+    """Logical cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor(cpuinfo: str) -> tuple[str, frozenset[str]]:
+    """Model name and flags of the first processor, x86 or Arm."""
+    said: dict[str, str] = {}
+    for line in cpuinfo.splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            said.setdefault(key.strip().lower(), value.strip())
+    name = said.get("model name") or said.get("hardware") or said.get("model") or ""
+    return name, frozenset((said.get("flags") or said.get("features") or "").split())
+
+
+def _steal(before: Moment, after: Moment) -> float | None:
+    if before.ticks is None or after.ticks is None or after.ticks <= before.ticks:
+        return None
+    return ((after.stolen or 0) - (before.stolen or 0)) / (after.ticks - before.ticks)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None

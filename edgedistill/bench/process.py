@@ -1,0 +1,85 @@
+"""A fresh process per start: how long until the first answer, and how much memory it takes."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import edgedistill
+from edgedistill.bench.result import ColdStart
+from edgedistill.errors import EdgeDistillError
+
+_MODULE = "edgedistill.bench.first_answer"
+
+
+@dataclass(frozen=True)
+class Start:
+    """seconds: until the answer was there; user_s: user CPU time until then; peak_bytes: resident
+    memory, None where the system does not tell."""
+
+    seconds: float
+    user_s: float
+    peak_bytes: int | None
+
+
+def start(
+    model: Path,
+    image: Path,
+    threads: int,
+    providers: Sequence[str],
+    clock: Callable[[], float] = time.perf_counter,
+) -> Start:
+    """Start Python, load the model, answer one image file.
+
+    Raises: EdgeDistillError with what the process said when it does not answer.
+    """
+    command = [sys.executable, "-P", "-m", _MODULE, str(model), str(image), str(threads)]
+    root = str(Path(edgedistill.__file__).parents[1])
+    # -P keeps files of the current folder from being imported; ours may lie in no installation.
+    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
+    begin = clock()
+    process = subprocess.Popen(
+        [*command, *providers],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
+    try:
+        assert process.stdout is not None
+        answer = process.stdout.readline()
+        seconds = clock() - begin
+        _, said = process.communicate()
+    finally:
+        process.kill()
+        process.wait()
+    if process.returncode or not answer:
+        lines = said.decode(errors="replace").split("\n")
+        why = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        raise EdgeDistillError(
+            f"{model}: a fresh process ended with status {process.returncode} instead of "
+            f"answering ({why.strip()}); close other programs, or try edgedistill predict"
+        )
+    found = json.loads(answer)
+    return Start(seconds, found["user_s"], found["peak_bytes"])
+
+
+def cold_start(starts: Sequence[Start]) -> ColdStart:
+    """Summarise one or more starts."""
+    return ColdStart(
+        median_s=statistics.median(s.seconds for s in starts),
+        values_s=[s.seconds for s in starts],
+        user_cpu_s=statistics.median(s.user_s for s in starts),
+    )
+
+
+def peak_memory(starts: Sequence[Start]) -> int | None:
+    """Median over starts, bytes; None where the system does not tell."""
+    peaks = [s.peak_bytes for s in starts if s.peak_bytes is not None]
+    return int(statistics.median(peaks)) if peaks else None
