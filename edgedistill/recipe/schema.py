@@ -150,7 +150,9 @@ class TeacherSection(Section):
         default="own", description="'student' feeds the teacher the student's pixel statistics"
     )
     batch: Positive = Field(
-        default=128, description="views the teacher embeds at once while the cache is filled"
+        default=128,
+        description="views the teacher embeds at once while a cache is filled, which is of this "
+        "number only",
     )
 
 
@@ -251,7 +253,9 @@ class TrainSection(Section):
         default=300, description="first update that 'sma' averages"
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="'auto': fp32 on CPU, bf16 where a GPU has it, else fp16"
+        default="auto",
+        description="'auto': bf16 where a GPU has it, else fp16 there; on a CPU fp32, or bf16 "
+        "where the CPU has it and this student was measured to gain",
     )
     channels_last: bool = Field(
         default=True, description="memory layout of convolutions; faster on most devices"

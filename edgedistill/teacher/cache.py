@@ -84,6 +84,7 @@ def cache_header(
     spec: ViewSpec,
     count: int,
     normalisation: tuple[Channels, Channels] | None,
+    batch: int,
 ) -> dict[str, Any]:
     """Everything the embeddings depend on, apart from the pixels; it names the cache's folder.
 
@@ -92,6 +93,7 @@ def cache_header(
         store_size: side of the stored images that views are cut from.
         count: views per image.
         normalisation: mean and std to feed the teacher instead of its own.
+        batch: views that the teacher embeds at once, at most.
     """
     return {
         "format": cache_files.FORMAT,
@@ -104,6 +106,8 @@ def cache_header(
         "store_size": store_size,
         "images": len(paths),
         "count": count,
+        # The rounding of matrix products depends on their size.
+        "batch": count * _images_at_once(batch, count),
         "width": int(teacher.encode_texts(["a"]).shape[1]),
         "paths": hashlib.blake2b(os.fsencode("\n".join(paths)), digest_size=16).hexdigest(),
     }
@@ -128,6 +132,7 @@ def build_view_cache(
     Args:
         count: views per image.
         normalisation: mean and std to feed the teacher instead of its own.
+        batch: views that the teacher embeds at once, at most.
         report: called with (rows done, rows to do) as it goes.
         waiting: called when only rows are left that other processes are at.
 
@@ -136,13 +141,13 @@ def build_view_cache(
             deleted in part, or an embedding is not finite.
     """
     store_size = int(source.pixels.shape[1])
-    header = cache_header(teacher, source.paths, store_size, spec, count, normalisation)
+    header = cache_header(teacher, source.paths, store_size, spec, count, normalisation, batch)
     folder = cache_files.locate(root, header).folder
-    per_batch = max(1, batch // count)
+    per_batch = _images_at_once(batch, count)
 
     def compute(part: NDArray[np.int64]) -> NDArray[np.float16]:
-        # Always a full batch: the rounding of matrix products depends on its size, and an
-        # interrupted build must end with the numbers of an uninterrupted one.
+        # Always a full batch: an interrupted build must end with the numbers of an uninterrupted
+        # one.
         positions = np.repeat(np.resize(part, per_batch), count)
         views = np.tile(np.arange(count), per_batch)
         found = embed_views(teacher, source, positions, views, spec, normalisation)
@@ -164,6 +169,10 @@ def build_view_cache(
             f"{folder}: cannot write the view cache: {error.strerror or error}; free some space "
             "or set EDGEDISTILL_CACHE to another folder"
         ) from error
+
+
+def _images_at_once(batch: int, count: int) -> int:
+    return max(1, batch // count)
 
 
 def _refuse_damage(files: CacheFiles, source: ViewSource, rows: NDArray[np.int64]) -> None:

@@ -69,6 +69,7 @@ def files_for(recipe: Recipe, teacher: Teacher, index: ImageIndex) -> CacheFiles
         view_spec(recipe),
         recipe.views.count,
         teacher_normalisation(recipe),
+        recipe.teacher.batch,
     )
     return cache_files.locate(_root(), header)
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgedistill.errors import EdgeDistillError
+from edgedistill.students import STUDENTS
 
 
 def resolve_device(name: str) -> torch.device:
@@ -76,13 +77,23 @@ def enough_memory() -> Iterator[None]:
         ) from error
 
 
-def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """The autocast type, None for plain float32."""
-    if precision == "auto":
-        if device.type != "cuda":
-            return None
+def autocast_dtype(precision: str, device: torch.device, student: str) -> torch.dtype | None:
+    """The autocast type, None for plain float32.
+
+    'auto' depends on the device and on what the registry of students says, never on a timing:
+    the same machine gives the same bits every time.
+    """
+    if precision != "auto":
+        return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    pays = device.type == "cpu" and student in STUDENTS and STUDENTS[student].cpu_bf16
+    return torch.bfloat16 if pays and cpu_has_bf16() else None
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU itself multiplies bfloat16 numbers; else they are slower than float32."""
+    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager:

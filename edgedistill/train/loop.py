@@ -22,7 +22,6 @@ from edgedistill.openset.metrics import closed_set_accuracy
 from edgedistill.students import Student
 from edgedistill.train.averaging import WeightAverage
 from edgedistill.train.checkpoint import load_checkpoint, save_checkpoint
-from edgedistill.train.device import autocast_dtype
 from edgedistill.train.optim import build_optimizers, load_optimizer
 from edgedistill.train.predict import predict
 from edgedistill.train.step import Forward, batch_of, update
@@ -193,7 +192,7 @@ def _fresh(task: Task) -> _State:
             decay=settings.ema_decay,
             start=max(1, settings.sma_start),
         )
-    half = autocast_dtype(settings.precision, task.device) == torch.float16
+    half = task.dtype == torch.float16
     return _State(optimizers, average, torch.amp.GradScaler(task.device.type, enabled=half))
 
 

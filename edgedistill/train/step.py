@@ -14,7 +14,7 @@ from edgedistill.methods import Teaching
 from edgedistill.methods.base import StudentOutput
 from edgedistill.methods.functional import hard_sample_count, hard_sample_indices
 from edgedistill.train.batches import Batch, draw_batch
-from edgedistill.train.device import autocast, autocast_dtype, to_device
+from edgedistill.train.device import autocast, to_device
 from edgedistill.train.distributed import World
 from edgedistill.train.optim import apply_lr_factor, lr_factor
 from edgedistill.train.predict import normalise
@@ -61,11 +61,10 @@ def update(
     stored = _stored(task, own)
     x = _input(task, stored)
     labels = to_device(task.images.labels[batch.positions], task.device)
-    dtype = autocast_dtype(settings.precision, task.device)
     kept = None
     if share is not None:
         student.eval()
-        with torch.no_grad(), autocast(task.device, dtype):
+        with torch.no_grad(), autocast(task.device, task.dtype):
             logits = forward_alone(forward)(x).logits.float()
         student.train()
         ranked = F.cross_entropy(logits, labels[world.share(len(batch))], reduction="none")
@@ -84,7 +83,7 @@ def update(
         taught = task.teach(own, stored, kept)
         teaching = Teaching(world.gather(taught, count), task.text)
     try:
-        with autocast(task.device, dtype):
+        with autocast(task.device, task.dtype):
             out = forward(x)
     except ValueError as error:
         if len(x) > 1:

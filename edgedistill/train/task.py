@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, device
 
@@ -76,6 +77,7 @@ class Task:
         text: class texts on the device, None likewise.
         validation: images at the student's size, see `predict`.
         size: the student's input side in pixels.
+        dtype: what the student's forward pass is autocast to, None for plain float32.
         views: cached views per image, 0 for endless.
         world: the processes that train together; each has a task of its own.
     """
@@ -94,4 +96,5 @@ class Task:
     settings: TrainSection
     seed: int
     device: device
+    dtype: torch.dtype | None = None
     world: World = field(default_factory=World)

@@ -237,11 +237,16 @@ def test_everything_the_numbers_depend_on_names_the_folder(
         build(tmp_path, teacher, source, normalisation=(MEAN, STD)).folder.name,
         build(tmp_path, replace(teacher, fingerprint="other"), source).folder.name,
         build(tmp_path, teacher, replace(source, paths=source.paths[::-1])).folder.name,
-        build_view_cache(tmp_path, teacher, source, SPEC, COUNT + 1).folder.name,
+        build_view_cache(tmp_path, teacher, source, SPEC, COUNT + 1, batch=6).folder.name,
+        build_view_cache(tmp_path, teacher, source, SPEC, COUNT, batch=9).folder.name,
     ]
     assert len(set(folders)) == len(folders)
     header = json.loads((whole.folder / "header.json").read_text())
     assert header["weights"] == teacher.fingerprint and header["views"]["seed"] == 1
+    # Two views more are no whole image more.
+    assert header["batch"] == 6
+    other = build_view_cache(tmp_path, teacher, source, SPEC, COUNT, batch=8)
+    assert other.folder.name == whole.folder.name
 
 
 def test_students_normalisation_changes_the_numbers(

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from edgedistill.errors import EdgeDistillError
-from edgedistill.train.device import enough_memory, own_device, to_device
+from edgedistill.train import device as train_device
+from edgedistill.train.device import autocast_dtype, enough_memory, own_device, to_device
 
 MORE_THAN_THERE_IS = 2**50
 
@@ -37,3 +38,36 @@ def test_arrays_that_cannot_be_written_to_are_copied(recwarn: pytest.WarningsRec
 
 def test_processes_on_a_cpu_share_it() -> None:
     assert own_device("cpu", 3, 4) == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("student", "has_bf16", "expected"),
+    [
+        ("resnet18", True, torch.bfloat16),
+        ("resnet18", False, None),
+        # Measured to be slower in it.
+        ("mobilenet_v3_small", True, None),
+    ],
+)
+def test_half_precision_on_a_cpu_only_where_it_was_measured_to_be_faster(
+    student: str, has_bf16: bool, expected: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_device, "cpu_has_bf16", lambda: has_bf16)
+    cpu = torch.device("cpu")
+    assert autocast_dtype("auto", cpu, student) is expected
+    # What a recipe asks for is done whatever the table says.
+    assert autocast_dtype("bf16", cpu, student) is torch.bfloat16
+    assert autocast_dtype("fp32", cpu, student) is None
+
+
+def test_half_precision_on_a_gpu_is_bfloat16_where_it_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for has_bf16, expected in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda found=has_bf16: found)
+        found = autocast_dtype("auto", torch.device("cuda"), "mobilenet_v3_small")
+        assert found is expected
+
+
+def test_what_the_cpu_can_do_is_known() -> None:
+    assert train_device.cpu_has_bf16() in (True, False)

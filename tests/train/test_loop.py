@@ -15,26 +15,21 @@ from typing import Any, BinaryIO
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save
 from torch import nn
 
-from edgedistill.data.views import ViewSpec
 from edgedistill.errors import EdgeDistillError
-from edgedistill.methods import METHODS
 from edgedistill.openset.metrics import closed_set_accuracy
-from edgedistill.recipe.schema import TrainSection
-from edgedistill.students import Student
-from edgedistill.teacher.text import build_text_bank
-from edgedistill.train.batches import Batch, TrainImages
+from edgedistill.train.batches import Batch
 from edgedistill.train.checkpoint import load_checkpoint, save_checkpoint
 from edgedistill.train.distributed import World
 from edgedistill.train.loop import fit
 from edgedistill.train.predict import predict
 from edgedistill.train.task import History, Progress, Stopped, Stored, Task
 
+MakeTask = Callable[..., Task]
+# Of the tiny task.
 STEPS, CLASSES, WIDTH = 8, 3, 8
-SPEC = ViewSpec(0, (0.5, 1.0), (0.75, 4 / 3), 0.5, 0.3, 0.3, 0.3, 0.1, 0.1)
 RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "scipd, sgd, ema": ("scipd", {}, {"average": "ema", "ema_decay": 0.9}),
     "erm, adam, sma": (
@@ -49,71 +44,6 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"replacement": True, "schedule": "hdg", "double_last_decay": True},
     ),
 }
-
-
-def make_task(
-    name: str = "scipd", hyper: dict[str, Any] | None = None, seed: int = 0, **settings: Any
-) -> Task:
-    rng = np.random.default_rng(0)
-    count, side = 24, 12
-    labels = np.arange(count) % CLASSES
-    pixels = rng.integers(0, 120, (count, side, side, 3), dtype=np.uint8)
-    pixels[np.arange(count), :, :, labels] += 90
-    images = TrainImages(
-        paths=tuple(f"d{i % 2}/c{i % CLASSES}/{i}.png" for i in range(count)),
-        pixels=pixels[:16],
-        rows=np.arange(16),
-        labels=labels[:16],
-        domains=(np.arange(0, 16, 2), np.arange(1, 16, 2)),
-    )
-    generator = torch.Generator().manual_seed(1)
-    vectors = F.normalize(torch.randn(count, WIDTH, generator=generator), dim=1)
-
-    def encode(texts: list[str]) -> torch.Tensor:
-        return vectors[: len(texts)]
-
-    text = build_text_bank(encode, [["a"], ["b"], ["c"]], ["{}"], "best", 20.0)
-    method = METHODS[name](METHODS[name].Hyper(**(hyper or {})), text=text)
-    torch.manual_seed(seed)
-    backbone = nn.Sequential(
-        nn.Conv2d(3, 6, 3, stride=2),
-        nn.BatchNorm2d(6),
-        nn.ReLU(),
-        nn.Dropout(0.2),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-    )
-    student = Student(backbone, method.head(6, CLASSES))
-    student.to(memory_format=torch.channels_last)
-
-    def teach(batch: Batch, stored: Stored, rows: torch.Tensor | None) -> torch.Tensor:
-        found = vectors[batch.positions]
-        return found if rows is None else found[rows]
-
-    section = {
-        "steps": STEPS,
-        "batch_per_domain": 4,
-        "warmup_steps": 2,
-        "eval_every": 3,
-        "checkpoint_every": 4,
-        **settings,
-    }
-    return Task(
-        student=student,
-        method=method,
-        images=images,
-        spec=SPEC,
-        views=3,
-        teach=teach if method.needs_teacher else None,
-        text=text if method.needs_teacher else None,
-        validation=pixels[16:],
-        validation_labels=labels[16:],
-        validation_domains=np.arange(len(labels) - 16) % 2,
-        size=side,
-        settings=TrainSection(**section),
-        seed=seed,
-        device=torch.device("cpu"),
-    )
 
 
 def quiet(progress: Progress) -> None:
@@ -142,10 +72,21 @@ def stop_at(step: int, number: int) -> Callable[[Progress], None]:
     return report
 
 
-def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
-    first = trained(tmp_path / "a", make_task)
-    assert first == trained(tmp_path / "b", make_task)
-    assert first[0] != trained(tmp_path / "c", lambda: make_task(seed=1))[0]
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, tiny_task: MakeTask) -> None:
+    first = trained(tmp_path / "a", tiny_task)
+    assert first == trained(tmp_path / "b", tiny_task)
+    assert first[0] != trained(tmp_path / "c", lambda: tiny_task(seed=1))[0]
+
+
+def test_half_precision_trains_to_the_same_bytes_each_time(
+    tmp_path: Path, tiny_task: MakeTask
+) -> None:
+    first, again, whole = (
+        trained(tmp_path / name, lambda p=precision: tiny_task("scmd", precision=p))
+        for name, precision in (("a", "bf16"), ("b", "bf16"), ("c", "fp32"))
+    )
+    assert first == again and first[0] != whole[0]
+    assert first[1][-1]["loss"] == pytest.approx(whole[1][-1]["loss"], rel=0.05)
 
 
 @pytest.mark.parametrize("kind", RUNS)
@@ -153,12 +94,12 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     ("step", "number"), [(1, signal.SIGINT), (5, signal.SIGTERM), (STEPS, signal.SIGINT)]
 )
 def test_stopped_and_resumed_equals_uninterrupted(
-    tmp_path: Path, kind: str, step: int, number: int
+    tmp_path: Path, kind: str, step: int, number: int, tiny_task: MakeTask
 ) -> None:
     name, hyper, settings = RUNS[kind]
 
     def make() -> Task:
-        return make_task(name, hyper, **settings)
+        return tiny_task(name, hyper, **settings)
 
     handler = signal.getsignal(number)
     with pytest.raises(Stopped, match=f"stopped at step {step} of {STEPS}"):
@@ -170,34 +111,34 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert resumed == trained(tmp_path / "whole", make)
 
 
-def test_stopping_twice_is_no_different(tmp_path: Path) -> None:
+def test_stopping_twice_is_no_different(tmp_path: Path, tiny_task: MakeTask) -> None:
     for step in (2, 4):
         with pytest.raises(Stopped):
-            fit(make_task(), tmp_path / "cut", stop_at(step, signal.SIGINT), no_log)
-    assert trained(tmp_path / "cut", make_task) == trained(tmp_path / "whole", make_task)
+            fit(tiny_task(), tmp_path / "cut", stop_at(step, signal.SIGINT), no_log)
+    assert trained(tmp_path / "cut", tiny_task) == trained(tmp_path / "whole", tiny_task)
 
 
-def test_a_second_signal_does_what_it_did_before(tmp_path: Path) -> None:
+def test_a_second_signal_does_what_it_did_before(tmp_path: Path, tiny_task: MakeTask) -> None:
     def twice(progress: Progress) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(make_task(), tmp_path / "cut", twice, no_log)
+        fit(tiny_task(), tmp_path / "cut", twice, no_log)
 
 
-def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
-    whole = trained(tmp_path / "x", make_task)
-    task = make_task()
+def test_a_finished_run_is_not_trained_again(tmp_path: Path, tiny_task: MakeTask) -> None:
+    whole = trained(tmp_path / "x", tiny_task)
+    task = tiny_task()
     steps: list[int] = []
     history, seconds = fit(task, tmp_path / "x", lambda p: steps.append(p.step), no_log)
     assert steps == [] and seconds > 0
     assert (weights(task), history) == whole
 
 
-def test_the_history_has_a_row_per_validation(tmp_path: Path) -> None:
+def test_the_history_has_a_row_per_validation(tmp_path: Path, tiny_task: MakeTask) -> None:
     lengths: list[int] = []
-    task = make_task("scmd", {"worst_case_p": 0.5})
+    task = tiny_task("scmd", {"worst_case_p": 0.5})
     history, _ = fit(task, tmp_path / "x", quiet, lambda h: lengths.append(len(h)))
     assert [row["step"] for row in history] == [3, 6, 8]
     assert lengths == [1, 2, 3]
@@ -208,10 +149,10 @@ def test_the_history_has_a_row_per_validation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("average", ["none", "ema"])
 def test_the_best_validation_is_selected_and_of_ties_the_latest(
-    tmp_path: Path, average: str
+    tmp_path: Path, average: str, tiny_task: MakeTask
 ) -> None:
     # A huge step size makes accuracy jump about.
-    task = make_task("erm", steps=12, eval_every=1, lr=0.5, average=average)
+    task = tiny_task("erm", steps=12, eval_every=1, lr=0.5, average=average)
     states: list[dict[str, Any]] = []
     if average == "none":
         log = lambda h: states.append({k: v.clone() for k, v in task.student.state_dict().items()})  # noqa: E731
@@ -234,9 +175,9 @@ def test_the_best_validation_is_selected_and_of_ties_the_latest(
         assert all(torch.equal(chosen[k], v) for k, v in states[latest].items())
 
 
-def test_of_equally_good_weights_the_first_may_ship(tmp_path: Path) -> None:
+def test_of_equally_good_weights_the_first_may_ship(tmp_path: Path, tiny_task: MakeTask) -> None:
     # One image and tiny steps: every validation is the same, the weights are not.
-    task = make_task("erm", steps=4, eval_every=1, lr=1e-5, ties="first")
+    task = tiny_task("erm", steps=4, eval_every=1, lr=1e-5, ties="first")
     task = replace(
         task,
         validation=task.validation[:1],
@@ -257,9 +198,9 @@ def test_of_equally_good_weights_the_first_may_ship(tmp_path: Path) -> None:
     assert not all(torch.equal(chosen[k], v) for k, v in states[-1].items())
 
 
-def test_progress_tells_steps_terms_and_rate(tmp_path: Path) -> None:
+def test_progress_tells_steps_terms_and_rate(tmp_path: Path, tiny_task: MakeTask) -> None:
     seen: list[Progress] = []
-    fit(make_task(), tmp_path / "x", seen.append, no_log)
+    fit(tiny_task(), tmp_path / "x", seen.append, no_log)
     assert [p.step for p in seen] == list(range(1, STEPS + 1))
     assert all(p.rate > 0 and p.total == STEPS for p in seen)
     assert [p.step for p in seen if p.val_accuracy is not None] == [3, 6, 8]
@@ -269,9 +210,9 @@ def test_progress_tells_steps_terms_and_rate(tmp_path: Path) -> None:
 class TestDivergence:
     @pytest.mark.parametrize("eval_every", [1, 50])
     def test_names_step_and_images_and_keeps_a_good_checkpoint(
-        self, tmp_path: Path, eval_every: int
+        self, tmp_path: Path, eval_every: int, tiny_task: MakeTask
     ) -> None:
-        make = lambda lr: make_task(  # noqa: E731
+        make = lambda lr: tiny_task(  # noqa: E731
             "erm", steps=50, lr=lr, warmup_steps=0, eval_every=eval_every, checkpoint_every=1
         )
         with pytest.raises(Stopped):
@@ -290,15 +231,19 @@ class TestDivergence:
             assert saved["step"] < step
             assert all(torch.isfinite(t).all() for t in saved["student"].values())
 
-    def test_a_long_list_of_images_goes_to_a_file(self, tmp_path: Path) -> None:
-        task = make_task("erm", lr=1e30, warmup_steps=0, batch_per_domain=8)
+    def test_a_long_list_of_images_goes_to_a_file(
+        self, tmp_path: Path, tiny_task: MakeTask
+    ) -> None:
+        task = tiny_task("erm", lr=1e30, warmup_steps=0, batch_per_domain=8)
         with pytest.raises(EdgeDistillError, match=r"and 4 more, all in .*diverged\.txt"):
             fit(task, tmp_path / "c", quiet, no_log)
         lines = (tmp_path / "diverged.txt").read_text().splitlines()
         assert sorted(lines) == sorted(task.images.paths[:16])
 
-    def test_broken_pixels_of_a_teacher_stop_at_their_step(self, tmp_path: Path) -> None:
-        task = make_task()
+    def test_broken_pixels_of_a_teacher_stop_at_their_step(
+        self, tmp_path: Path, tiny_task: MakeTask
+    ) -> None:
+        task = tiny_task()
         calls: list[int] = []
 
         def teach(batch: Batch, stored: Stored, rows: torch.Tensor | None) -> torch.Tensor:
@@ -312,8 +257,8 @@ class TestDivergence:
         assert saved is not None and saved["step"] == 4
 
 
-def test_a_single_image_that_batch_norm_cannot_take(tmp_path: Path) -> None:
-    task = make_task("scmd", {"worst_case_p": 0.1}, batch_per_domain=2)
+def test_a_single_image_that_batch_norm_cannot_take(tmp_path: Path, tiny_task: MakeTask) -> None:
+    task = tiny_task("scmd", {"worst_case_p": 0.1}, batch_per_domain=2)
     # On feature maps of one pixel a single image has no variance.
     task.student.backbone.append(nn.BatchNorm1d(6))
     with pytest.raises(EdgeDistillError, match=r"train\.batch_per_domain: .* raise it"):
@@ -321,25 +266,25 @@ def test_a_single_image_that_batch_norm_cannot_take(tmp_path: Path) -> None:
 
 
 class TestCheckpoints:
-    def test_of_another_student(self, tmp_path: Path) -> None:
-        trained(tmp_path / "c", make_task)
-        for other in (make_task("erm"), make_task(average="ema")):
+    def test_of_another_student(self, tmp_path: Path, tiny_task: MakeTask) -> None:
+        trained(tmp_path / "c", tiny_task)
+        for other in (tiny_task("erm"), tiny_task(average="ema")):
             with pytest.raises(EdgeDistillError, match=r"c: this checkpoint is of another"):
                 fit(other, tmp_path / "c", quiet, no_log)
 
     @pytest.mark.parametrize("content", [{}, {"step": 3}, torch.zeros(3), [1, 2]])
-    def test_of_something_else(self, tmp_path: Path, content: Any) -> None:
+    def test_of_something_else(self, tmp_path: Path, content: Any, tiny_task: MakeTask) -> None:
         torch.save(content, tmp_path / "c")
         with pytest.raises(EdgeDistillError, match="; delete it to"):
-            fit(make_task(), tmp_path / "c", quiet, no_log)
+            fit(tiny_task(), tmp_path / "c", quiet, no_log)
 
-    def test_damaged(self, tmp_path: Path) -> None:
-        trained(tmp_path / "c", make_task)
+    def test_damaged(self, tmp_path: Path, tiny_task: MakeTask) -> None:
+        trained(tmp_path / "c", tiny_task)
         whole = (tmp_path / "c").read_bytes()
         for part in (b"", b"x", b"\x80", whole[:50], whole[: len(whole) // 2], whole[:-1]):
             (tmp_path / "c").write_bytes(part)
             with pytest.raises(EdgeDistillError) as caught:
-                fit(make_task(), tmp_path / "c", quiet, no_log)
+                fit(tiny_task(), tmp_path / "c", quiet, no_log)
             assert "\n" not in str(caught.value) and "delete it" in str(caught.value)
 
     def test_code_is_not_run(self, tmp_path: Path) -> None:
@@ -373,8 +318,8 @@ class TestCheckpoints:
         assert load_checkpoint(tmp_path / "c") == {"step": 1}
         assert [p.name for p in tmp_path.iterdir()] == ["c"]
 
-    def test_the_teacher_is_not_in_it(self, tmp_path: Path) -> None:
-        task = make_task()
+    def test_the_teacher_is_not_in_it(self, tmp_path: Path, tiny_task: MakeTask) -> None:
+        task = tiny_task()
         trained(tmp_path / "c", lambda: task)
         saved = load_checkpoint(tmp_path / "c")
         assert saved is not None
@@ -382,9 +327,9 @@ class TestCheckpoints:
 
 
 def test_predict_takes_read_only_bytes_without_a_warning(
-    recwarn: pytest.WarningsRecorder,
+    recwarn: pytest.WarningsRecorder, tiny_task: MakeTask
 ) -> None:
-    task = make_task("scmd")
+    task = tiny_task("scmd")
     pixels = np.asarray(task.validation).copy()
     pixels.flags.writeable = False
     found = predict(
@@ -402,7 +347,7 @@ def test_predict_takes_read_only_bytes_without_a_warning(
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no compiler")
 def test_a_compiled_run_gives_the_same_bytes_again_also_when_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_task: MakeTask
 ) -> None:
     # Nothing is left of an earlier compilation, and no pool of processes is started for it.
     monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
@@ -411,7 +356,7 @@ def test_a_compiled_run_gives_the_same_bytes_again_also_when_resumed(
     hyper = {"worst_case_p": 0.5, "last_k": 0.5}
 
     def make(compiled: bool = True) -> Task:
-        return make_task("scmd", hyper, compile=compiled)
+        return tiny_task("scmd", hyper, compile=compiled)
 
     whole = trained(tmp_path / "whole", make)
     torch.compiler.reset()
@@ -424,7 +369,7 @@ def test_a_compiled_run_gives_the_same_bytes_again_also_when_resumed(
     assert eager[0]["loss"] == pytest.approx(whole[1][0]["loss"], rel=0.5)
 
 
-def test_compilation_is_for_one_process(tmp_path: Path) -> None:
-    task = replace(make_task(compile=True), world=World(rank=0, size=2))
+def test_compilation_is_for_one_process(tmp_path: Path, tiny_task: MakeTask) -> None:
+    task = replace(tiny_task(compile=True), world=World(rank=0, size=2))
     with pytest.raises(EdgeDistillError, match="only for a run of one process"):
         fit(task, tmp_path / "c", quiet, no_log)
