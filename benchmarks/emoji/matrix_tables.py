@@ -1,0 +1,308 @@
+"""The matrix as Markdown, from what matrix.json holds: any part of it, missing cells shown."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median, stdev
+from typing import Any
+
+from matrix_stats import (
+    LEVEL,
+    Comparison,
+    beaten,
+    int8_compared,
+    methods_compared,
+    smallest_possible,
+)
+
+Record = Mapping[str, Any]
+Row = Mapping[str, Any]
+
+SHOWN = {"accuracy": "accuracy", "h_score": "H deployed", "oracle_h_score": "H oracle"}
+SHOWN |= {"auroc": "AUROC"}
+TESTED = {"accuracy": "accuracy", "h_score": "H deployed", "auroc": "AUROC"}
+MISSING = "–"
+EMPTY = (
+    "No run of the matrix has been recorded yet. `edgedistill sweep benchmarks/emoji.toml` trains, "
+    "`python benchmarks/emoji/matrix.py sweeps/emoji` writes what is finished here."
+)
+
+
+def cell(values: Sequence[float]) -> str:
+    """Mean and sample standard deviation, per cent; the mean alone of one value."""
+    if not values:
+        return MISSING
+    mean = f"{100 * fmean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {100 * stdev(values):.1f}"
+
+
+def start_of(weights: str) -> str:
+    """What a student started from, in words."""
+    named = {"embedded": "start weights", "none": "random weights"}
+    named |= {"imagenet": "ImageNet", "imagenet-v2": "ImageNet v2"}
+    # A file's folder means nothing on another machine.
+    return named.get(weights, weights.replace("\\", "/").rpartition("/")[2])
+
+
+def starts(rows: Sequence[Row], student: str) -> str:
+    """What the student's runs started from."""
+    found = {start_of(row["weights"]) for row in rows if row["student"] == student}
+    return " and ".join(sorted(found)) or MISSING
+
+
+def over_targets(rows: Sequence[Row], metric: str, precision: str = "fp32") -> list[float]:
+    """Means over targets, one for every seed that has them all.
+
+    `rows` are those of one student and method, each with the targets that the whole record has.
+    """
+    by_seed: dict[int, dict[str, float]] = {}
+    for row in rows:
+        value = row[precision].get(metric)
+        if value is not None:
+            by_seed.setdefault(row["seed"], {})[row["target"]] = value
+    targets = {target for row in rows for target in row["targets"]}
+    return [
+        fmean(found[target] for target in sorted(targets))
+        for _, found in sorted(by_seed.items())
+        if set(found) == targets
+    ]
+
+
+def document(record: Record) -> str:
+    """Everything that docs/results.md says about the matrix."""
+    rows = _rows(record)
+    if not rows:
+        return EMPTY
+    compared = {metric: methods_compared(rows, metric) for metric in TESTED}
+    parts = [
+        header(record),
+        quality_table(record, rows, compared["h_score"]),
+        *(by_target_table(record, rows, metric, TESTED[metric]) for metric in ("h_score",)),
+        cost_table(record, rows),
+        *differences(compared),
+        *int8_differences(rows),
+    ]
+    return "\n\n".join(parts)
+
+
+def summary(record: Record) -> str:
+    """The README's part: H deployed of every student and method, and what a student costs."""
+    rows = _rows(record)
+    if not rows:
+        return ""
+    methods = record["axes"]["method"]
+    lines = [
+        _line(["H deployed", *methods, "ms fp32", "ms int8"]),
+        "|---|" + "---:|" * (len(methods) + 2),
+    ]
+    for student in record["axes"]["student"]:
+        cells = [cell(over_targets(_of(rows, student, m), "h_score")) for m in methods]
+        times = [_milliseconds(record, student, p) for p in ("fp32", "int8")]
+        lines.append(_line([f"{student}, {starts(rows, student)}", *cells, *times]))
+    targets = ", ".join(f"`{t}`" for t in _targets(rows))
+    text = (
+        f"{len(rows)} of {record['planned']} runs, mean ± standard deviation over seeds of the "
+        f"mean over {targets}; one image, {_threads(record)}, on {_cpu(record)}. "
+        "`python benchmarks/emoji/matrix.py` wrote this."
+    )
+    return "\n".join(lines) + f"\n\n{text}"
+
+
+def header(record: Record) -> str:
+    """How much of the matrix is in."""
+    rows = record["rows"]
+    refused = sum("refused" in row["int8"] for row in rows)
+    text = f"**{len(rows)} of {record['planned']} runs are in**, every one with its fp32 file"
+    text += f", {len(rows) - refused} with the int8 file"
+    if refused:
+        text += (
+            f"; {refused} int8 files were refused, as they lose more than a point on source "
+            "validation"
+        )
+    return text + f". Cells without a run show {MISSING}."
+
+
+def quality_table(record: Record, rows: Sequence[Row], compared: Sequence[Comparison]) -> str:
+    """One line per student and method, means over targets."""
+    columns = ["student", "start", "method", "runs", *SHOWN.values()]
+    columns += ["int8 accuracy", "int8 H deployed", "H deployed better than"]
+    lines = [_line(columns), "|---|---|---|---:|" + "---:|" * (len(SHOWN) + 2) + "---|"]
+    of_cell = record["planned"] // (
+        len(record["axes"]["student"]) * len(record["axes"]["method"]) or 1
+    )
+    for student in record["axes"]["student"]:
+        for method in record["axes"]["method"]:
+            mine = _of(rows, student, method)
+            values = [cell(over_targets(mine, metric)) for metric in SHOWN]
+            int8 = [cell(over_targets(mine, m, "int8")) for m in ("accuracy", "h_score")]
+            better = ", ".join(beaten(compared, student, method)) or MISSING
+            start = starts(rows, student)
+            count = f"{len(mine)}/{of_cell}"
+            lines.append(_line([student, start, method, count, *values, *int8, better]))
+    title = f"Files as a device runs them, per cent, means over {_names(_targets(rows))}"
+    return f"{title}:\n\n" + "\n".join(lines)
+
+
+def by_target_table(record: Record, rows: Sequence[Row], metric: str, title: str) -> str:
+    """A metric of the fp32 files on every target, and the teacher's."""
+    targets = _targets(rows)
+    lines = [_line(["student", "method", *targets]), "|---|---|" + "---:|" * len(targets)]
+    for student in record["axes"]["student"]:
+        for method in record["axes"]["method"]:
+            mine = _of(rows, student, method)
+            cells = [
+                cell([r["fp32"][metric] for r in mine if r["target"] == t and _has(r, metric)])
+                for t in targets
+            ]
+            lines.append(_line([student, method, *cells]))
+    cells = []
+    for target in targets:
+        found = [
+            row["teacher"][metric]
+            for row in rows
+            if row["target"] == target and row["teacher"] and row["teacher"][metric] is not None
+        ]
+        # The same images and texts in every run; the threshold differs with the acceptance.
+        cells.append(f"{100 * median(found):.1f}" if found else MISSING)
+    lines.append(_line(["*teacher, zero-shot*", "", *cells]))
+    return f"{title} by target, fp32:\n\n" + "\n".join(lines)
+
+
+def cost_table(record: Record, rows: Sequence[Row]) -> str:
+    """Size and time of every student's files."""
+    columns = ["student", "fp32 MB", "int8 MB", "fp32 ms", "int8 ms", "int8 / fp32"]
+    lines = [_line(columns), "|---|" + "---:|" * (len(columns) - 1)]
+    for student in record["axes"]["student"]:
+        mine = [row for row in rows if row["student"] == student]
+        sizes = []
+        for precision in ("fp32", "int8"):
+            found = [row[precision]["bytes"] for row in mine if "bytes" in row[precision]]
+            sizes.append(f"{median(found) / 1e6:.2f}" if found else MISSING)
+        times = [_milliseconds(record, student, p) for p in ("fp32", "int8")]
+        pairs = _time_ratios(record, student)
+        ratio = f"{median(pairs):.2f}" if pairs else MISSING
+        lines.append(_line([student, *sizes, *times, ratio]))
+    latency = record["latency"]
+    if not latency:
+        return "Sizes; the times have not been measured:\n\n" + "\n".join(lines)
+    noise = record["noise"]
+    quiet = f"two equal files came out within {100 * noise['worst']:.0f} % of each other"
+    if noise["verdict"] == "noisy":
+        quiet += ", too noisy to rank what is near"
+    return (
+        f"Cost of one image, {_threads(record)}, p50 of interleaved rounds on {_cpu(record)}, the "
+        f"median over one file per method; {quiet}:\n\n" + "\n".join(lines)
+    )
+
+
+def differences(compared: Mapping[str, Sequence[Comparison]]) -> list[str]:
+    """What can be concluded about methods, and every significant difference."""
+    parts = [
+        "Differences between methods: pairs of runs with the same student, target and seed, exact "
+        "test over all flips of the signs of the paired differences, corrected by Holm over all "
+        f"pairs of methods of all students of a metric; significant is p < {LEVEL:g}. The test is "
+        "about these target domains: four of them cannot show that a fifth would agree, so the "
+        "last column says in how many the difference has the same sign."
+    ]
+    lines = [
+        _line(["metric", "student", "higher", "lower", "points", "pairs", "p (Holm)", "targets"]),
+        "|---|---|---|---|---:|---:|---:|---:|",
+    ]
+    for metric, title in TESTED.items():
+        found = compared[metric]
+        smallest = smallest_possible(found)
+        if smallest is None:
+            parts.append(f"{title}: no pair of methods has a target and seed in common yet.")
+        elif smallest >= LEVEL:
+            parts.append(
+                f"{title}: {len(found)} comparisons of at most {max(c.pairs for c in found)} pairs "
+                f"could not come below p = {smallest:.2g}, whatever the runs say; nothing can be "
+                "concluded yet."
+            )
+        for c in found:
+            if c.significant:
+                high, low = (c.a, c.b) if c.difference > 0 else (c.b, c.a)
+                points = f"{100 * abs(c.difference):.1f}"
+                agree = f"{c.agree}/{c.targets}"
+                p = f"{c.adjusted:.2g}"
+                lines.append(_line([title, c.group, high, low, points, str(c.pairs), p, agree]))
+    if len(lines) > 2:
+        parts.append("\n".join(lines))
+    else:
+        parts.append("No difference between methods is significant in the runs that are in.")
+    return parts
+
+
+def int8_differences(rows: Sequence[Row]) -> list[str]:
+    """What int8 costs each student, over all of its runs."""
+    lines = [
+        _line(["student", "metric", "int8 - fp32, points", "runs", "p (Holm)"]),
+        "|---|---|---:|---:|---:|",
+    ]
+    for metric, title in TESTED.items():
+        for c in int8_compared(rows, metric):
+            shown = [f"{100 * c.difference:+.2f}", str(c.pairs), f"{c.adjusted:.2g}"]
+            lines.append(_line([c.group, title, *shown]))
+    if len(lines) == 2:
+        return []
+    text = (
+        "What int8 changes on the target, over all runs of a student, by the same test with every "
+        "run as a pair, corrected over the students of a metric:"
+    )
+    return [text + "\n\n" + "\n".join(lines)]
+
+
+def _rows(record: Record) -> list[Row]:
+    """The rows, each with the targets that the record has at all."""
+    targets = sorted({row["target"] for row in record["rows"]})
+    return [{**row, "targets": targets} for row in record["rows"]]
+
+
+def _targets(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["target"] for row in rows))
+
+
+def _of(rows: Sequence[Row], student: str, method: str) -> list[Row]:
+    return [row for row in rows if (row["student"], row["method"]) == (student, method)]
+
+
+def _has(row: Row, metric: str) -> bool:
+    return row["fp32"].get(metric) is not None
+
+
+def _milliseconds(record: Record, student: str, precision: str) -> str:
+    found = [
+        entry["p50_ms"]
+        for entry in record["latency"]
+        if (entry["student"], entry["precision"]) == (student, precision)
+    ]
+    return f"{median(found):.2f}" if found else MISSING
+
+
+def _time_ratios(record: Record, student: str) -> list[float]:
+    """int8 over fp32 of every method that has both, the median over rounds taken together."""
+    rounds = {
+        (entry["method"], entry["precision"]): entry["rounds_ms"]
+        for entry in record["latency"]
+        if entry["student"] == student
+    }
+    return [
+        median(a / b for a, b in zip(rounds[method, "int8"], times, strict=True))
+        for (method, precision), times in rounds.items()
+        if precision == "fp32" and (method, "int8") in rounds
+    ]
+
+
+def _cpu(record: Record) -> str:
+    return str((record["machine"] or {}).get("cpu") or "an unnamed CPU")
+
+
+def _threads(record: Record) -> str:
+    count = record["threads"]
+    return f"{count} thread{'' if count == 1 else 's'}"
+
+
+def _names(targets: Sequence[str]) -> str:
+    return ", ".join(f"`{target}`" for target in targets)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,191 @@
+"""The matrix of the embedded benchmark: statistics, tables from any part of it, its plan."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import matrix
+import matrix_stats as stats
+import matrix_tables as tables
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgedistill.errors import EdgeDistillError
+from edgedistill.marked import between
+from edgedistill.sweep.folder import SweepFolder
+from edgedistill.sweep.plan import make_plan
+
+ROOT = Path(__file__).parents[2]
+STUDENTS = ["resnet18", "mobilenet_v3_small"]
+METHODS = ["erm", "scipd"]
+TARGETS = ["line", "camera"]
+RATES = ("accuracy", "h_score", "oracle_h_score", "auroc")
+
+
+def row(student: str, method: str, target: str, seed: int, value: float) -> dict[str, Any]:
+    rates = dict.fromkeys(RATES, value)
+    sha = f"{student} {method} {target} {seed}"
+    return {
+        "run": sha.replace(" ", "-"),
+        "student": student,
+        "method": method,
+        "target": target,
+        "seed": seed,
+        "weights": "embedded" if student == "mobilenet_v3_small" else "none",
+        "teacher": dict.fromkeys(RATES, 0.9),
+        "fp32": {**rates, "bytes": 4_000_000, "sha256": sha},
+        "int8": {
+            **{k: v - 0.01 for k, v in rates.items()},
+            "bytes": 1_000_000,
+            "sha256": sha + "8",
+        },
+    }
+
+
+def record(rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    axes = {"student": STUDENTS, "method": METHODS, "target": TARGETS, "seed": [0, 1, 2, 3, 4]}
+    empty: dict[str, Any] = {"machine": None, "noise": None, "latency": [], "threads": 1}
+    return {"planned": 40, "axes": axes, "rows": rows, **empty, **more}
+
+
+def full() -> list[dict[str, Any]]:
+    places = product(STUDENTS, METHODS, TARGETS, range(5))
+    return [row(s, m, t, n, 0.5 + 0.3 * (m == "scipd") + 0.01 * n) for s, m, t, n in places]
+
+
+def test_sign_flips_of_equal_differences_give_two_in_two_to_the_n() -> None:
+    assert stats.sign_flip_p([0.1] * 6) == pytest.approx(2 / 2**6)
+    assert stats.sign_flip_p([-0.1, -0.2, -0.3]) == pytest.approx(2 / 2**3)
+    assert stats.sign_flip_p([0.1, -0.1]) == 1
+    assert stats.sign_flip_p([0.0, 0.0]) == 1
+    assert stats.sign_flip_p([0.3]) == 1
+
+
+def test_many_pairs_are_drawn_and_give_the_same_p_twice() -> None:
+    differences = list(np.linspace(-0.02, 0.03, 60))
+    first = stats.sign_flip_p(differences)
+    assert 0 < first < 1
+    assert stats.sign_flip_p(differences) == first
+
+
+def test_holm_by_hand() -> None:
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert stats.holm([]) == []
+
+
+@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_only_raises_and_keeps_the_order(values: list[float]) -> None:
+    found = stats.holm(values)
+    assert all(1 >= after >= before for before, after in zip(values, found, strict=True))
+    order = np.argsort(values, kind="stable")
+    assert all(np.diff([found[i] for i in order]) >= 0)
+
+
+def test_methods_are_compared_within_a_student_on_shared_pairs() -> None:
+    rows = [r for r in full() if (r["method"], r["seed"]) != ("erm", 4)]
+    found = stats.methods_compared(rows, "h_score")
+    assert {(c.group, c.a, c.b) for c in found} == {(s, "erm", "scipd") for s in STUDENTS}
+    assert all(c.pairs == 8 and c.agree == c.targets == 2 for c in found)
+    assert all(c.difference == pytest.approx(-0.3) and c.significant for c in found)
+    assert stats.beaten(found, "resnet18", "scipd") == ["erm"]
+    assert stats.beaten(found, "resnet18", "erm") == []
+
+
+def test_document_of_the_whole_matrix() -> None:
+    text = tables.document(record(full()))
+    assert "40 of 40 runs are in" in text
+    assert "| resnet18 | random weights | scipd | 10/10 | 82.0 ± 1.6 |" in text
+    assert "| mobilenet_v3_small | start weights | erm | 10/10 | 52.0 ± 1.6 |" in text
+    assert "| *teacher, zero-shot* |  | 90.0 | 90.0 |" in text
+    assert "| H deployed | resnet18 | scipd | erm | 30.0 | 10 |" in text
+    assert "| resnet18 | accuracy | -1.00 | 20 |" in text
+    assert "the times have not been measured" in text
+
+
+def test_missing_cells_are_shown_as_such() -> None:
+    rows = [row("resnet18", "erm", "line", 0, 0.5), row("resnet18", "scipd", "line", 0, 0.7)]
+    rows[0]["int8"] = {"refused": "int8 loses too much"}
+    rows.append(row("resnet18", "erm", "camera", 0, 0.7))
+    text = tables.document(record(rows))
+    assert "3 of 40 runs are in" in text and "2 with the int8 file; 1 int8 files" in text
+    # Both targets are in for ERM, one is missing for SCI-PD: no mean over targets.
+    assert (
+        "| resnet18 | random weights | erm | 2/10 | 60.0 | 60.0 | 60.0 | 60.0 | – | – | – |" in text
+    )
+    assert "| resnet18 | random weights | scipd | 1/10 | – | – | – | – | – | – | – |" in text
+    assert "| mobilenet_v3_small | – | erm | 0/10 | – |" in text
+    assert "nothing can be concluded yet" in text
+    assert "No difference between methods is significant" in text
+
+
+def test_documents_without_any_run_say_so() -> None:
+    assert "No run of the matrix has been recorded yet" in tables.document(record([]))
+    assert tables.summary(record([])) == ""
+
+
+def test_times_are_shown_with_their_noise_and_paired_by_round() -> None:
+    latency = [
+        {"student": "resnet18", "method": "erm", "precision": "fp32", "p50_ms": 4.0}
+        | {"rounds_ms": [4.0, 5.0, 3.0]},
+        {"student": "resnet18", "method": "erm", "precision": "int8", "p50_ms": 1.5}
+        | {"rounds_ms": [1.0, 2.5, 1.5]},
+    ]
+    more = {"machine": {"cpu": "Some CPU"}, "latency": latency}
+    noise = {"verdict": "noisy", "worst": 0.2, "limit": 0.05}
+    found = record(full(), **more, noise=noise)
+    assert "| resnet18 | 4.00 | 1.00 | 4.00 | 1.50 | 0.50 |" in tables.document(found)
+    assert "too noisy to rank" in tables.document(found)
+    assert "Some CPU" in tables.summary(found)
+
+
+def test_start_weights_are_read_not_assumed() -> None:
+    assert tables.start_of("none") == "random weights"
+    assert tables.start_of("/home/me/weights/b0.safetensors") == "b0.safetensors"
+    rows = [row("resnet18", "erm", "line", 0, 0.5) | {"weights": "imagenet"}]
+    assert "| resnet18 | ImageNet | erm |" in tables.document(record(rows))
+
+
+def test_marks_of_one_script_leave_those_of_another_alone() -> None:
+    text = "a <!-- results -->\nold\n<!-- results --> b <!-- matrix --><!-- matrix --> c\n"
+    made = between(text, "<!-- matrix -->", "new", "doc.md")
+    assert made == text.replace(
+        "<!-- matrix --><!-- matrix -->", "<!-- matrix -->\nnew\n<!-- matrix -->"
+    )
+    assert between(made, "<!-- matrix -->", "new", "doc.md") == made
+    with pytest.raises(EdgeDistillError, match=r"doc.md: has the mark <!-- peers --> 0 times"):
+        between(text, "<!-- peers -->", "new", "doc.md")
+
+
+def test_the_sweep_is_the_whole_matrix_with_one_cache_and_tuned_values() -> None:
+    plan = make_plan(ROOT / "benchmarks/emoji.toml")
+    assert len(plan.runs) == 4 * 5 * 4 * 3 and plan.view_caches == 1
+    assert {len(values) for values in plan.axes.values()} == {3, 4, 5}
+    by_name = {run.name: run.recipe for run in plan.runs}
+    recipe = by_name["resnet18-scmd-line-s0"]
+    assert (recipe.student.model, recipe.train.lr, recipe.openset.score) == (
+        "resnet18",
+        0.0003,
+        "max_cosine",
+    )
+    # The first seed is complete before the second begins: a table of it is there early.
+    assert [run.recipe.seed for run in plan.runs] == sorted(run.recipe.seed for run in plan.runs)
+
+
+def test_record_has_a_line_per_run_and_one_file_of_each_kind_is_timed(tmp_path: Path) -> None:
+    rows = full()
+    rows[0]["int8"] = {"refused": "int8 loses too much"}
+    text = matrix.to_text(record(rows))
+    assert json.loads(text) == record(rows)
+    assert sum('"run"' in line for line in text.splitlines()) == len(rows)
+    files = matrix.one_of_each(rows, SweepFolder(tmp_path))
+    assert len(files) == 2 * len(STUDENTS) * len(METHODS)
+    # The first run has no int8 file; the pair of another one is timed.
+    runs = {
+        r["run"] for r, _ in files.values() if (r["student"], r["method"]) == ("resnet18", "erm")
+    }
+    assert runs == {rows[1]["run"]}
