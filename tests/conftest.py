@@ -1,21 +1,25 @@
-"""What more than one folder of tests needs: a tiny tree of images, a tiny CLIP, a private cache."""
+"""What several folders of tests need: tiny images, a tiny CLIP, small exported files, a cache."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import open_clip
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
+
+from edgedistill.onnx_file import seal
 
 # A shell starts background jobs with SIGINT ignored, and children would inherit that: the tests
 # of Ctrl-C must not depend on how they were started.
@@ -34,6 +38,12 @@ settings.load_profile("steady")
 DOMAINS = {"paint": "white", "night": "black", "paper": "wheat", "sea": "steelblue"}
 CLASSES = ("circle", "cross", "square", "star", "tall_bar")
 IMAGES, SIDE = 12, 40
+# Of the small exported files, built node by node.
+COLOURS = ("red", "green", "blue")
+MODEL_SIZE = 8
+THRESHOLD = 1.5
+# The score is twelve times the mean of the strongest channel in 0..1.
+SCALE = 12.0
 CLIP_CONFIG: dict[str, Any] = {
     "model_cfg": {
         "embed_dim": 16,
@@ -130,6 +140,53 @@ def tree_of(shapes: Path, tiny_clip: Path) -> Callable[..., dict[str, Any]]:
     return make
 
 
+class TwoNodes:
+    """A Ray cluster of two nodes of this machine, one CPU each; `second` may be removed."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._node = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 * 2**20}
+        head = {
+            **self._node,
+            "include_dashboard": False,
+            # A lost node is missed after seconds instead of half a minute.
+            "_system_config": {
+                "health_check_initial_delay_ms": 1000,
+                "health_check_period_ms": 1000,
+            },
+        }
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.address: str = self.cluster.address
+        self.second: Any = None
+
+    def complete(self) -> None:
+        """Add the second node where it is missing."""
+        if self.second is None:
+            self.second = self.cluster.add_node(**self._node)
+
+    def lose_second(self) -> None:
+        """As when its plug is pulled."""
+        self.cluster.remove_node(self.second, allow_graceful=False)
+        self.second = None
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(private_cache: Path) -> Iterator[TwoNodes]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        nodes = TwoNodes()
+        yield nodes
+        nodes.cluster.shutdown()
+
+
+@pytest.fixture
+def two_nodes(ray_cluster: TwoNodes) -> TwoNodes:
+    ray_cluster.complete()
+    return ray_cluster
+
+
 def _without_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
     text = {k: v for k, v in config["text_cfg"].items() if k != "tokenizer_kwargs"}
     return {**config, "text_cfg": text}
@@ -154,3 +211,114 @@ def _draw(name: str, background: str, rng: np.random.Generator) -> Image.Image:
         pen.regular_polygon((x, y, r), 3, fill=colour)
         pen.regular_polygon((x, y, r), 3, rotation=60, fill=colour)
     return image
+
+
+def make_model(
+    classes: tuple[str, ...] = COLOURS, size: int = MODEL_SIZE, threshold: float = THRESHOLD
+) -> onnx.ModelProto:
+    """Classes are the colour channels; the logit is the channel's mean."""
+    weights = np.eye(3, len(classes), dtype=np.float32) * np.float32(SCALE / 255)
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels"], ["means"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        helper.make_node("ReduceMax", ["logits"], ["score"], axes=[1], keepdims=0),
+        helper.make_node("ArgMax", ["logits"], ["best"], axis=1, keepdims=0),
+        helper.make_node("Less", ["score", "threshold"], ["rejected"]),
+        helper.make_node("Where", ["rejected", "unknown", "best"], ["label"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "student",
+        [
+            helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", size, size, 3]),
+            helper.make_tensor_value_info("threshold", TensorProto.FLOAT, []),
+        ],
+        [
+            helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]),
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(classes)]),
+        ],
+        [
+            numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(np.float32(threshold), "threshold"),
+            numpy_helper.from_array(np.int64(-1), "unknown"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, metadata(classes, size, threshold))
+    return model
+
+
+def metadata(
+    classes: tuple[str, ...] = COLOURS, size: int = MODEL_SIZE, threshold: float = THRESHOLD
+) -> dict[str, str]:
+    calibration = {"value": threshold, "acceptance": 0.95, "calibration": "source validation"}
+    values: dict[str, str] = {
+        "contract": "1",
+        "classes": json.dumps(classes),
+        "unknown_label": "-1",
+        "score": "max_logit",
+        "threshold": json.dumps({**calibration, "images": 252}),
+        "input": json.dumps({"size": size, "resize": "pillow-bilinear-stretch/1"}),
+        "precision": "fp32",
+        "recipe_sha256": "0" * 64,
+        "version": "0.1.0",
+        "metrics": json.dumps({"target": {"h_score": 0.5}, "source_val": {"accuracy": 0.9}}),
+        "student": "mobilenet_v3_small",
+        "method": "scipd",
+    }
+    return {f"edgedistill.{key}": value for key, value in values.items()}
+
+
+@pytest.fixture(scope="session")
+def proto() -> Callable[..., onnx.ModelProto]:
+    """`make_model`: an unsealed model that classifies by colour."""
+    return make_model
+
+
+@pytest.fixture(scope="session")
+def told() -> Callable[..., dict[str, str]]:
+    """`metadata`: what such a model says about itself."""
+    return metadata
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Write a model, sealed unless told otherwise, with some metadata changed (None: left out)."""
+
+    def write(
+        model: onnx.ModelProto | None = None,
+        changes: Mapping[str, str | None] | None = None,
+        sealed: bool = True,
+    ) -> Path:
+        made = make_model() if model is None else model
+        said = {p.key: p.value for p in made.metadata_props}
+        said |= {f"edgedistill.{key}": value for key, value in (changes or {}).items()}
+        del made.metadata_props[:]
+        helper.set_model_props(made, {k: v for k, v in said.items() if v is not None})
+        data = made.SerializeToString()
+        path = tmp_path / "student.onnx"
+        path.write_bytes(seal(data) if sealed else data)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that keeps the contract."""
+    path = tmp_path_factory.mktemp("model") / "student.onnx"
+    path.write_bytes(seal(make_model().SerializeToString()))
+    return path
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """red.png, green.jpg and blue.webp that are known, dark.bmp that is not."""
+    folder = tmp_path_factory.mktemp("photos")
+    colours = {"red.png": (250, 10, 0), "green.jpg": (0, 240, 20), "blue.webp": (0, 0, 230)}
+    for name, colour in {**colours, "dark.bmp": (20, 10, 10)}.items():
+        Image.new("RGB", (30, 20), colour).save(folder / name)
+    return folder
