@@ -1,10 +1,10 @@
 """Any image file to RGB bytes, one way for training, evaluation and the device.
 
 THE resize rule of the project, `RESIZE_RULE` in exported files: the whole image is resized to
-size x size, straight, without keeping the aspect ratio, by Pillow's antialiased bilinear filter
-(`Image.resize((size, size), Image.Resampling.BILINEAR)`, no `reducing_gap`, no JPEG `draft`
-mode, whose shortcuts change pixels). Embedded colour profiles are ignored. A device that decodes
-with Pillow and resizes by this rule feeds the student exactly what it was trained on.
+size x size, straight, without keeping the aspect ratio, by Pillow's antialiased bilinear filter,
+to the new width first and then to the new height (no `reducing_gap`, no JPEG `draft` mode, whose
+shortcuts change pixels). Embedded colour profiles are ignored. A device that decodes with Pillow
+and resizes by this rule feeds the student exactly what it was trained on.
 
 Memory is bounded whatever the file says: its size and its number of pixels are limited before
 anything is decoded, and what needs more than the picture itself works in strips.
@@ -140,9 +140,18 @@ def _to_array(image: Image.Image, size: int | None) -> NDArray[np.uint8]:
     rgb = _to_rgb(image)
     if turn is not None:
         rgb = rgb.transpose(turn)
-    if size is not None and rgb.size != (size, size):
-        rgb = rgb.resize((size, size), RESAMPLING)
-    return np.array(rgb, dtype=np.uint8)
+    return np.array(rgb if size is None else _stretch(rgb, size), dtype=np.uint8)
+
+
+def _stretch(rgb: Image.Image, size: int) -> Image.Image:
+    """Stretch to size x size, columns before rows.
+
+    One call of `resize` would take another order, and so round to other bytes, from one release
+    of Pillow to the next (13 begins with the rows of tall pictures).
+    """
+    if size * rgb.height > MAX_PIXELS:
+        raise ImageProblem(f"{rgb.width} x {rgb.height} is too tall to be resized to {size} px")
+    return rgb.resize((size, rgb.height), RESAMPLING).resize((size, size), RESAMPLING)
 
 
 def _orientation(image: Image.Image) -> int:

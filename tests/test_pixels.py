@@ -45,6 +45,37 @@ def test_resize_is_pillows_bilinear_of_the_whole_image(tmp_path: Path) -> None:
     assert np.array_equal(read_rgb(tmp_path / "a.jpg", 20), want)
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "size", "crc"),
+    [
+        # Tall: releases of Pillow differ in which side of these one call of `resize` begins with.
+        (5, 90, 24, 0x89411C41),
+        (30, 200, 24, 0x7D692640),
+        (61, 431, 32, 0xECDF3458),
+        (480, 1000, 224, 0xBDD1F8A8),
+        # As wide, one side as it shall be, and enlarged.
+        (300, 40, 24, 0xEBDC7529),
+        (24, 100, 24, 0xEBBA6D11),
+        (100, 24, 24, 0x20BDF0FA),
+        (3, 2, 8, 0xF0C36AF4),
+        (640, 480, 64, 0xD06BC2B9),
+    ],
+)
+def test_every_pillow_gives_the_same_bytes(width: int, height: int, size: int, crc: int) -> None:
+    """Recorded with Pillow 10.4, 12.0 and 13.0, which agree."""
+    x, y, c = np.arange(width), np.arange(height)[:, None], np.arange(3)
+    grey = (x * y + 7 * x + 13 * y)[..., None] * (c + 3) + (x // 5 * y // 3)[..., None] * 31 * c
+    picture = Image.fromarray((grey % 256).astype(np.uint8))
+    assert zlib.crc32(to_rgb(picture, size).tobytes()) == crc
+
+
+def test_a_line_of_pixels_does_not_fill_the_memory(tmp_path: Path) -> None:
+    """Its width alone would grow from 1 to 224 before its height shrinks."""
+    Image.new("1", (1, 10**6)).save(tmp_path / "a.png")
+    with pytest.raises(ImageProblem, match="too tall to be resized to 224 px"):
+        read_rgb(tmp_path / "a.png", 224)
+
+
 def test_cmyk_jpeg(tmp_path: Path) -> None:
     halves().convert("CMYK").save(tmp_path / "a.jpg", quality=95)
     pixels = read_rgb(tmp_path / "a.jpg", None)

@@ -23,14 +23,14 @@ from edgedistill.data.build_once import build_once
 from edgedistill.data.cache_dir import cache_dir
 from edgedistill.data.index import ImageIndex
 from edgedistill.data.packed import PackedFile, pack
-from edgedistill.data.selection import Images, LazyImages, pixel_hash
+from edgedistill.data.selection import Images, LazyImages, pixel_hash, pixel_hashes
 from edgedistill.display import current_display
 from edgedistill.errors import EdgeDistillError
 from edgedistill.pixels import ImageProblem, read_rgb_noted
 
 # Part of every fingerprint: raise it whenever `read_rgb` gives other pixels for the same file, or
 # the files of a store change.
-VERSION = 2
+VERSION = 3
 REPORT_FILE = "report.json"
 HASHES_FILE = "hashes.npy"
 # Largest store that is kept as plain bytes: 8 GiB, 57,000 images at 224 px. See docs/scale.md.
@@ -134,11 +134,24 @@ class Store:
         bounded.
 
         Raises:
-            EdgeDistillError: of a class or a domain among the rows, no file can be read.
+            EdgeDistillError: of a class or a domain among the rows, no file can be read; or pixels
+                are not those that were decoded, which is looked at up to `RAM_LIMIT` bytes.
         """
         kept = rows[self.readable[rows]]
         self._refuse_lost_groups(rows, kept)
-        return Decoded(self._view(kept), kept, self.problems(rows))
+        images = self._view(kept)
+        if not isinstance(images, LazyImages) and images.nbytes <= RAM_LIMIT:
+            self._refuse_edited(images, kept)
+        return Decoded(images, kept, self.problems(rows))
+
+    def _refuse_edited(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
+        wrong = rows[pixel_hashes(images) != self.hashes[rows]]
+        if len(wrong):
+            raise EdgeDistillError(
+                f"store: {self.folder}: pixels of {len(wrong)} images were edited, first "
+                f"{self._index.paths[wrong[0]]}; remove it with: edgedistill cache clear "
+                f"{self.folder.name}"
+            )
 
     def _refuse_lost_groups(self, rows: NDArray[np.int64], kept: NDArray[np.int64]) -> None:
         index = self._index

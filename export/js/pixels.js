@@ -13,6 +13,8 @@ export const STRIP_PIXELS = 2 ** 20;
 
 const FRACTION_BITS = 22;
 const HALF = 2 ** (FRACTION_BITS - 1);
+/** Largest picture between the two passes, as in training. */
+const MAX_PIXELS = 178_000_000;
 
 /**
  * The weights of the input positions that make each output position of one axis.
@@ -59,8 +61,12 @@ export function axisWeights(from, to) {
  * @param {number} size side of the result
  * @param {Iterable<ArrayLike<number>>} strips RGBA bytes, top to bottom; alpha is not looked at
  * @returns {Uint8Array} RGB bytes [size, size, 3]
+ * @throws {Error} one line: too tall, or strips of other sizes
  */
 export function stretch(width, height, size, strips) {
+  if (height * size > MAX_PIXELS) {
+    throw new Error(`${width} x ${height} is too tall to be resized to ${size} px`);
+  }
   const narrow = new Uint8Array(height * size * 3);
   const columns = axisWeights(width, size);
   let row = 0;

@@ -109,6 +109,8 @@ def pixels(path: Path, size: int) -> NDArray[np.uint8]:
             if image.width * image.height > MAX_PIXELS:
                 raise Problem(f"{image.width} x {image.height} pixels are too many")
             rgb = on_white(upright(image))
+        if size * rgb.height > MAX_PIXELS:
+            raise Problem(f"{rgb.width} x {rgb.height} is too tall to be resized to {size} px")
         # To the new width first, then to the new height, whatever Pillow would do first.
         for shape in ((size, rgb.height), (size, size)):
             rgb = rgb.resize(shape, Image.Resampling.BILINEAR)

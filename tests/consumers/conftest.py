@@ -152,6 +152,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(noise(90, 70, 3)).save(folder / f"photo{number}.png")
     Image.fromarray(noise(SIZE, SIZE, 3)).save(folder / "same-size.png")
     Image.fromarray(noise(5, 4, 3)).save(folder / "tiny.png")
+    Image.fromarray(noise(30, 200, 3)).save(folder / "tall.png")
     Image.fromarray(noise(80, 60, 3)).save(folder / "photo.jpg", quality=90)
     exif = Image.Exif()
     exif[0x0112] = 6

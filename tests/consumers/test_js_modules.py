@@ -12,7 +12,7 @@ from PIL import Image
 
 from edgedistill.errors import EdgeDistillError
 from edgedistill.onnx_file import read_model, seal
-from edgedistill.pixels import RESIZE_RULE
+from edgedistill.pixels import RESIZE_RULE, to_rgb
 
 Node = Callable[..., str]
 Craft = Callable[..., bytes]
@@ -80,7 +80,7 @@ console.log(JSON.stringify([
 """
 
 
-def test_resize_is_pillows_to_the_bit(node: Node, tmp_path: Path) -> None:
+def test_resize_is_that_of_training_to_the_bit(node: Node, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     images = {}
     for width, height, _ in SIZES:
@@ -90,10 +90,14 @@ def test_resize_is_pillows_to_the_bit(node: Node, tmp_path: Path) -> None:
     node(STRETCH, tmp_path, json.dumps(SIZES))
     for width, height, size in SIZES:
         found = np.fromfile(tmp_path / f"{width}x{height}.rgb", np.uint8)
-        expected = images[width, height]
-        for shape in ((size, height), (size, size)):
-            expected = expected.resize(shape, Image.Resampling.BILINEAR)
+        expected = to_rgb(images[width, height], size)
         np.testing.assert_array_equal(found.reshape(size, size, 3), expected, str((width, height)))
+
+
+def test_a_line_of_pixels_does_not_fill_the_memory(node: Node) -> None:
+    script = """import { stretch } from "./js/pixels.js";
+    try { stretch(1, 1e6, 224, []); } catch (error) { console.log(error.message); }"""
+    assert node(script).strip() == "1 x 1000000 is too tall to be resized to 224 px"
 
 
 def test_every_transparency_is_laid_on_white_as_pillow_does(node: Node, tmp_path: Path) -> None:
