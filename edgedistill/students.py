@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision import models
 
+from edgedistill.data.cache_dir import cache_dir
 from edgedistill.data.normalise import IMAGENET_MEAN, IMAGENET_STD
 from edgedistill.errors import EdgeDistillError
 from edgedistill.methods.base import StudentOutput
@@ -99,7 +100,8 @@ def build_backbone(name: str, weights: str = "none") -> tuple[nn.Module, int]:
     """A student's trunk and the width of its features.
 
     ``weights`` is "none" (drawn from torch's global generator), "imagenet" or "imagenet-v2"
-    (torchvision's), "embedded" (shipped with the package) or the path of a safetensors file.
+    (torchvision's), "embedded" (shipped with the package, or else built by the user, see
+    `built_weights`) or the path of a safetensors file.
     Raises EdgeDistillError for an unknown student or weights that cannot be had or do not fit.
     """
     spec = student_spec(name)
@@ -143,6 +145,11 @@ def embedded_students() -> tuple[str, ...]:
     return tuple(name for name in STUDENTS if _embedded_file(name).is_file())
 
 
+def built_weights(name: str) -> Path:
+    """Where benchmarks/emoji_clip/train_start.py puts a student's start weights by default."""
+    return cache_dir() / "weights" / f"{name}.safetensors"
+
+
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors file, on the CPU. Raises EdgeDistillError if it cannot be read."""
     if not path.is_file():
@@ -163,13 +170,16 @@ def _embedded_file(name: str) -> Path:
 
 
 def _embedded_path(name: str) -> Path:
-    if name not in embedded_students():
-        available = ", ".join(embedded_students()) or "none"
-        raise EdgeDistillError(
-            f"no embedded weights for student '{name}': students that have them: {available}; "
-            f'or use weights = "imagenet", "none" or a path'
-        )
-    return _embedded_file(name)
+    """Shipped weights come first: what "embedded" means must not depend on the cache folder."""
+    for path in (_embedded_file(name), built_weights(name)):
+        if path.is_file():
+            return path
+    shipped = ", ".join(embedded_students()) or "no student"
+    raise EdgeDistillError(
+        f"no embedded weights for student '{name}': {shipped} has them in the package; "
+        f"'python benchmarks/emoji_clip/train_start.py ART TEACHER --student {name}' builds "
+        f'{built_weights(name)} (docs/teacher.md); or use weights = "imagenet", "none" or a path'
+    )
 
 
 def _torchvision_state(name: str, spec: StudentSpec, weights: str) -> dict[str, Tensor]:

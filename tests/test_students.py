@@ -35,6 +35,7 @@ def small() -> nn.Module:
 @pytest.fixture
 def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(students, "EMBEDDED_FOLDER", tmp_path)
+    monkeypatch.setenv("EDGEDISTILL_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
 
@@ -108,12 +109,33 @@ class TestFiles:
 
 
 class TestEmbedded:
-    def test_absent_weights_list_the_students_that_have_them(
+    def test_without_weights_the_error_names_the_command_and_the_place(
         self, embedded: Path, small: nn.Module
     ) -> None:
-        assert "students that have them: none" in error_of("resnet50", "embedded")
+        message = error_of("resnet50", "embedded")
+        assert "no student has them in the package" in message
+        assert "train_start.py ART TEACHER --student resnet50" in message
+        assert str(embedded / "cache/weights/resnet50.safetensors") in message
         save_file(small.state_dict(), embedded / f"student-{SMALL}.safetensors")
-        assert f"students that have them: {SMALL}" in error_of("resnet50", "embedded")
+        assert f"{SMALL} has them in the package" in error_of("resnet50", "embedded")
+
+    def test_weights_that_the_user_built_are_found_after_the_shipped(
+        self, embedded: Path, small: nn.Module
+    ) -> None:
+        built, shipped = students.built_weights(SMALL), embedded / f"student-{SMALL}.safetensors"
+        built.parent.mkdir(parents=True)
+        for path, value in ((built, 1.0), (shipped, 2.0)):
+            state = {k: torch.full_like(t, value) for k, t in small.state_dict().items()}
+            projection = {"projection.weight": torch.full((16, 576), value)}
+            save_file({**state, **projection}, path, metadata={"projection_teacher": "abc"})
+        for path, value in ((shipped, 2.0), (built, 1.0)):
+            backbone, _ = build_backbone(SMALL, "embedded")
+            assert backbone.get_parameter("features.0.0.weight").unique().tolist() == [value]
+            found = start_projection(SMALL, "embedded", "abc")
+            assert found is not None and found.unique().tolist() == [value]
+            path.unlink()
+        with pytest.raises(EdgeDistillError, match="no embedded weights"):
+            start_projection(SMALL, "embedded", "abc")
 
     def test_loads(self, embedded: Path, small: nn.Module) -> None:
         save_file(small.state_dict(), embedded / f"student-{SMALL}.safetensors")
