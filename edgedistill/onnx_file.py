@@ -20,6 +20,8 @@ CONTRACT = "1"
 PREFIX = "edgedistill."
 CHECKSUM_KEY = f"{PREFIX}crc32"
 UNKNOWN_LABEL = -1
+INPUTS = ("image", "threshold")
+OUTPUTS = ("label", "score", "probabilities")
 # Stands for minus infinity, which JSON and some runtimes cannot hold: nothing is rejected.
 LOWEST = -3.4028234663852886e38
 MAX_BYTES = 2**31

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgedistill.cli.tables import duration, metric_cells, print_json, print_table
 from edgedistill.errors import EdgeDistillError
+from edgedistill.run_lookup import find_run
 
 COLUMNS = {
     "accuracy": "accuracy",
@@ -21,7 +22,7 @@ COLUMNS = {
 
 def compare_runs(names: Sequence[str], runs: Path, as_json: bool) -> None:
     """One row per run. Raises EdgeDistillError for a run that is not there or not finished."""
-    found = {name: read_metrics(name, runs) for name in names}
+    found = {name: _checked(find_run(name, runs) / "metrics.json") for name in names}
     if as_json:
         print_json(found)
         return
@@ -41,19 +42,8 @@ def compare_runs(names: Sequence[str], runs: Path, as_json: bool) -> None:
     print_table("Target domain, %", header, rows)
 
 
-def read_metrics(name: str, runs: Path) -> dict[str, Any]:
-    """metrics.json of a run given by name below `runs`, or by its folder."""
-    for folder in (runs / name, Path(name)):
-        if (folder / "metrics.json").is_file():
-            return _checked(folder / "metrics.json")
-        if (folder / "recipe.toml").is_file():
-            raise EdgeDistillError(f"{folder}: unfinished; run its recipe again to finish it")
-    finished = sorted(p.parent.name for p in runs.glob("*/metrics.json"))
-    listed = f"; finished runs: {', '.join(finished)}" if finished else ""
-    raise EdgeDistillError(f"{name}: no such run in {runs}{listed}")
-
-
 def _checked(path: Path) -> dict[str, Any]:
+    """metrics.json of a run, if it holds what the table shows."""
     try:
         metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         target = metrics["target"]

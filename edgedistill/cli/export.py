@@ -12,9 +12,11 @@ from edgedistill.cli.tables import percent, print_json, print_table
 from edgedistill.display import Display
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.build import Exported, Int8, export_fp32, export_int8
-from edgedistill.export.finished import find_run, load_finished
+from edgedistill.export.finished import load_finished
 from edgedistill.export.graph import OPSET
 from edgedistill.export.verify import TOLERANCE
+from edgedistill.run_folder import RunFolder
+from edgedistill.run_lookup import find_run
 
 # A file a twentieth faster is not worth another calibration.
 _WORTH = 0.95
@@ -31,7 +33,7 @@ def export_run(
 ) -> None:
     """`edgedistill export [RUN] --onnx`; `max_drop` in points asks for int8, None for fp32."""
     display = Display(quiet)
-    run = load_finished(find_run(name, runs))
+    run = load_finished(RunFolder(find_run(name, runs)))
     folder = run.folder.path
     if max_drop is None:
         display.note(f"{folder}: exporting {run.recipe.student.model}")

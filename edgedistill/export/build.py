@@ -18,8 +18,9 @@ from edgedistill.export.measure import Held, hold, measure, refuse_beyond, withi
 from edgedistill.export.metadata import Precision, metadata
 from edgedistill.export.module import Deployed
 from edgedistill.export.policy import chosen_nodes
-from edgedistill.export.session import BATCH, INPUTS, Answers, answers, joined, open_session
+from edgedistill.export.session import BATCH, Answers, answers, joined, open_session
 from edgedistill.export.verify import IMAGES, Agreement, compare, torch_answers, try_inputs, verify
+from edgedistill.onnx_file import INPUTS
 from edgedistill.openset import calibrate
 
 VIEWS = 128

@@ -46,31 +46,6 @@ class FinishedRun:
     metrics: dict[str, Any]
 
 
-def find_run(name: str | None, runs: Path) -> RunFolder:
-    """A finished run by its name below `runs` or by its folder; the newest of `runs` when None.
-
-    Raises EdgeDistillError when there is none, or when the named run is not finished.
-    """
-    finished = [path.parent for path in runs.glob("*/metrics.json")]
-    if name is None:
-        if not finished:
-            raise EdgeDistillError(
-                f"{runs}: no finished run; train one with 'edgedistill run RECIPE', or say where "
-                "runs lie with --runs"
-            )
-        return RunFolder(max(finished, key=lambda f: (_written(f), f.name)))
-    for path in (runs / name, Path(name)):
-        folder = RunFolder(path)
-        if folder.metrics.is_file():
-            return folder
-        if folder.recipe.is_file():
-            raise EdgeDistillError(f"{path}: unfinished; run its recipe again to finish it")
-    names = ", ".join(sorted(f.name for f in finished))
-    raise EdgeDistillError(
-        f"{name}: no such run in {runs}{f'; finished runs: {names}' if names else ''}"
-    )
-
-
 def load_finished(folder: RunFolder) -> FinishedRun:
     """Read a finished run. Raises EdgeDistillError when a file of it is missing or damaged."""
     recipe = load_recipe(folder.recipe)
@@ -118,10 +93,6 @@ def _student(folder: RunFolder, recipe: Recipe, classes: int) -> tuple[Student, 
             "run its recipe again under another --name"
         ) from None
     return student.eval().requires_grad_(False), method
-
-
-def _written(folder: Path) -> int:
-    return (folder / "metrics.json").stat().st_mtime_ns
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.module import Deployed
-from edgedistill.export.session import INPUTS, OUTPUTS
 from edgedistill.export.simplify import FOLDED, simplify
-from edgedistill.onnx_file import LOWEST, MAX_BYTES, seal
+from edgedistill.onnx_file import INPUTS, LOWEST, MAX_BYTES, OUTPUTS, seal
 
 # onnxruntime 1.18 and newer reads both, and so do OpenVINO and onnxruntime-web.
 OPSET = 18

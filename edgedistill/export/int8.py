@@ -9,7 +9,8 @@ from onnx import ModelProto, TensorProto, helper
 
 from edgedistill.export.policy import block_of, node_kinds
 from edgedistill.export.quantise import Ranges, merge_relu, quantise, tensors
-from edgedistill.export.session import INPUTS, answers, open_session
+from edgedistill.export.session import answers, open_session
+from edgedistill.onnx_file import INPUTS
 
 # Shares of the calibration images whose extremes a range holds; 1 is their minimum and maximum.
 SHARES = (1.0, 0.98, 0.9, 0.75)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.export.session import INPUTS, open_session
+from edgedistill.export.session import open_session
+from edgedistill.onnx_file import INPUTS
 
 
 def interleaved(

@@ -1,4 +1,4 @@
-"""A model file in onnxruntime: the names of the contract, and answers for arrays of pixels."""
+"""A model file in onnxruntime, and its answers for arrays of pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edgedistill.data.selection import Images
+from edgedistill.onnx_file import INPUTS, OUTPUTS
 
-INPUTS = ("image", "threshold")
-OUTPUTS = ("label", "score", "probabilities")
 BATCH = 64
 
 

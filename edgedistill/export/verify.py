@@ -11,8 +11,8 @@ from scipy.special import softmax
 from edgedistill.data.selection import Images
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.finished import FinishedRun
-from edgedistill.export.session import BATCH, INPUTS, Answers, answers, open_session
-from edgedistill.onnx_file import LOWEST, UNKNOWN_LABEL
+from edgedistill.export.session import BATCH, Answers, answers, open_session
+from edgedistill.onnx_file import INPUTS, LOWEST, UNKNOWN_LABEL
 from edgedistill.train.predict import predict
 
 TOLERANCE = 1e-4

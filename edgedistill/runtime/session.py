@@ -8,14 +8,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edgedistill.errors import EdgeDistillError
-from edgedistill.onnx_file import ModelInfo
+from edgedistill.onnx_file import OUTPUTS, ModelInfo
 
 Provider = str | tuple[str, dict[str, Any]]
 # label int64 [N], score float32 [N], probabilities float32 [N, C]
 Answer = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 
 _CPU = "CPUExecutionProvider"
-_OUTPUTS = ("label", "score", "probabilities")
 # Every failure is raised and reported by us; onnxruntime would print it as well.
 _FATAL_ONLY = 4
 
@@ -90,7 +89,7 @@ class Session:
         if threshold is not None:
             feed["threshold"] = np.asarray(threshold, np.float32)
         try:
-            label, score, probabilities = self._session.run(_OUTPUTS, feed, _quiet_run())
+            label, score, probabilities = self._session.run(OUTPUTS, feed, _quiet_run())
         except Exception as error:
             raise EdgeDistillError(
                 f"{self._name}: onnxruntime failed on {len(images)} images ({_line(error)}); "
@@ -120,7 +119,7 @@ class Session:
             inputs == {"image": ("tensor(uint8)", [*free, side, side, 3])}
             and not any(isinstance(length, int) for length in free)
             and defaults.get("threshold") == ("tensor(float)", [])
-            and set(outputs) == set(_OUTPUTS)
+            and set(outputs) == set(OUTPUTS)
             and outputs["label"][0] == "tensor(int64)"
             and outputs["score"][0] == "tensor(float)"
             and outputs["probabilities"][0] == "tensor(float)"
