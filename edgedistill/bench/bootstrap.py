@@ -1,0 +1,232 @@
+"""How far a quality figure may move with the draw of the test images.
+
+Images are drawn with replacement, known and unknown ones apart, so that every resample has as many
+of each as the test set. A resample is a count per image, and every metric is a sum or a running
+sum over these counts: all resamples are computed at once. The point values are never computed
+here; they come from `edgedistill.openset.metrics`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from edgedistill.bench.result import Difference, Interval, QualityMetric
+
+RESAMPLES = 2000
+SEED = 0
+CONFIDENCE = 0.95
+# The protocol's grid, see `edgedistill.openset.metrics.seed_grid_h_scores`.
+_GRID_STEPS = 10
+_KEPT = 0.95
+# Counts held at a time: bounds the memory, 16 MB per array.
+_BLOCK = 2_000_000
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Resampled = dict[QualityMetric, Floats]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a model says about N images, as far as the metrics need it.
+
+    Attributes:
+        known: bool [N], the image is of a known class.
+        correct: bool [N], it is known and its arg-max class is right.
+        score: float64 [N], higher = more known.
+        lowest, highest: float64 [N], smallest and largest class probability.
+        threshold: accepted when score >= threshold.
+    """
+
+    known: Bools
+    correct: Bools
+    score: Floats
+    lowest: Floats
+    highest: Floats
+    threshold: float
+
+    @property
+    def accepted(self) -> Bools:
+        """bool [N]."""
+        return self.score >= self.threshold
+
+
+def resample(
+    models: Sequence[Scored], resamples: int = RESAMPLES, seed: int = SEED
+) -> list[Resampled]:
+    """Every metric on every resample; all models get the same resamples.
+
+    Args:
+        models: answers to the same images, so with the same `known`.
+
+    Returns:
+        For each model: metric -> float64 [resamples]. A metric without images it could speak
+        about is left out.
+    """
+    known = models[0].known
+    parts: list[list[Resampled]] = [[] for _ in models]
+    for counts in _draws(known, resamples, seed):
+        for found, model in zip(parts, models, strict=True):
+            found.append(_metrics(model, counts))
+    return [
+        {metric: np.concatenate([part[metric] for part in found]) for metric in found[0]}
+        for found in parts
+    ]
+
+
+def interval(value: float | None, samples: Floats | None) -> Interval:
+    """Percentile interval of a figure, widened to hold the figure itself.
+
+    A maximum such as the best H-score is larger on most resamples than on the images themselves;
+    its percentiles alone may miss it.
+    """
+    if value is None or samples is None:
+        return Interval(value=None, low=None, high=None)
+    low, high = _percentiles(samples)
+    return Interval(value=value, low=min(low, value), high=max(high, value))
+
+
+def difference(value: float | None, samples: Floats | None, p: float | None = None) -> Difference:
+    """Paired difference with its percentile interval, widened as in `interval`.
+
+    Args:
+        value: the model's figure minus the baseline's.
+        samples: the same, of every resample.
+        p: of a better test where there is one; None takes that of the bootstrap, twice the share
+            of resamples on the other side of zero.
+    """
+    if value is None or samples is None:
+        return Difference(value=None, low=None, high=None, p=None)
+    low, high = _percentiles(samples)
+    return Difference(
+        value=value,
+        low=min(low, value),
+        high=max(high, value),
+        p=_two_sided(samples) if p is None else p,
+    )
+
+
+def mcnemar(model: Bools, baseline: Bools) -> float:
+    """Exact two-sided p of two models being right equally often on the same images.
+
+    Only images that one of them alone gets right say something; under the null hypothesis each
+    of these is a fair coin. `model`, `baseline` bool [N]. (McNemar 1947.)
+    """
+    gained, lost = int((model & ~baseline).sum()), int((baseline & ~model).sum())
+    if gained + lost == 0:
+        return 1.0
+    return float(binomtest(gained, gained + lost, 0.5).pvalue)
+
+
+def exact_tests(model: Scored, baseline: Scored) -> Mapping[QualityMetric, float]:
+    """McNemar's p of every metric that is a share of images; the others have none."""
+    known = model.known
+    found: dict[QualityMetric, float] = {}
+    if known.any():
+        found["accuracy"] = mcnemar(model.correct[known], baseline.correct[known])
+        found["known_acceptance"] = mcnemar(model.accepted[known], baseline.accepted[known])
+    if not known.all():
+        found["unknown_rejection"] = mcnemar(~model.accepted[~known], ~baseline.accepted[~known])
+    return found
+
+
+def _draws(known: Bools, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Blocks of int64 [n, N]: how often each image is in each resample."""
+    rng = np.random.default_rng(seed)
+    groups = [np.flatnonzero(known), np.flatnonzero(~known)]
+    block = max(1, _BLOCK // len(known))
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        counts = np.zeros((size, len(known)), np.int64)
+        for rows in groups:
+            if len(rows):
+                drawn = rng.integers(len(rows), size=(size, len(rows)))
+                drawn += np.arange(size)[:, None] * len(rows)
+                flat = np.bincount(drawn.ravel(), minlength=size * len(rows))
+                counts[:, rows] = flat.reshape(size, len(rows))
+        yield counts
+
+
+def _metrics(model: Scored, counts: NDArray[np.int64]) -> Resampled:
+    known, right = model.known, model.known & model.correct
+    accepted = model.accepted
+    n_known, n_unknown = int(known.sum()), int((~known).sum())
+    found: Resampled = {}
+    if n_known:
+        found["accuracy"] = counts @ right / n_known
+        found["known_acceptance"] = counts @ (known & accepted) / n_known
+    if n_unknown:
+        found["unknown_rejection"] = counts @ (~known & ~accepted) / n_unknown
+    if not (n_known and n_unknown):
+        return found
+    found["h_score"] = _harmonic(counts @ (right & accepted) / n_known, found["unknown_rejection"])
+    found["oracle_h_score"] = _grid_maximum(model, counts, n_known, n_unknown)
+
+    order = np.argsort(-model.score, kind="stable")
+    descending = model.score[order]
+    # Images with equal scores are accepted together.
+    ends = np.flatnonzero(np.append(descending[1:] != descending[:-1], True))
+    tpr = _running(counts, known, order)[:, ends] / n_known
+    ccr = _running(counts, right, order)[:, ends] / n_known
+    fpr = _running(counts, ~known, order)[:, ends] / n_unknown
+    found["auroc"] = _area(fpr, tpr)
+    found["oscr"] = _area(fpr, ccr)
+    found["best_h_score"] = _harmonic(ccr, 1 - fpr).max(axis=1)
+    first = np.argmax(tpr >= _KEPT, axis=1)
+    found["fpr95"] = fpr[np.arange(len(fpr)), first]
+    return found
+
+
+def _grid_maximum(model: Scored, counts: NDArray[np.int64], n_known: int, n_unknown: int) -> Floats:
+    """The largest H-score of the protocol's grid, which spans the resample's probabilities."""
+    drawn = counts > 0
+    low = np.where(drawn, model.lowest, np.inf).min(axis=1)
+    high = np.where(drawn, model.highest, -np.inf).max(axis=1)
+    grid = np.linspace(low, high, _GRID_STEPS, axis=1)
+    order = np.argsort(model.highest, kind="stable")
+    below = np.searchsorted(model.highest[order], grid)
+    right = model.known & model.correct
+    rejected_right = _at(_running(counts, right, order), below)
+    rejected_unknown = _at(_running(counts, ~model.known, order), below)
+    kept = (counts @ right)[:, None] - rejected_right
+    return _harmonic(kept / n_known, rejected_unknown / n_unknown).max(axis=1)
+
+
+def _running(counts: NDArray[np.int64], mask: Bools, order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Running sums of the counts of masked images, in an order: int64 [n, N]."""
+    return np.cumsum(counts[:, order] * mask[order], axis=1)
+
+
+def _at(running: NDArray[np.int64], position: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sums over the first `position` images, position int64 [n, steps]."""
+    start = np.zeros((len(running), 1), np.int64)
+    return np.take_along_axis(np.concatenate([start, running], axis=1), position, axis=1)
+
+
+def _area(x: Floats, y: Floats) -> Floats:
+    """Area under the line from the origin through the points of every row."""
+    before = np.zeros((len(x), 1))
+    return np.trapezoid(
+        np.concatenate([before, y], axis=1), np.concatenate([before, x], axis=1), axis=1
+    )
+
+
+def _harmonic(a: Floats, b: Floats) -> Floats:
+    total = a + b
+    return np.where(total > 0, 2 * a * b / np.where(total > 0, total, 1), 0.0)
+
+
+def _percentiles(samples: Floats) -> tuple[float, float]:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(samples, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _two_sided(samples: Floats) -> float:
+    # One is added, as if the observed images were a resample: p is never 0.
+    below = (1 + int((samples <= 0).sum())) / (1 + len(samples))
+    above = (1 + int((samples >= 0).sum())) / (1 + len(samples))
+    return min(1.0, 2 * min(below, above))

@@ -1,0 +1,150 @@
+"""The labelled images of `--data`: a recipe's target test images, or a folder `class/*`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgedistill.data.folder import images_in, subfolders
+from edgedistill.data.nearest import choices
+from edgedistill.errors import EdgeDistillError
+from edgedistill.problem import problem_of
+from edgedistill.recipe.load import load_data
+
+
+@dataclass(frozen=True)
+class TestImages:
+    """Image files with what they show.
+
+    Attributes:
+        source: the recipe or folder, as the user gave it.
+        target: name of the target domain, None for a folder.
+        files: N files.
+        classes: class name of each image that is of a known class, None for unknown ones.
+        unknown: names of the classes that count as unknown.
+        notes: what the user should know, a line each.
+    """
+
+    __test__ = False
+
+    source: str
+    target: str | None
+    files: tuple[Path, ...]
+    classes: tuple[str | None, ...]
+    unknown: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+def find_images(source: str | Path, known: Sequence[str]) -> TestImages:
+    """The images of a recipe's target test, or of a folder.
+
+    A recipe gives exactly the images its run is evaluated on. In a folder, subfolders that have
+    the name of a known class hold images of it, and every other one holds unknown images.
+
+    Args:
+        source: a recipe (`*.toml`) or a folder.
+        known: the models' classes.
+
+    Raises:
+        EdgeDistillError: no such recipe or folder, no images in it, or other classes than `known`.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _of_folder(path, str(source), known)
+    if path.suffix == ".toml":
+        return _of_recipe(path, str(source), known)
+    what = "is neither a recipe (.toml) nor a folder" if path.exists() else "does not exist"
+    raise EdgeDistillError(f"--data: {source} {what}; give a recipe or a folder class/*.jpg")
+
+
+def same_classes(models: Sequence[tuple[str, Sequence[str]]]) -> tuple[str, ...]:
+    """The classes that all models share, in the first one's order.
+
+    Args:
+        models: name and classes of each.
+
+    Raises:
+        EdgeDistillError: two models know different classes.
+    """
+    first, classes = models[0]
+    for name, others in models[1:]:
+        if set(others) != set(classes):
+            extra = sorted(set(others) ^ set(classes))
+            raise EdgeDistillError(
+                f"--data: {name} and {first} know different classes ({extra[0]!r} is only in one "
+                "of them); their answers to the same images cannot be compared, so bench them "
+                "apart"
+            )
+    return tuple(classes)
+
+
+def _of_recipe(path: Path, source: str, known: Sequence[str]) -> TestImages:
+    problem = problem_of(load_data(path))
+    split, index = problem.split, problem.index
+    if set(split.known) != set(known):
+        extra = sorted(set(split.known) ^ set(known))
+        raise EdgeDistillError(
+            f"--data: {source} has other known classes than the models ({extra[0]!r} is only in "
+            "one of them); give the recipe they were trained with"
+        )
+    return TestImages(
+        source=source,
+        target=split.target,
+        files=tuple(index.path(row) for row in problem.target.tolist()),
+        classes=tuple(split.known[n] if n >= 0 else None for n in problem.target_labels.tolist()),
+        unknown=split.unknown,
+        notes=problem.notes,
+    )
+
+
+def _of_folder(path: Path, source: str, known: Sequence[str]) -> TestImages:
+    found = {name: images_in(path / name) for name in subfolders(path)}
+    found = {name: files for name, files in found.items() if files}
+    if not found:
+        raise EdgeDistillError(f"--data: {_no_images(path, source)}")
+    if not set(found) & set(known):
+        names = ", ".join(list(found)[:5])
+        raise EdgeDistillError(
+            f"--data: no folder in {source} has the name of a class of the models (it has "
+            f"{names}); {choices(next(iter(found)), known)}"
+        )
+    unknown = tuple(name for name in found if name not in known)
+    lower = {name.lower(): name for name in known}
+    return TestImages(
+        source=source,
+        target=None,
+        files=tuple(path / name / file for name, files in found.items() for file in files),
+        classes=tuple(
+            name if name in known else None for name, files in found.items() for _ in files
+        ),
+        unknown=unknown,
+        notes=tuple(
+            f"{source}: the folder {name!r} counts as unknown; the models' class is called "
+            f"{lower[name.lower()]!r}"
+            for name in unknown
+            if name.lower() in lower
+        ),
+    )
+
+
+def _no_images(path: Path, source: str) -> str:
+    if (path / "recipe.toml").is_file():
+        return f"{source} is the folder of a run; did you mean {Path(source) / 'recipe.toml'}?"
+    for name in subfolders(path):
+        for inner in subfolders(path / name):
+            if images_in(path / name / inner):
+                return (
+                    f"images lie one level too deep in {source}; the layout is class/*.jpg, so "
+                    f"give one domain, such as {Path(source) / name}"
+                )
+    return f"{source} has no images in class/*.jpg; put each class's images in a folder of its name"
+
+
+def label_map(classes: Sequence[str | None], known: Sequence[str]) -> np.ndarray:
+    """int64 [N]: position in `known` of each image's class, -1 for None."""
+    position = {name: number for number, name in enumerate(known)}
+    return np.array([-1 if name is None else position[name] for name in classes], np.int64)

@@ -1,0 +1,150 @@
+"""`--require "h_score>=0.6"`: what a file must reach, for a user's CI."""
+
+import math
+import operator
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edgedistill.bench.result import QUALITY_METRICS, Latency, Model, Result
+from edgedistill.bench.sheet import setting
+from edgedistill.data.nearest import choices
+from edgedistill.errors import EdgeDistillError
+
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_MEGA = 1e6
+_WRITTEN = re.compile(r"\s*([A-Za-z][\w.]*)\s*(>=|<=|==|=|>|<)\s*(\S+)\s*")
+# Of the interval of a quality figure: `h_score.low>=0.6` asks more than `h_score>=0.6`.
+_ENDS = ("low", "high")
+_SHARES = tuple(
+    [*QUALITY_METRICS, *(f"{metric}.{end}" for metric in QUALITY_METRICS for end in _ENDS)]
+)
+_OF_FILE: dict[str, Callable[[Model], float | None]] = {
+    "size_mb": lambda model: model["bytes"] / _MEGA,
+    "parameters": lambda model: model["parameters"],
+    "macs": lambda model: model["macs"],
+    "cold_start_s": lambda model: model["cold_start"]["median_s"],
+    "peak_memory_mb": lambda model: _mega(model["peak_memory_bytes"]),
+}
+_OF_SETTING: dict[str, Callable[[Latency], float | None]] = {
+    "p50_ms": lambda latency: latency["model"]["p50_ms"],
+    "p95_ms": lambda latency: latency["model"]["p95_ms"],
+    "p99_ms": lambda latency: latency["model"]["p99_ms"],
+    "images_per_second": lambda latency: latency["model"]["images_per_second"],
+    "decision_p50_ms": lambda latency: latency["decision"]["p50_ms"],
+    "decision_p95_ms": lambda latency: latency["decision"]["p95_ms"],
+    "decision_p99_ms": lambda latency: latency["decision"]["p99_ms"],
+}
+NAMES = (*QUALITY_METRICS, *_OF_SETTING, *_OF_FILE)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """`name` `compare` `value`, the value in the unit that the name ends in, or a share."""
+
+    name: str
+    compare: Literal[">=", "<=", ">", "<"]
+    value: float
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether it is about the quality of answers."""
+        return self.name in _SHARES
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.compare}{self.value:.15g}"
+
+
+def parse(text: str) -> Requirement:
+    """One requirement: a figure's name, a comparison, a number.
+
+    Shares may be written in per cent, `accuracy>=60%`.
+
+    Raises: EdgeDistillError for another form, an unknown name, or a share outside 0..1.
+    """
+    found = _WRITTEN.fullmatch(text)
+    shown = " ".join(text.split())
+    if found is None:
+        raise EdgeDistillError(f'--require: {shown!r}: write a comparison, "h_score>=0.6"')
+    name, compare, number = found.groups()
+    if name not in (*NAMES, *_SHARES):
+        raise EdgeDistillError(f"--require: {shown}: no figure {name!r}; {choices(name, NAMES)}")
+    if compare not in _COMPARE:
+        raise EdgeDistillError(f"--require: {shown}: compare with one of {', '.join(_COMPARE)}")
+    return Requirement(name, compare, _number(shown, name, number))  # type: ignore[arg-type]
+
+
+def failures(
+    result: Result, requirements: Sequence[Requirement], models: Sequence[str] | None = None
+) -> list[str]:
+    """A line for every requirement that a model does not reach.
+
+    A figure of a setting must hold for every setting of threads and batch that was measured. What
+    could not be measured does not hold.
+
+    Args:
+        models: names of the models that must hold, None for all.
+    """
+    return [
+        f"{model['name']}: {line}"
+        for model in result["models"]
+        if models is None or model["name"] in models
+        for requirement in requirements
+        for line in _failing(model, requirement)
+    ]
+
+
+def _failing(model: Model, requirement: Requirement) -> list[str]:
+    return [
+        f"{requirement} does not hold: {_said(value)}{where}"
+        for value, where in _values(model, requirement.name)
+        if value is None or not _COMPARE[requirement.compare](value, requirement.value)
+    ]
+
+
+def _values(model: Model, name: str) -> list[tuple[float | None, str]]:
+    """Every value that a name stands for, with where it was measured."""
+    if name in _OF_FILE:
+        return [(_OF_FILE[name](model), "")]
+    if name in _OF_SETTING:
+        return [
+            (_OF_SETTING[name](latency), f" ({setting(latency['threads'], latency['batch'])})")
+            for latency in model["latency"]
+        ]
+    quality = model["quality"]
+    if quality is None:
+        return [(None, "")]
+    metric, _, end = name.partition(".")
+    # The name is one of QUALITY_METRICS, which are keys; mypy sees a str.
+    found = quality[metric]  # type: ignore[literal-required]
+    return [(found[end or "value"], f" on {quality['data']}")]
+
+
+def _number(shown: str, name: str, text: str) -> float:
+    share = name in _SHARES
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or (text.endswith("%") and not share):
+        raise EdgeDistillError(f"--require: {shown}: {text!r} is not a number")
+    if share and not 0 <= value <= 1:
+        raise EdgeDistillError(
+            f"--require: {shown}: {name} is a share between 0 and 1; write {value / 100:g} or "
+            f"{value:g}%"
+        )
+    return value
+
+
+def _said(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4g}"
+
+
+def _mega(value: int | None) -> float | None:
+    return None if value is None else value / _MEGA

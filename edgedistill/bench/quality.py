@@ -1,0 +1,203 @@
+"""What the answers of exported files are worth, with intervals, and paired against a baseline."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedistill.bench.bootstrap import (
+    RESAMPLES,
+    Resampled,
+    Scored,
+    difference,
+    exact_tests,
+    interval,
+    resample,
+)
+from edgedistill.bench.data import TestImages, label_map
+from edgedistill.bench.result import (
+    QUALITY_METRICS,
+    Difference,
+    Interval,
+    Quality,
+    QualityMetric,
+)
+from edgedistill.display import Display
+from edgedistill.errors import EdgeDistillError
+from edgedistill.export.measure import measure
+from edgedistill.export.session import Answers
+from edgedistill.pixels import ImageProblem, read_rgb
+from edgedistill.runtime import Classifier
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Answers of several models to the same images.
+
+    Attributes:
+        answers: model name -> answers to the N readable images; `label` is its arg-max class,
+            a position in its own classes.
+        labels: model name -> int64 [N], the truth in the same positions, -1 for unknown.
+        thresholds: model name -> the calibrated threshold that its answers were given at.
+        unreadable: one line per image that was left out for all models.
+    """
+
+    answers: Mapping[str, Answers]
+    labels: Mapping[str, NDArray[np.int64]]
+    thresholds: Mapping[str, float]
+    unreadable: tuple[str, ...]
+
+
+def answer(
+    models: Mapping[str, Path], images: TestImages, providers: Sequence[str], display: Display
+) -> Answered:
+    """Let every model answer every image; each image is decoded once per input size.
+
+    Args:
+        models: name -> exported file, all with the same set of classes.
+        providers: onnxruntime execution providers.
+
+    Raises:
+        EdgeDistillError: a file that is no model, or no image that can be read.
+    """
+    opened = {name: Classifier(path, providers=providers) for name, path in models.items()}
+    sizes = sorted({classifier.info.size for classifier in opened.values()})
+    found: dict[str, list[tuple[float, list[float]]]] = {name: [] for name in opened}
+    readable: list[int] = []
+    problems: list[str] = []
+    with display.bar("answering", "images") as bar:
+        for start in range(0, len(images), BATCH):
+            rows = range(start, min(start + BATCH, len(images)))
+            pixels: dict[int, list[NDArray[np.uint8]]] = {size: [] for size in sizes}
+            for row in rows:
+                try:
+                    decoded = [read_rgb(images.files[row], size) for size in sizes]
+                except ImageProblem as problem:
+                    problems.append(f"{images.files[row]}: {problem}")
+                    continue
+                readable.append(row)
+                for size, picture in zip(sizes, decoded, strict=True):
+                    pixels[size].append(picture)
+            for name, classifier in opened.items():
+                for said in classifier.predict(pixels[classifier.info.size], batch_size=BATCH):
+                    found[name].append((said.score, list(said.probabilities.values())))
+            bar(rows.stop, len(images))
+    if not readable:
+        first = f"; the first: {problems[0]}" if problems else ""
+        raise EdgeDistillError(f"--data: {images.source}: no image can be read{first}")
+    shown = [images.classes[row] for row in readable]
+    answers = {name: _arrays(said) for name, said in found.items()}
+    return Answered(
+        answers=answers,
+        labels={name: label_map(shown, opened[name].classes) for name in opened},
+        thresholds={name: classifier.threshold for name, classifier in opened.items()},
+        unreadable=tuple(problems),
+    )
+
+
+def judge(
+    answered: Answered, images: TestImages, baseline: str, resamples: int = RESAMPLES
+) -> tuple[dict[str, Quality], dict[str, dict[QualityMetric, Difference]]]:
+    """Every metric of every model, and its differences from the baseline.
+
+    Returns:
+        Model name -> quality, and for every model but the baseline name -> metric -> difference.
+    """
+    names = list(answered.answers)
+    scored = {name: _scored(answered, name) for name in names}
+    draws = dict(zip(names, resample(list(scored.values()), resamples), strict=True))
+    values = {
+        name: measure(answered.answers[name], answered.labels[name], answered.thresholds[name])
+        for name in names
+    }
+    quality = {
+        name: _quality(
+            values[name], draws[name], answered.thresholds[name], answered, images, resamples
+        )
+        for name in names
+    }
+    return quality, {
+        name: _differences(
+            values[name], values[baseline], draws[name], draws[baseline],
+            exact_tests(scored[name], scored[baseline]),
+        )
+        for name in names
+        if name != baseline
+    }  # fmt: skip
+
+
+def _arrays(said: Sequence[tuple[float, list[float]]]) -> Answers:
+    probabilities = np.array([row for _, row in said], np.float64)
+    return Answers(
+        label=probabilities.argmax(axis=1).astype(np.int64),
+        score=np.array([score for score, _ in said], np.float64),
+        probabilities=probabilities,
+    )
+
+
+def _scored(answered: Answered, name: str) -> Scored:
+    answers, labels = answered.answers[name], answered.labels[name]
+    return Scored(
+        known=labels >= 0,
+        correct=answers.label == labels,
+        score=np.asarray(answers.score, np.float64),
+        lowest=np.asarray(answers.probabilities.min(axis=1), np.float64),
+        highest=np.asarray(answers.probabilities.max(axis=1), np.float64),
+        threshold=answered.thresholds[name],
+    )
+
+
+def _quality(
+    values: Mapping[str, float | None],
+    draws: Resampled,
+    threshold: float,
+    answered: Answered,
+    images: TestImages,
+    resamples: int,
+) -> Quality:
+    labels = next(iter(answered.labels.values()))
+
+    def found(metric: QualityMetric) -> Interval:
+        return interval(values[metric], draws.get(metric))
+
+    return Quality(
+        data=images.source,
+        target=images.target,
+        known=int((labels >= 0).sum()),
+        unknown=int((labels < 0).sum()),
+        unreadable=len(answered.unreadable),
+        unknown_classes=list(images.unknown),
+        resamples=resamples,
+        threshold=threshold,
+        accuracy=found("accuracy"),
+        h_score=found("h_score"),
+        oracle_h_score=found("oracle_h_score"),
+        best_h_score=found("best_h_score"),
+        known_acceptance=found("known_acceptance"),
+        unknown_rejection=found("unknown_rejection"),
+        auroc=found("auroc"),
+        fpr95=found("fpr95"),
+        oscr=found("oscr"),
+    )
+
+
+def _differences(
+    model: Mapping[str, float | None],
+    baseline: Mapping[str, float | None],
+    model_draws: Resampled,
+    baseline_draws: Resampled,
+    exact: Mapping[QualityMetric, float],
+) -> dict[QualityMetric, Difference]:
+    found: dict[QualityMetric, Difference] = {}
+    for metric in QUALITY_METRICS:
+        ours, theirs = model[metric], baseline[metric]
+        if ours is None or theirs is None:
+            found[metric] = difference(None, None)
+            continue
+        samples = model_draws[metric] - baseline_draws[metric]
+        found[metric] = difference(ours - theirs, samples, exact.get(metric))
+    return found

@@ -1,0 +1,149 @@
+"""Intervals and paired tests: the resampler is the point metrics on the drawn images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import bootstrap
+
+from edgedistill.bench.bootstrap import (
+    Scored,
+    _draws,
+    difference,
+    exact_tests,
+    interval,
+    mcnemar,
+    resample,
+)
+from edgedistill.bench.result import QUALITY_METRICS
+from edgedistill.export.measure import measure
+from edgedistill.export.session import Answers
+
+
+def made(seed: int, known: int, unknown: int, grid: int, classes: int = 4) -> tuple:
+    """Answers, labels and threshold; scores on a coarse grid have many ties."""
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([rng.integers(classes, size=known), np.full(unknown, -1)])
+    probabilities = rng.dirichlet(np.ones(classes), known + unknown)
+    probabilities = (np.round(probabilities * grid) + 1) / (grid + classes)
+    score = np.round(probabilities.max(axis=1) * grid + (labels >= 0)) / grid
+    label = probabilities.argmax(axis=1)
+    return Answers(label, score, probabilities), labels, float(np.median(score))
+
+
+def scored(answers: Answers, labels: np.ndarray, threshold: float) -> Scored:
+    return Scored(
+        known=labels >= 0,
+        correct=answers.label == labels,
+        score=answers.score,
+        lowest=answers.probabilities.min(axis=1),
+        highest=answers.probabilities.max(axis=1),
+        threshold=threshold,
+    )
+
+
+CASES = st.tuples(
+    st.integers(0, 10_000), st.integers(1, 25), st.integers(1, 25), st.sampled_from([3, 10, 1000])
+)
+
+
+@settings(max_examples=25)
+@given(CASES)
+def test_a_resample_has_the_metrics_of_the_images_it_drew(case: tuple) -> None:
+    answers, labels, threshold = made(*case)
+    found = resample([scored(answers, labels, threshold)], resamples=3, seed=case[0])[0]
+    assert set(found) == set(QUALITY_METRICS)
+    counts = np.concatenate(list(_draws(labels >= 0, 3, case[0])))
+    assert (counts[:, labels >= 0].sum(axis=1) == (labels >= 0).sum()).all()
+    assert (counts[:, labels < 0].sum(axis=1) == (labels < 0).sum()).all()
+    for number, count in enumerate(counts):
+        rows = np.repeat(np.arange(len(labels)), count)
+        drawn = Answers(answers.label[rows], answers.score[rows], answers.probabilities[rows])
+        expected = measure(drawn, labels[rows], threshold)
+        for metric in QUALITY_METRICS:
+            assert found[metric][number] == pytest.approx(expected[metric], abs=1e-12), metric
+
+
+@settings(max_examples=25)
+@given(CASES)
+def test_an_interval_holds_its_figure(case: tuple) -> None:
+    answers, labels, threshold = made(*case)
+    values = measure(answers, labels, threshold)
+    draws = resample([scored(answers, labels, threshold)], resamples=40)[0]
+    for metric in QUALITY_METRICS:
+        found = interval(values[metric], draws[metric])
+        assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
+        assert found["value"] == values[metric]
+
+
+@settings(max_examples=25)
+@given(CASES)
+def test_a_model_does_not_differ_from_itself(case: tuple) -> None:
+    model = scored(*made(*case))
+    one, two = resample([model, model], resamples=20)
+    exact = exact_tests(model, model)
+    for metric in QUALITY_METRICS:
+        found = difference(0.0, one[metric] - two[metric], exact.get(metric))
+        assert found == {"value": 0, "low": 0, "high": 0, "p": 1}
+
+
+def test_blocks_cover_all_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = np.arange(30) < 12
+    whole = np.concatenate(list(_draws(known, 50, 3)))
+    assert whole.shape == (50, 30)
+    assert (np.concatenate(list(_draws(known, 50, 3))) == whole).all()
+    monkeypatch.setattr("edgedistill.bench.bootstrap._BLOCK", 7 * 30)
+    parts = list(_draws(known, 50, 3))
+    assert [len(part) for part in parts] == [7] * 7 + [1]
+    assert (np.concatenate(parts)[:, known].sum(axis=1) == 12).all()
+
+
+def test_missing_kinds_of_images() -> None:
+    answers, labels, threshold = made(1, 9, 0, 10)
+    assert set(resample([scored(answers, labels, threshold)], 5)[0]) == {
+        "accuracy",
+        "known_acceptance",
+    }
+    answers, labels, threshold = made(1, 0, 9, 10)
+    model = scored(answers, labels, threshold)
+    assert set(resample([model], 5)[0]) == {"unknown_rejection"}
+    assert set(exact_tests(model, model)) == {"unknown_rejection"}
+    assert interval(None, None) == {"value": None, "low": None, "high": None}
+    assert difference(None, None)["p"] is None
+
+
+def test_the_interval_of_a_share_is_scipys() -> None:
+    right = np.random.default_rng(4).random(400) < 0.7
+    ones = np.ones(400)
+    model = Scored(ones > 0, right, ones, ones, ones, 0.5)
+    ours = interval(float(right.mean()), resample([model], 4000)[0]["accuracy"])
+    theirs = bootstrap(
+        (right,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    # Two independent draws of 4,000: the ends lie within an image or two of each other.
+    assert ours["low"] == pytest.approx(theirs.low, abs=2.5 / 400)
+    assert ours["high"] == pytest.approx(theirs.high, abs=2.5 / 400)
+
+
+def test_mcnemar_counts_the_images_that_one_model_alone_gets_right() -> None:
+    baseline = np.array([True] * 10 + [False] * 10)
+    model = baseline.copy()
+    assert mcnemar(model, baseline) == 1
+    model[10:16] = True
+    # Six coins, all on one side: 2 / 2**6.
+    assert mcnemar(model, baseline) == pytest.approx(2 / 64)
+    assert mcnemar(baseline, model) == pytest.approx(2 / 64)
+    model[0] = False
+    # One of seven or fewer, both sides: 2 * (1 + 7) / 2**7.
+    assert mcnemar(model, baseline) == pytest.approx(16 / 128)
+
+
+def test_p_is_the_share_of_resamples_across_zero() -> None:
+    samples = np.concatenate([np.full(190, 0.2), np.full(9, -0.1)])
+    assert difference(0.15, samples)["p"] == pytest.approx(2 * 10 / 200)
+    assert difference(0.15, samples, 0.5)["p"] == 0.5
+    assert difference(0.2, np.full(199, 0.2))["p"] == pytest.approx(2 / 200)
+    # A figure outside of its resamples' percentiles widens the interval.
+    assert difference(0.3, np.full(199, 0.2))["high"] == 0.3

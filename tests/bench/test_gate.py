@@ -1,0 +1,88 @@
+"""Requirements: what may be written, and who does not reach them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgedistill.bench.gate import NAMES, Requirement, failures, parse
+from edgedistill.errors import EdgeDistillError
+
+
+@given(
+    name=st.sampled_from(NAMES),
+    compare=st.sampled_from([">=", "<=", ">", "<"]),
+    value=st.floats(0, 1).map(lambda value: float(f"{value:g}")),
+    space=st.sampled_from(["", " ", "  "]),
+)
+def test_what_is_written_is_what_is_read(name: str, compare: Any, value: float, space: str) -> None:
+    found = parse(f"{space}{name}{space}{compare}{space}{value:g}{space}")
+    assert found == Requirement(name, compare, value)
+    assert parse(str(found)) == found
+
+
+@given(st.text(max_size=30))
+def test_anything_else_is_one_line(text: str) -> None:
+    try:
+        parse(text)
+    except EdgeDistillError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("h_scor>=0.6", "did you mean 'h_score'?"),
+        ("p50ms<=5", "did you mean 'p50_ms'?"),
+        ("accuracy>=60", "write 0.6 or 60%"),
+        ("accuracy==0.6", "compare with one of >=, <=, >, <"),
+        ("accuracy", "write a comparison"),
+        ("", "write a comparison"),
+        ("p50_ms<=fast", "'fast' is not a number"),
+        ("p50_ms<=nan", "'nan' is not a number"),
+        ("p50_ms<=5%", "'5%' is not a number"),
+        ("h_score.middle>=0.1", "no figure 'h_score.middle'"),
+    ],
+)
+def test_mistakes(text: str, said: str) -> None:
+    with pytest.raises(EdgeDistillError) as error:
+        parse(text)
+    assert said in str(error.value)
+
+
+def test_per_cent_and_ends_of_the_interval() -> None:
+    assert parse("accuracy>=60%") == Requirement("accuracy", ">=", 0.6)
+    assert parse("h_score.low > 0.5").name == "h_score.low"
+    assert parse("h_score.low > 0.5").needs_data and not parse("p95_ms<9").needs_data
+
+
+def test_failing_lines(bench_result: Any) -> None:
+    def lines(*texts: str, models: list[str] | None = None) -> list[str]:
+        return failures(bench_result, [parse(text) for text in texts], models)
+
+    assert lines("h_score>=0.6", "p50_ms<=9", "size_mb<5", "peak_memory_mb<=200") == []
+    assert lines("h_score>=0.7", "cold_start_s<=1") == [
+        "student.onnx: h_score>=0.7 does not hold: 0.681 on recipes/tiny.toml",
+        "student-int8.onnx: h_score>=0.7 does not hold: 0.672 on recipes/tiny.toml",
+        "other.onnx: h_score>=0.7 does not hold: 0.62 on recipes/tiny.toml",
+    ]
+    assert lines("h_score>=0.7", models=["other.onnx"]) == [
+        "other.onnx: h_score>=0.7 does not hold: 0.62 on recipes/tiny.toml"
+    ]
+    # Of two settings only the one with a batch of 8 is too slow.
+    assert lines("p50_ms<=5", models=["student.onnx"]) == [
+        "student.onnx: p50_ms<=5 does not hold: 8.8 (1 thread, batch 8)"
+    ]
+    assert lines("h_score.low>=0.66", models=["student.onnx"]) == [
+        "student.onnx: h_score.low>=0.66 does not hold: 0.64 on recipes/tiny.toml"
+    ]
+    # The parameters of the third file are not known.
+    assert lines("parameters<2000000") == [
+        "other.onnx: parameters<2000000 does not hold: not measured"
+    ]
+    assert lines("p99_ms<1", models=["other.onnx"])[0].startswith(
+        "other.onnx: p99_ms<1 does not hold: not measured"
+    )
