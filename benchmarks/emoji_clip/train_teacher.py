@@ -125,7 +125,7 @@ def contrast(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def encode_short(model: Any, tokens: Tensor) -> Tensor:
-    """`model.encode_text` without the padding: the mask is causal, so nothing after the end counts."""
+    """`model.encode_text` without the padding, which a causal mask never lets count."""
     length = int(tokens.argmax(1).max()) + 1
     tokens = tokens[:, :length]
     x = model.token_embedding(tokens) + model.positional_embedding[:length]
@@ -147,9 +147,7 @@ def fix_normalisation(model: Any, draw: Callable[[], Tensor]) -> None:
             model.encode_image(draw())
 
 
-def zero_shot(
-    model: Any, images: Tensor, rows: np.ndarray, captions: Captions, size: int
-) -> float:
+def zero_shot(model: Any, images: Tensor, rows: np.ndarray, captions: Captions, size: int) -> float:
     """Share of held-out drawings whose coarse group is the nearest of all groups."""
     names = sorted({group(e["subgroup"])[0] for e in captions.table})
     labels = torch.tensor([names.index(group(captions.table[r]["subgroup"])[0]) for r in rows])
@@ -197,7 +195,9 @@ def main() -> None:
     art = np.load(args.art)
     table = json.loads(art["table"].tobytes())
     vocabulary = write_merges(table, args.out / "merges.txt.gz")
-    (args.out / "open_clip_config.json").write_text(json.dumps(config(vocabulary, args.size), indent=2))
+    (args.out / "open_clip_config.json").write_text(
+        json.dumps(config(vocabulary, args.size), indent=2)
+    )
 
     torch.manual_seed(0)
     source = f"local-dir:{args.out}"
