@@ -1,0 +1,171 @@
+"""Rounds, medians and ratios, on a clock that the tests move."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgedistill.bench.timing import (
+    FEWEST,
+    MOST,
+    ROUND_SECONDS,
+    WARM_UP,
+    Load,
+    Samples,
+    Work,
+    measure,
+    median_interval,
+    ratio,
+    self_ratio,
+    timing,
+    verdict,
+)
+
+
+class Machine:
+    """Time passes only in what runs on it, `slowness(now)` times as long as on an idle one."""
+
+    def __init__(self, slowness: Callable[[float], float] = lambda now: 1.0) -> None:
+        self.now = 0.0
+        self.slowness = slowness
+        self.log: list[str] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def subject(self, name: str, seconds: float) -> Load:
+        def work() -> None:
+            self.log.append(name)
+            self.now += seconds * self.slowness(self.now)
+
+        def load() -> Work:
+            self.log.append(f"load {name}")
+            self.now += 0.05
+            return work
+
+        return load
+
+
+def samples(medians: list[float]) -> Samples:
+    return Samples([np.array([value]) for value in medians])
+
+
+def test_every_round_loads_warms_and_calls_all_in_turn() -> None:
+    machine = Machine()
+    group = [machine.subject("a", 0.01), machine.subject("b", 0.02)]
+    ticks: list[tuple[int, int]] = []
+    found = measure([group], 3, machine.clock, lambda done, total: ticks.append((done, total)))
+    loads = [entry for entry in machine.log if entry.startswith("load")]
+    assert loads == [f"load {name}" for name in "abbaabba"]
+    assert ticks == [(done, 8) for done in range(1, 9)]
+    calls = [round(ROUND_SECONDS / seconds) for seconds in (0.01, 0.02)]
+    for subject, seconds, count in zip(found[0], (0.01, 0.02), calls, strict=True):
+        assert [len(taken) for taken in subject.rounds] == [count] * 3
+        np.testing.assert_allclose(subject.medians, [seconds] * 3)
+    # The round before the first is not counted, nor are the first calls after each loading.
+    assert machine.log.count("a") == 3 * (WARM_UP + calls[0]) + 2 * WARM_UP
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(1e-6, MOST), (5.0, FEWEST)])
+def test_calls_per_round_stay_within_limits(seconds: float, calls: int) -> None:
+    machine = Machine()
+    (group,) = measure([[machine.subject("a", seconds)]], 2, machine.clock)
+    assert [len(taken) for taken in group[0].rounds] == [calls, calls]
+
+
+def test_groups_are_nested_as_they_came() -> None:
+    machine = Machine()
+    groups = [[machine.subject("a", 0.1)], [machine.subject("b", 0.2), machine.subject("c", 0.4)]]
+    found = measure(groups, 1, machine.clock)
+    assert [[s.medians[0] for s in group] for group in found] == [
+        [pytest.approx(0.1)],
+        [pytest.approx(0.2), pytest.approx(0.4)],
+    ]
+
+
+def test_a_machine_that_grows_slower_changes_times_and_not_ratios() -> None:
+    machine = Machine(lambda now: 1 + now / 10)
+    group = [machine.subject("base", 0.010), machine.subject("half", 0.005)]
+    group.append(machine.subject("base", 0.010))
+    base, half, again = measure([group], 12, machine.clock)[0]
+    assert base.medians[-1] > 1.5 * base.medians[0]
+    noise = self_ratio(again, base)["noise"]
+    found = ratio(half, base, noise)
+    assert found["value"] == pytest.approx(0.5, rel=0.05)
+    assert found["verdict"] == "faster" and noise < 0.1
+
+
+def test_equal_files_are_told_apart_no_more_often_than_said() -> None:
+    """Three equal subjects on a machine of 5 % noise: hardly ever is one of them called faster."""
+    rng = np.random.default_rng(0)
+    ranked = 0
+    for _ in range(200):
+        first, second, third = np.exp(rng.normal(0, 0.05, (3, 10)))
+        noise = self_ratio(samples([*second]), samples([*first]))["noise"]
+        found = ratio(samples([*third]), samples([*first]), noise)
+        ranked += found["verdict"] != "not ranked"
+    assert ranked <= 0.05 * 200
+
+
+def test_the_noise_is_the_farther_end_of_the_self_ratio() -> None:
+    found = self_ratio(samples([1.0, 1.1, 0.96]), samples([1.0, 1.0, 1.0]))
+    assert (found["value"], found["low"], found["high"]) == (1.0, 0.96, 1.1)
+    assert found["noise"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.7, 0.94, "faster"),
+        (0.7, 0.96, "not ranked"),
+        (0.98, 1.01, "not ranked"),
+        (0.5, 2.0, "not ranked"),
+        (1.04, 1.3, "not ranked"),
+        (1.06, 1.3, "slower"),
+    ],
+)
+def test_only_beyond_the_noise_there_is_a_verdict(low: float, high: float, said: str) -> None:
+    assert verdict(low, high, 0.05) == said
+
+
+def test_a_summary_says_no_percentile_it_has_too_few_calls_for() -> None:
+    def taken(each: int) -> Samples:
+        return Samples([np.full(each, 0.002), np.full(each, 0.004), np.full(each, 0.003)])
+
+    few = timing(taken(6), 8)
+    assert (few["p50_ms"], few["rounds_ms"]) == (pytest.approx(3), pytest.approx([2, 4, 3]))
+    assert few["spread"] == pytest.approx(2 / 3)
+    assert few["images_per_second"] == pytest.approx(8 / 0.003)
+    assert (few["calls"], few["p95_ms"], few["p99_ms"]) == (18, None, None)
+    assert timing(taken(7), 1)["p95_ms"] == pytest.approx(4)
+    assert timing(taken(33), 1)["p99_ms"] is None
+    assert timing(taken(34), 1)["p99_ms"] == pytest.approx(4)
+
+
+@pytest.mark.parametrize(("count", "skipped"), [(1, 0), (5, 0), (6, 0), (9, 1), (10, 1), (20, 5)])
+def test_the_interval_of_a_median_is_that_of_the_sign_test(count: int, skipped: int) -> None:
+    values = np.random.default_rng(count).permutation(np.arange(count, dtype=np.float64))
+    _, low, high = median_interval(values)
+    assert (low, high) == (skipped, count - 1 - skipped)
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=200))
+def test_the_interval_holds_the_median(values: list[float]) -> None:
+    middle, low, high = median_interval(np.array(values))
+    assert min(values) <= low <= middle <= high <= max(values)
+
+
+def test_the_collector_rests_while_time_is_taken_and_goes_on_after_a_failure() -> None:
+    seen: list[bool] = []
+
+    def load() -> Work:
+        return lambda: seen.append(gc.isenabled()) or 1 / (len(seen) < 5)
+
+    with pytest.raises(ZeroDivisionError):
+        measure([[load]], 1)
+    assert seen == [False] * 5 and gc.isenabled()
