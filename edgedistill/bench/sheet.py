@@ -1,6 +1,6 @@
 """A result in words and rounded numbers: what the table, the Markdown and the page all show."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgedistill.bench.result import (
@@ -26,9 +26,12 @@ TITLES: dict[QualityMetric, str] = {
     "oracle_h_score": "H-score, oracle grid",
     "best_h_score": "H-score, best threshold",
 }
+TIME = "time"
 LOWER_IS_BETTER = ("fpr95",)
 SIGNIFICANT = 0.05
 _NONE = "-"
+# So many columns of figures fit a page.
+_ABREAST = 5
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def sections(result: Result) -> list[Section]:
     for number, first in enumerate(models[0]["latency"] if models else []):
         found.append(
             Section(
-                f"Time of a call, ms, {setting(first['threads'], first['batch'])}",
+                f"ms per call, {setting(first['threads'], first['batch'])}",
                 tuple(
                     row(label, lambda model, n=number, cell=cell: cell(model["latency"][n]))  # type: ignore[misc]
                     for label, cell in _TIMES.items()
@@ -102,6 +105,16 @@ def sections(result: Result) -> list[Section]:
             )
         )
     return found
+
+
+def grid(section: Section, names: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """A section as a head and rows: few models side by side, many below one another."""
+    if len(names) <= _ABREAST:
+        return ["", *names], [[row.label, *row.cells] for row in section.rows]
+    head = ["", *(row.label for row in section.rows)]
+    return head, [
+        [name, *(row.cells[number] for row in section.rows)] for number, name in enumerate(names)
+    ]
 
 
 def comparisons(result: Result) -> list[Compared]:
@@ -117,7 +130,7 @@ def comparisons(result: Result) -> list[Compared]:
         ]
         for latency in each["latency"]:
             where = setting(latency["threads"], latency["batch"])
-            found.append(_ratio(name, f"time of the model, {where}", latency["model"]))
+            found.append(_ratio(name, f"{TIME}, {where}", latency["model"]))
             found.append(_ratio(name, f"image to decision, {where}", latency["decision"]))
     return found
 

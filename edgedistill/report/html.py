@@ -1,18 +1,16 @@
 """The report page: one HTML file that needs nothing else, not even a network."""
 
-import base64
 from collections.abc import Mapping
 from importlib.resources import files
 from math import inf
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from edgedistill import atomic
 from edgedistill.openset import metrics
 from edgedistill.report import plots
 from edgedistill.report.data import ReportData
+from edgedistill.report.page import data_uri, environment
 from edgedistill.report.style import png
 
 # (key in metrics.json, what a reader calls it, what it says)
@@ -101,15 +99,13 @@ def figures(data: ReportData) -> dict[str, bytes]:
 def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
     """The page as text, with `pictures` (as `figures` returns them) embedded."""
     source = files("edgedistill.report").joinpath("report.html.j2").read_text("utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = _percent
+    page = environment()
+    page.filters["percent"] = _percent
     target = data.metrics.get("target") or {}
     source_val = data.metrics.get("source_val") or {}
     teacher = data.metrics.get("teacher") or {}
     openset = data.metrics.get("openset") or {}
-    return environment.from_string(source).render(
+    return page.from_string(source).render(
         data=data,
         target=target,
         teacher_accuracy=teacher.get("target_accuracy"),
@@ -128,8 +124,7 @@ def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
         ),
         environment=_flatten(data.environment),
         pictures={
-            name.removesuffix(".png"): "data:image/png;base64," + base64.b64encode(content).decode()
-            for name, content in pictures.items()
+            name.removesuffix(".png"): data_uri(content) for name, content in pictures.items()
         },
     )
 

@@ -1,0 +1,82 @@
+"""`edgedistill bench --report DIR`: a result as one self-contained page."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from edgedistill import atomic
+from edgedistill.bench.markdown import to_markdown
+from edgedistill.bench.pareto import pareto, points
+from edgedistill.bench.result import Model, Result
+from edgedistill.bench.sheet import comparisons, grid, notes, sections, setting, share
+from edgedistill.errors import EdgeDistillError
+from edgedistill.report.page import data_uri, environment
+from edgedistill.report.style import png
+
+
+def render(result: Result, picture: bytes | None) -> str:
+    """The page as text; `picture` is the PNG of `pareto`, None where there is no quality."""
+    source = files("edgedistill.bench").joinpath("bench.html.j2").read_text("utf-8")
+    names = [model["name"] for model in result["models"]]
+    best = [point.name for point in points(result) if point.best]
+    return (
+        environment()
+        .from_string(source)
+        .render(
+            names=names,
+            models=result["models"],
+            machine=result["machine"],
+            noisy=result["noise"]["verdict"] == "noisy",
+            best=best,
+            cards=[_card(model, best) for model in result["models"]],
+            picture=None if picture is None else data_uri(picture),
+            sections=[(found.title, *grid(found, names)) for found in sections(result)],
+            compared=comparisons(result),
+            baseline=result["baseline"],
+            notes=notes(result),
+        )
+    )
+
+
+def write_report(folder: Path, result: Result) -> list[Path]:
+    """Write report.html, result.json, result.md and, with labelled images, pareto.png.
+
+    Each appears complete or not at all; the folder is made. Returns the paths.
+
+    Raises: EdgeDistillError when the folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgeDistillError(f"--report: {folder}: {error.strerror}; name a folder") from None
+    written = [folder / name for name in ("result.json", "result.md", "report.html")]
+    atomic.write_json(written[0], result)
+    atomic.write_text(written[1], to_markdown(result))
+    picture = png(pareto(result)) if points(result) else None
+    if picture is not None:
+        written.append(folder / "pareto.png")
+        atomic.write_bytes(written[-1], picture)
+    atomic.write_text(written[2], render(result, picture))
+    return written
+
+
+def _card(model: Model, best: list[str]) -> dict[str, Any]:
+    quality, latency = model["quality"], model["latency"][0]
+    time = f"{latency['model']['p50_ms']:.3g} ms"
+    where = setting(latency["threads"], latency["batch"])
+    size = f"{model['bytes'] / 1e6:.1f} MB, {model['contract']['precision']}"
+    if quality is None:
+        headline, below = time, f"p50 of the model, {where}; {size}"
+    else:
+        figure = "h_score" if quality["h_score"]["value"] is not None else "accuracy"
+        said = share(quality["h_score"] if figure == "h_score" else quality["accuracy"])
+        value, _, interval = said.partition(" ")
+        headline = f"{value} %"
+        name = "H-score" if figure == "h_score" else "accuracy"
+        below = f"{name} {interval}; {time} p50, {where}; {size}"
+    return {
+        "name": model["name"],
+        "headline": headline,
+        "below": below,
+        "best": model["name"] in best,
+    }

@@ -1,0 +1,285 @@
+"""The picture that answers which file to ship: latency against the quality of the answers."""
+
+import re
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.transforms import Bbox
+
+from edgedistill.bench.result import Interval, Model, Result
+from edgedistill.bench.sheet import setting
+from edgedistill.report.style import BLUE, INK, MUTED, ORANGE, styled
+
+_PRECISION = re.compile(r"[-_.]?(?:fp32|int8)")
+_COLOURS = {"fp32": BLUE, "int8": ORANGE}
+_MARKERS = {"fp32": "o", "int8": "s"}
+# Area of a marker: points² per MB, within these limits.
+_PER_MB, _SMALLEST, _LARGEST = 22.0, 25.0, 1500.0
+_FONT = 8.5
+# Times are drawn on a logarithmic axis where the slowest takes more than so many times the fastest.
+_DECADES = 5
+# Where a label may go, in points from the marker's centre, the best place first.
+_PLACES = (
+    *((9, 7, "left"), (9, -13, "left"), (-9, 7, "right"), (-9, -13, "right")),
+    *((9, 20, "left"), (9, -26, "left"), (-9, 20, "right"), (-9, -26, "right")),
+    *((9, 33, "left"), (9, -39, "left"), (-9, 33, "right"), (-9, -39, "right")),
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One file in the picture: milliseconds with their range over rounds, quality, bytes."""
+
+    name: str
+    key: tuple[str, str, str]
+    precision: str
+    ms: float
+    ms_range: tuple[float, float]
+    quality: float
+    quality_interval: tuple[float, float]
+    bytes: int
+    best: bool
+
+
+def points(result: Result) -> list[Point]:
+    """The files in their order; `best` are those that no other file is faster and better than.
+
+    Empty when some file has no quality. The latency is the model's p50 at the first setting; the
+    quality is the deployed H-score, or the accuracy where there are no unknown images.
+    """
+    metric = quality_metric(result)
+    if metric is None:
+        return []
+    found = [_point(model, metric) for model in result["models"]]
+    return [
+        Point(**{**vars(point), "best": not any(_dominates(other, point) for other in found)})
+        for point in found
+    ]
+
+
+def quality_metric(result: Result) -> str | None:
+    """`h_score` or `accuracy`, whatever all files have; None when neither."""
+    for metric in ("h_score", "accuracy"):
+        if result["models"] and all(_has(model, metric) for model in result["models"]):
+            return metric
+    return None
+
+
+@styled
+def pareto(result: Result) -> Figure:
+    """Latency against H-score; area = file size, fp32 and int8 of one student joined.
+
+    Raises: ValueError when `points` finds none.
+    """
+    found = points(result)
+    if not found:
+        raise ValueError("no quality to draw")
+    figure = Figure(figsize=(8.4, 5.2), layout="constrained")
+    axes = figure.subplots()
+    _limits(axes, found)
+    _front(axes, found)
+    for pair in _pairs(found):
+        axes.plot(
+            [p.ms for p in pair], [p.quality for p in pair], color=MUTED, linewidth=1.3, zorder=2
+        )
+    for point in found:
+        _draw(axes, point)
+    first = result["models"][0]["latency"][0]
+    name = "H-score, deployed" if quality_metric(result) == "h_score" else "accuracy, closed-set"
+    quality = result["models"][0]["quality"]
+    assert quality is not None
+    domain = f", target {quality['target']}" if quality["target"] else ""
+    axes.set_title(f"{name} on {quality['data']}{domain}", fontsize=10)
+    axes.set_xlabel(
+        f"ms per call of the model, {setting(first['threads'], first['batch'])}: p50, "
+        "bar = range over rounds"
+    )
+    axes.set_ylabel(f"{name}, bar = 95 % interval")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    _legend(axes, found)
+    # The labels' places are measured in pixels, so the layout must be final.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    _labels(axes, found)
+    return figure
+
+
+def _point(model: Model, metric: str) -> Point:
+    timing = model["latency"][0]["model"]
+    interval = _interval(model, metric)
+    value, low, high = interval["value"], interval["low"], interval["high"]
+    assert value is not None and low is not None and high is not None
+    return Point(
+        name=model["name"],
+        key=(
+            _PRECISION.sub("", model["path"]),
+            model["contract"]["student"],
+            model["contract"]["method"],
+        ),
+        precision=model["contract"]["precision"],
+        ms=timing["p50_ms"],
+        ms_range=(
+            min(timing["p50_ms"], *timing["rounds_ms"]),
+            max(timing["p50_ms"], *timing["rounds_ms"]),
+        ),
+        quality=value,
+        quality_interval=(low, high),
+        bytes=model["bytes"],
+        best=False,
+    )
+
+
+def _interval(model: Model, metric: str) -> Interval:
+    quality = model["quality"]
+    assert quality is not None
+    return quality["h_score"] if metric == "h_score" else quality["accuracy"]
+
+
+def _has(model: Model, metric: str) -> bool:
+    return model["quality"] is not None and _interval(model, metric)["value"] is not None
+
+
+def _dominates(a: Point, b: Point) -> bool:
+    no_worse = a.ms <= b.ms and a.quality >= b.quality
+    return no_worse and (a.ms < b.ms or a.quality > b.quality)
+
+
+def _pairs(found: list[Point]) -> list[list[Point]]:
+    """Two files of one student that differ in precision alone, by their names."""
+    ordered = sorted(found, key=lambda point: point.key)
+    groups = [list(group) for _, group in groupby(ordered, key=lambda point: point.key)]
+    return [g for g in groups if len(g) == 2 and g[0].precision != g[1].precision]
+
+
+def _limits(axes: Axes, found: list[Point]) -> None:
+    low = min(point.ms_range[0] for point in found)
+    high = max(point.ms_range[1] for point in found)
+    # Labels stand to the right of their points.
+    if high > _DECADES * low:
+        axes.set_xscale("log")
+        axes.set_xlim(low / 1.35, high * 1.9)
+        axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_xlim(0, 1.4 * high)
+    bottom = min(point.quality_interval[0] for point in found)
+    top = max(point.quality_interval[1] for point in found)
+    room = max(0.02, 0.12 * (top - bottom))
+    axes.set_ylim(max(-0.01, bottom - room), min(1.02, top + room))
+
+
+def _front(axes: Axes, found: list[Point]) -> None:
+    best = sorted((point for point in found if point.best), key=lambda point: point.ms)
+    x = [*(point.ms for point in best), axes.get_xlim()[1]]
+    y = [*(point.quality for point in best), best[-1].quality]
+    axes.step(x, y, where="post", color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+
+
+def _draw(axes: Axes, point: Point) -> None:
+    colour = _COLOURS.get(point.precision, INK)
+    axes.errorbar(
+        point.ms,
+        point.quality,
+        xerr=[[point.ms - point.ms_range[0]], [point.ms_range[1] - point.ms]],
+        yerr=[
+            [point.quality - point.quality_interval[0]],
+            [point.quality_interval[1] - point.quality],
+        ],
+        color=colour,
+        linewidth=0.9,
+        alpha=0.55,
+        zorder=2,
+    )
+    axes.scatter(
+        point.ms,
+        point.quality,
+        s=_area(point.bytes),
+        marker=_MARKERS.get(point.precision, "D"),
+        facecolor=colour if point.best else "white",
+        edgecolor=colour,
+        linewidth=1.6,
+        alpha=0.85,
+        zorder=3,
+    )
+
+
+def _area(size: int) -> float:
+    return float(np.clip(_PER_MB * size / 1e6, _SMALLEST, _LARGEST))
+
+
+def _legend(axes: Axes, found: list[Point]) -> None:
+    def marker(shape: str, colour: str, filled: bool, label: str) -> Line2D:
+        face = colour if filled else "white"
+        return Line2D(
+            [], [], marker=shape, linestyle="", markersize=7, label=label,
+            markerfacecolor=face, markeredgecolor=colour, markeredgewidth=1.6,
+        )  # fmt: skip
+
+    present = dict.fromkeys(point.precision for point in found)
+    handles = [
+        marker(_MARKERS.get(name, "D"), _COLOURS.get(name, INK), True, name) for name in present
+    ]
+    if not all(point.best for point in found):
+        handles.append(marker("o", MUTED, False, "another is faster and better"))
+    handles.append(
+        Line2D([], [], color=INK, linewidth=1, linestyle=(0, (4, 3)), label="Pareto front")
+    )
+    if _pairs(found):
+        handles.append(Line2D([], [], color=MUTED, linewidth=1.3, label="one student"))
+    figure = axes.figure
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=len(handles), fontsize=_FONT,
+        title="area = file size", title_fontsize=_FONT,
+    )  # fmt: skip
+
+
+def _labels(axes: Axes, found: list[Point]) -> None:
+    """Name and size beside every marker, each where it covers no other label or marker."""
+    scale = axes.figure.dpi / 72
+    inside = axes.get_window_extent()
+    taken = [_around(axes, point) for point in found]
+    lines = [box for pair in _pairs(found) for box in _along(axes, *pair)]
+    for point in sorted(found, key=lambda point: -point.quality):
+        text = f"{point.name.removesuffix('.onnx')}, {point.bytes / 1e6:.1f} MB"
+        x, y = axes.transData.transform((point.ms, point.quality))
+        width, height = 0.56 * _FONT * len(text) * scale, 1.15 * _FONT * scale
+        reach = np.sqrt(_area(point.bytes)) / 2 * scale * 0.5
+        choices = []
+        for dx, dy, side in _PLACES:
+            left = x + np.sign(dx) * reach + dx * scale - (width if side == "right" else 0)
+            bottom = y + dy * scale
+            box = Bbox.from_bounds(left, bottom, width, height)
+            covered = sum(box.overlaps(other) for other in taken)
+            covered += 0.5 * any(box.overlaps(other) for other in lines)
+            outside = not (inside.x0 <= box.x0 and box.x1 <= inside.x1)
+            outside |= not (inside.y0 <= box.y0 and box.y1 <= inside.y1)
+            choices.append((covered + 2 * outside, box))
+        box = min(choices, key=lambda choice: choice[0])[1]
+        taken.append(box)
+        axes.text(
+            *axes.transData.inverted().transform((box.x0, box.y0)), text,
+            fontsize=_FONT, color=INK if point.best else MUTED, va="bottom", zorder=4,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )  # fmt: skip
+
+
+def _around(axes: Axes, point: Point) -> Bbox:
+    x, y = axes.transData.transform((point.ms, point.quality))
+    half = np.sqrt(_area(point.bytes)) / 2 * axes.figure.dpi / 72
+    return Bbox.from_bounds(x - half, y - half, 2 * half, 2 * half)
+
+
+def _along(axes: Axes, a: Point, b: Point, steps: int = 40) -> list[Bbox]:
+    """Small boxes on the line between two points."""
+    ends = axes.transData.transform([(a.ms, a.quality), (b.ms, b.quality)])
+    return [
+        Bbox.from_bounds(x - 1, y - 1, 2, 2)
+        for x, y in ends[0] + np.linspace(0, 1, steps)[:, None] * (ends[1] - ends[0])
+    ]

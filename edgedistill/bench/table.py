@@ -1,0 +1,76 @@
+"""A result in the terminal."""
+
+from itertools import groupby
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from edgedistill.bench.result import Result
+from edgedistill.bench.sheet import TIME, TITLES, Compared, Section, comparisons, notes, sections
+
+_WIDE = 160
+# Beside the text of a column: a line and a space on either side.
+_FRAME = 3
+# In the terminal; the page and the Markdown show every figure.
+_COMPARED = (TITLES["h_score"], TITLES["accuracy"], TITLES["auroc"], TIME)
+
+
+def print_result(result: Result, console: Console | None = None) -> None:
+    """Print every figure of every model, the comparisons that matter most, and the notes."""
+    console = console or Console(highlight=False)
+    if not console.is_terminal:
+        # A pipe has no width of its own.
+        console.width = _WIDE
+    names = [model["name"] for model in result["models"]]
+    found = sections(result)
+    at_once = _abreast(found, console.width)
+    for start in range(0, len(names), at_once):
+        console.print(_figures(found, names, start, min(start + at_once, len(names))))
+    compared = [each for each in comparisons(result) if each.figure.startswith(_COMPARED)]
+    if compared:
+        console.print(_compared(compared, result["baseline"]))
+    for line in notes(result):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _abreast(found: list[Section], width: int) -> int:
+    """How many models fit side by side."""
+    labels = [text for s in found for text in (s.title, *(f"  {row.label}" for row in s.rows))]
+    cells = [cell for section in found for row in section.rows for cell in row.cells]
+    room = width - 1 - _FRAME - max(map(len, labels))
+    return max(1, room // (_FRAME + max(map(len, cells))))
+
+
+def _figures(found: list[Section], names: list[str], start: int, stop: int) -> Table:
+    table = Table(header_style="bold", show_edge=True)
+    table.add_column("", no_wrap=True)
+    for name in names[start:stop]:
+        # A name in brackets is a name, not a colour.
+        table.add_column(Text(name), justify="right", overflow="fold")
+    for section in found:
+        table.add_section()
+        table.add_row(section.title, style="bold")
+        for row in section.rows:
+            table.add_row(f"  {row.label}", *map(Text, row.cells[start:stop]))
+    return table
+
+
+def _compared(found: list[Compared], baseline: str) -> Table:
+    table = Table(
+        title=Text(f"Compared with {baseline}"),
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+    )
+    table.add_column("", overflow="fold")
+    for column in ("change", "95 % interval", "p"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for model, figures in groupby(found, key=lambda each: each.model):
+        table.add_section()
+        table.add_row(Text(model, "bold"))
+        for each in figures:
+            cells = (f"  {each.figure}", each.change, each.interval, each.p, each.verdict)
+            table.add_row(*map(Text, cells))
+    return table
