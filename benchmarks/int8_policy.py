@@ -1,23 +1,29 @@
 """Which nodes of a student pay in int8 on this CPU: measured, and written down for the exporter.
 
-    python benchmarks/int8_policy.py                       # all students, a table
-    python benchmarks/int8_policy.py resnet18 --write      # and keep what was found
+    python benchmarks/int8_policy.py --write               # the students with a target; kept
+    python benchmarks/int8_policy.py resnet18 --size 64    # one student, only printed
 
-On an otherwise idle machine, with one thread and one image at a time. First whole kinds of nodes
-are tried (all pointwise convolutions, all convolutions, activations, squeeze-and-excitation), then
-every block alone is tried with each kind, keeping what makes the whole file faster. Every choice
-compares medians of interleaved runs. The weights are random: speed does not depend on them, and
-whether answers suffer is for the export to say, on real images.
+One image at a time on one thread. First whole kinds of nodes are tried (all pointwise
+convolutions, all convolutions, activations, squeeze-and-excitation), then every block alone is
+tried with each kind, keeping what makes the whole file faster. Every choice compares medians of
+interleaved runs, in CPU time of the one thread, which other processes change little. The weights
+are random: speed does not depend on them, and whether answers suffer is for the export to say, on
+real images.
+
+With --write, a student that was measured on this CPU with this onnxruntime is not measured again
+(--again does), so a run that was stopped goes on where it was.
 """
 
 import argparse
 import json
-import re
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -27,13 +33,15 @@ from onnx import ModelProto
 from torch import nn
 
 from edgedistill.atomic import write_json
-from edgedistill.cli.tables import print_table
+from edgedistill.bench.machine import machine, moment
+from edgedistill.export.before_int8 import prepare as prepared
 from edgedistill.export.graph import export_graph
 from edgedistill.export.int8 import observe, ranges
 from edgedistill.export.latency import interleaved, ratio
 from edgedistill.export.module import Deployed
 from edgedistill.export.policy import POLICY_FILE, block_of, node_kinds
-from edgedistill.export.quantise import Ranges, merge_relu, quantise
+from edgedistill.export.quantise import Ranges, quantise
+from edgedistill.marked import write_between
 from edgedistill.methods.heads import LinearHead
 from edgedistill.students import STUDENTS, Student, build_backbone
 
@@ -50,6 +58,18 @@ LEVELS: dict[str, frozenset[str]] = {
 
 # A choice is kept when it makes the file this much faster; less is noise.
 KEEP = 0.985
+# One policy serves all input sizes: it is searched at the size the students were designed for.
+SIZE = 224
+RECORD = Path(__file__).with_name("int8_policy_measured.json")
+PAGE = Path(__file__).parents[1] / "docs" / "int8.md"
+MARK = "<!-- int8 -->"
+TARGETS = {
+    "resnet18": 0.35,
+    "efficientnet_b0": 0.75,
+    "mobilenet_v3_large": 0.75,
+    "mobilenet_v3_small": 0.85,
+}
+"""int8 / fp32 that the project set itself, on a CPU with integer dot products."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,7 @@ class Subject:
         names = set(chosen)
         if not names:
             return self.model.SerializeToString()
-        return quantise(merge_relu(self.model, names), names, self.ranges).SerializeToString()
+        return quantise(prepared(self.model, names), names, self.ranges).SerializeToString()
 
 
 def prepare(student: str, size: int) -> Subject:
@@ -99,42 +119,57 @@ def prepare(student: str, size: int) -> Subject:
     return Subject(model, kinds, ranges(seen.extremes, 1.0), images[:1])
 
 
-def search(subject: Subject, rounds: int, passes: int) -> tuple[frozenset[str], list[list[str]]]:
-    """The fastest set of nodes found, and a row per level tried on the whole student."""
+def search(subject: Subject, rounds: int, passes: int) -> tuple[frozenset[str], dict[str, float]]:
+    """The fastest set of nodes found that is not empty, and the time of every level over float."""
     files = {level: subject.file(subject.nodes(level)) for level in LEVELS}
-    seconds = interleaved(files, subject.images, rounds)
-    rows = [
-        [level, str(len(subject.nodes(level))), f"{ratio(seconds, level, 'float'):.2f}"]
-        for level in LEVELS
-    ]
-    best = min(LEVELS, key=lambda level: float(np.median(seconds[level])))
-    chosen = subject.nodes(best)
+    seconds = timed(files, subject, rounds)
+    levels = {level: round(ratio(seconds, level, "float"), 3) for level in LEVELS}
+    print("  " + ", ".join(f"{name} {value:.2f}" for name, value in levels.items()), flush=True)
+    chosen = subject.nodes(min(set(LEVELS) - {"float"}, key=lambda level: levels[level]))
     blocks = list(dict.fromkeys(block_of(name) for name in subject.kinds))
+    start = time.monotonic()
     for number in range(passes):
         before = chosen
-        for block in blocks:
+        for place, block in enumerate(blocks):
             chosen = _improve(subject, chosen, block, rounds)
-        print(f"  pass {number + 1}: {len(chosen)} nodes", flush=True)
+            print(
+                f"  pass {number + 1} of {passes}, block {place + 1} of {len(blocks)} ({block}): "
+                f"{len(chosen)} nodes in int8, {time.monotonic() - start:.0f} s",
+                flush=True,
+            )
         if chosen == before:
             break
-    return chosen, rows
+    return chosen, levels
+
+
+def timed(
+    files: Mapping[str, bytes], subject: Subject, rounds: int
+) -> dict[str, NDArray[np.float64]]:
+    """CPU seconds of one answer, float64 [rounds] per file."""
+    return interleaved(files, subject.images, rounds, clock=time.thread_time)
 
 
 def _improve(subject: Subject, chosen: frozenset[str], block: str, rounds: int) -> frozenset[str]:
     """The best of all levels for one block, the others as they are."""
     others = frozenset(name for name in chosen if block_of(name) != block)
-    options = {others | subject.nodes(level, block) for level in LEVELS} - {chosen}
+    options = {others | subject.nodes(level, block) for level in LEVELS} - {chosen, frozenset()}
     if not options:
         return chosen
     sets = {"now": chosen} | {str(i): o for i, o in enumerate(sorted(options, key=sorted))}
     files = {name: subject.file(nodes) for name, nodes in sets.items()}
-    seconds = interleaved(files, subject.images, rounds)
+    seconds = timed(files, subject, rounds)
     best = min(sets, key=lambda name: float(np.median(seconds[name])))
     return sets[best] if ratio(seconds, best, "now") < KEEP else chosen
 
 
-def profile(model: bytes, images: NDArray[np.uint8], runs: int = 30) -> dict[str, float]:
-    """Milliseconds per run in each kind of kernel, by onnxruntime's own profiler."""
+def profile(
+    model: bytes, origin: Mapping[str, str], images: NDArray[np.uint8], runs: int = 30
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Milliseconds per run, by onnxruntime's profiler: of each kind of kernel, of each block.
+
+    onnxruntime names a kernel after the node it was, or after the tensor it makes; `origin` says
+    which block a tensor is of. What belongs to no block (changes of layout, say) is "elsewhere".
+    """
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -145,67 +180,160 @@ def profile(model: bytes, images: NDArray[np.uint8], runs: int = 30) -> dict[str
         for _ in range(runs):
             session.run(None, {"image": images})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    spent: dict[str, float] = defaultdict(float)
+    spent: dict[tuple[str, str], list[float]] = defaultdict(list)
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            spent[event["args"]["op_name"]] += event["dur"] / 1000 / runs
-    return dict(spent)
+            name = event["name"].removesuffix("_kernel_time").partition("_token_")[0]
+            spent[event["args"]["op_name"], name].append(event["dur"] / 1000)
+    kernels: dict[str, float] = defaultdict(float)
+    blocks: dict[str, float] = defaultdict(float)
+    for (kernel, name), milliseconds in spent.items():
+        # The median leaves out what other processes interrupted.
+        usual = float(np.median(milliseconds)) * len(milliseconds) / runs
+        tensor = name.removesuffix("_nchwc")
+        kernels[kernel] += usual
+        if name.startswith("backbone.") or tensor in origin:
+            blocks[origin.get(tensor) or block_of(name)] += usual
+        else:
+            blocks["elsewhere"] += usual
+    return dict(kernels), dict(blocks)
 
 
-def processor() -> str:
-    """The CPU's name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8") if info.is_file() else ""
-    found = re.search(r"model name\s*:\s*(.+)", text)
-    return found.group(1).strip() if found else "unknown"
-
-
-def measure(student: str, size: int, rounds: int, passes: int) -> dict[str, object]:
-    """Search one student, print what was found, and return its entry of the policy."""
+def measure(student: str, size: int, rounds: int, passes: int) -> dict[str, Any]:
+    """Search one student, print what was found, and return the record of it."""
     print(f"{student}, {size} px", flush=True)
+    before, date = moment(), datetime.now(UTC)
     subject = prepare(student, size)
-    chosen, rows = search(subject, rounds, passes)
-    files = {"float": subject.file(()), "int8": subject.file(chosen)}
-    seconds = interleaved(files, subject.images, 4 * rounds)
-    found = ratio(seconds, "int8", "float")
-    rows.append(["chosen per block", str(len(chosen)), f"{found:.2f}"])
-    print_table(f"{student}: int8 / fp32", ["in int8", "nodes", "time"], rows)
-    spent = {name: profile(model, subject.images) for name, model in files.items()}
-    kinds = sorted({*spent["float"], *spent["int8"]}, key=lambda k: -spent["int8"].get(k, 0))
-    print_table(
-        f"{student}: ms per image in each kernel",
-        ["kernel", "fp32", "int8"],
-        [[k, *(f"{spent[n].get(k, 0):.3f}" for n in ("float", "int8"))] for k in kinds],
-    )
-    order = [node.name for node in subject.model.graph.node if node.name in chosen]
+    chosen, levels = search(subject, rounds, passes)
+    files = {"fp32": subject.file(()), "int8": subject.file(chosen)}
+    seconds = timed(files, subject, 4 * rounds)
+    nodes = subject.model.graph.node
+    origin = {out: block_of(node.name) for node in nodes for out in node.output}
+    profiles = {name: profile(model, origin, subject.images) for name, model in files.items()}
+    here = machine(before, moment(), date)
     return {
         "size": size,
-        "time_ratio": round(found, 3),
-        "fp32_ms": round(1000 * float(np.median(seconds["float"])), 2),
-        "cpu": processor(),
-        "onnxruntime": onnxruntime.__version__,
-        "nodes": order,
+        "cpu": here.cpu,
+        "flags": here.flags,
+        "onnxruntime": here.onnxruntime,
+        "load": [here.load_before, here.load_after],
+        "levels": levels,
+        "time_ratio": round(ratio(seconds, "int8", "fp32"), 3),
+        "ms": {name: round(1000 * float(np.median(values)), 3) for name, values in seconds.items()},
+        "bytes": {name: len(model) for name, model in files.items()},
+        "kernels": _side_by_side({name: kinds for name, (kinds, _) in profiles.items()}),
+        "blocks": _side_by_side({name: blocks for name, (_, blocks) in profiles.items()}),
+        "nodes": [node.name for node in nodes if node.name in chosen],
     }
+
+
+def _side_by_side(parts: Mapping[str, Mapping[str, float]]) -> dict[str, list[float]]:
+    """Milliseconds in fp32 and in int8 of everything that either has, the longest in int8 first."""
+    names = sorted(
+        {n for part in parts.values() for n in part}, key=lambda n: -parts["int8"].get(n, 0)
+    )
+    return {n: [round(parts[kind].get(n, 0.0), 3) for kind in ("fp32", "int8")] for n in names}
+
+
+def page(record: Mapping[str, Mapping[str, Any]]) -> str:
+    """The measured part of docs/int8.md."""
+    lines = []
+    for student, found in record.items():
+        dot = {"avx512_vnni", "avx_vnni", "asimddp", "i8mm", "amx_int8"} & set(found["flags"])
+        has = f"with {', '.join(sorted(dot))}" if dot else "without integer dot products"
+        lines.append(
+            f"{student} on {found['cpu']} ({has}), onnxruntime {found['onnxruntime']}, "
+            f"{found['size']} px, one thread."
+        )
+    machines = list(dict.fromkeys(line.partition(" on ")[2] for line in lines))
+    table = _table(
+        [
+            "student",
+            "nodes in int8",
+            "fp32, ms",
+            "int8, ms",
+            "int8 / fp32",
+            "target",
+            "file, int8 / fp32",
+        ],
+        [
+            [
+                student,
+                str(len(found["nodes"])),
+                f"{found['ms']['fp32']:.2f}",
+                f"{found['ms']['int8']:.2f}",
+                f"{found['time_ratio']:.2f}",
+                f"{TARGETS[student]:.2f}" if student in TARGETS else "",
+                f"{found['bytes']['int8'] / found['bytes']['fp32']:.2f}",
+            ]
+            for student, found in record.items()
+        ],
+    )
+    levels = _table(
+        ["all nodes of the kinds", *record],
+        [[level, *(f"{r['levels'][level]:.2f}" for r in record.values())] for level in LEVELS],
+    )
+    parts = [*(f"Measured on {line}" for line in machines), table]
+    parts += ["Whole kinds of nodes in int8, time over fp32:", levels]
+    for student, found in record.items():
+        if found["time_ratio"] > TARGETS.get(student, 1.0):
+            parts.append(f"### {student}: where the time goes, ms per image")
+            for what in ("kernels", "blocks"):
+                rows = [
+                    [name, f"{fp32:.3f}", f"{int8:.3f}"]
+                    for name, (fp32, int8) in found[what].items()
+                    if max(fp32, int8) >= 0.02
+                ]
+                parts.append(_table([what.removesuffix("s"), "fp32", "int8"], rows))
+    return "\n\n".join(parts)
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
+
+
+def keep(record: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the record, the exporter's policy, and the page."""
+    ordered = dict(sorted(record.items()))
+    write_json(RECORD, ordered)
+    wanted = ("size", "cpu", "onnxruntime", "time_ratio", "nodes")
+    policy = {name: {key: found[key] for key in wanted} for name, found in ordered.items()}
+    write_json(POLICY_FILE, policy)
+    write_between(PAGE, MARK, page(ordered))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("students", nargs="*", metavar="STUDENT", help="default: all")
-    parser.add_argument("--size", type=int, default=224, help="input side, pixels")
+    parser.add_argument(
+        "students", nargs="*", metavar="STUDENT", help=f"default: {', '.join(TARGETS)}"
+    )
+    parser.add_argument("--size", type=int, default=SIZE, help="input side, pixels")
     parser.add_argument("--rounds", type=int, default=25, help="interleaved runs per comparison")
     parser.add_argument("--passes", type=int, default=2, help="times every block is tried")
-    parser.add_argument(
-        "--write", action="store_true", help=f"keep the choice in {POLICY_FILE.name}"
-    )
+    parser.add_argument("--write", action="store_true", help="keep what was found")
+    parser.add_argument("--again", action="store_true", help="measure what was kept once more")
     given = parser.parse_args()
     unknown = sorted(set(given.students) - set(STUDENTS))
     if unknown:
         parser.error(f"no student {unknown[0]!r}; choose from {', '.join(STUDENTS)}")
-    policy = json.loads(POLICY_FILE.read_text(encoding="utf-8")) if POLICY_FILE.is_file() else {}
-    for student in given.students or list(STUDENTS):
-        policy[student] = measure(student, given.size, given.rounds, given.passes)
+    if given.write and given.size != SIZE:
+        parser.error(
+            f"--write keeps one policy for all sizes, found at {SIZE} px: leave --size out"
+        )
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    now = moment()
+    here = machine(now, now, datetime.now(UTC))
+    for student in given.students or TARGETS:
+        kept = record.get(student, {})
+        same = all(kept.get(key) == getattr(here, key) for key in ("cpu", "flags", "onnxruntime"))
+        if given.write and same and not given.again:
+            print(f"{student}: measured before, {kept['time_ratio']:.2f}; --again measures it anew")
+            continue
+        found = measure(student, given.size, given.rounds, given.passes)
+        print(page({student: found}), flush=True)
         if given.write:
-            write_json(POLICY_FILE, dict(sorted(policy.items())))
+            record[student] = found
+            keep(record)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
+from edgedistill.export.before_int8 import prepare
 from edgedistill.export.policy import block_of, node_kinds
-from edgedistill.export.quantise import Ranges, merge_relu, quantise, tensors
+from edgedistill.export.quantise import Ranges, quantise, tensors
 from edgedistill.export.session import answers, open_session
 from edgedistill.onnx_file import INPUTS
 
@@ -34,7 +35,7 @@ class Observed:
 def observe(model: ModelProto, nodes: Collection[str], views: NDArray[np.uint8]) -> Observed:
     """Run a model on N > 0 views and note what quantising any of the nodes will need."""
     # A Relu is merged into the node before it only where that node is chosen.
-    names = {*tensors(merge_relu(model, nodes), nodes), *tensors(model, nodes)}
+    names = {*tensors(prepare(model, nodes), nodes), *tensors(model, nodes)}
     probabilities = answers(open_session(model.SerializeToString()), views).probabilities
     return Observed(model, views, extremes(model, sorted(names), views), probabilities)
 
@@ -104,7 +105,7 @@ def ranges(found: Mapping[str, NDArray[np.float32]], share: float) -> Ranges:
 
 
 def _with_ranges(seen: Observed, chosen: Collection[str], share: float) -> ModelProto:
-    return quantise(merge_relu(seen.model, chosen), chosen, ranges(seen.extremes, share))
+    return quantise(prepare(seen.model, chosen), chosen, ranges(seen.extremes, share))
 
 
 def _error(seen: Observed, model: ModelProto) -> float:

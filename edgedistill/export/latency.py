@@ -1,7 +1,7 @@
 """How long files take on this CPU, side by side."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,17 @@ from edgedistill.onnx_file import INPUTS
 
 
 def interleaved(
-    models: Mapping[str, bytes], pixels: NDArray[np.uint8], rounds: int, threads: int = 1
+    models: Mapping[str, bytes],
+    pixels: NDArray[np.uint8],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, NDArray[np.float64]]:
-    """Seconds of one answer, float64 [rounds] per model.
+    """Seconds of one answer on one thread, float64 [rounds] per model.
 
     The models take turns, each round in another order, so that a change of clock speed or load
     meets all of them alike: compare medians of one call only. `pixels` is uint8 [N, S, S, 3].
     """
-    sessions = {name: open_session(model, threads) for name, model in models.items()}
+    sessions = {name: open_session(model, threads=1) for name, model in models.items()}
     feed = {INPUTS[0]: np.ascontiguousarray(pixels)}
     for session in sessions.values():
         for _ in range(3):
@@ -28,9 +31,9 @@ def interleaved(
     for number in range(rounds):
         turn = number % len(names)
         for name in (*names[turn:], *names[:turn]):
-            start = time.perf_counter()
+            start = clock()
             sessions[name].run(None, feed)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return {name: np.array(values) for name, values in seconds.items()}
 
 

@@ -4,8 +4,8 @@ onnxruntime fuses a node between such pairs into one integer kernel. Its own qua
 hard-swish in integers, which decides whether int8 pays for MobileNetV3: the pairs are put here.
 
 Activations are uint8 per tensor, with 0 exactly representable (zero padding stays zero); weights
-int8 per output channel, symmetric; biases int32 in the scale of the products (Jacob et al. 2018,
-arXiv 1712.05877).
+int8 per output channel, symmetric, of seven bits; biases int32 in the scale of the products (Jacob
+et al. 2018, arXiv 1712.05877).
 """
 
 from collections.abc import Collection, Mapping
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
+from edgedistill.export.before_int8 import byte_values
 from edgedistill.export.simplify import attribute, constants, consumers, drop_unused
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -24,24 +25,14 @@ WEIGHTED = ("Conv", "Gemm")
 HARD = ("HardSigmoid", "HardSwish")
 SAME_RANGE = ("MaxPool", "Reshape", "Flatten")
 SUPPORTED = (*WEIGHTED, *HARD, *SAME_RANGE, "Add", "Mul", "Sigmoid", "GlobalAveragePool")
+# Processors without integer dot products add two 8-bit products in 16 bits, where those of 255 and
+# 127 do not fit: with weights up to 64 every processor gives the same sum, and the same answers.
+_LARGEST_WEIGHT = 64
 _TINY = 1e-8
 
 
-def merge_relu(model: ModelProto, chosen: Collection[str]) -> ModelProto:
-    """Drop the Relu behind a chosen node: an integer output that starts at 0 is one."""
-    made = ModelProto()
-    made.CopyFrom(model)
-    graph, uses = made.graph, consumers(made.graph)
-    for node in list(graph.node):
-        after = uses[node.output[0]]
-        if node.name in chosen and len(after) == 1 and after[0].op_type == "Relu":
-            node.output[0] = after[0].output[0]
-            graph.node.remove(after[0])
-    return made
-
-
 def tensors(model: ModelProto, chosen: Collection[str]) -> list[str]:
-    """The activations whose ranges `quantise` needs, for a model from `merge_relu`.
+    """The activations whose ranges `quantise` needs, for a model from `prepare`.
 
     The ranges are those in the model as it was before: there the Relu has cut them at 0.
     """
@@ -57,7 +48,7 @@ def quantise(model: ModelProto, chosen: Collection[str], ranges: Ranges) -> Mode
     """The model with the chosen nodes in int8; same inputs, outputs and names.
 
     Args:
-        model: from `merge_relu` with the same `chosen`.
+        model: from `before_int8.prepare` with the same `chosen`.
         chosen: names of nodes, each of a kind in `SUPPORTED`.
         ranges: of every tensor of `tensors(model, chosen)`.
 
@@ -107,6 +98,7 @@ class _Writer:
         self.graph = graph
         self.ranges = ranges
         self.fixed = constants(graph)
+        self.bytes = byte_values(graph)
         self.nodes: list[NodeProto] = []
         self.params: dict[str, tuple[float, int]] = {}
         self.entered: dict[str, str] = {}
@@ -123,7 +115,7 @@ class _Writer:
         if name in self.left:
             return self.left[name]
         if name not in self.entered:
-            self.entered[name] = self._pair(name, name, self._params_of(name))
+            self.entered[name] = self._enter(name)
         return self.entered[name]
 
     def read_scaled(self, name: str, factor: float) -> str:
@@ -156,9 +148,12 @@ class _Writer:
         """
         value = np.asarray(self.fixed[name], np.float64)
         others = tuple(i for i in range(value.ndim) if i != axis)
-        scale = np.maximum(np.maximum(np.abs(value).max(axis=others), _TINY) / 127, floor)
+        scale = np.maximum(
+            np.maximum(np.abs(value).max(axis=others), _TINY) / _LARGEST_WEIGHT, floor
+        )
         shape = [-1 if i == axis else 1 for i in range(value.ndim)]
-        integers = np.rint(value / scale.astype(np.float32).reshape(shape)).clip(-127, 127)
+        integers = np.rint(value / scale.astype(np.float32).reshape(shape))
+        integers = integers.clip(-_LARGEST_WEIGHT, _LARGEST_WEIGHT)
         return self._dequantised(f"{node}.weight", integers.astype(np.int8), scale, axis), scale
 
     def bias(self, name: str, node: str, scale: NDArray[np.float64]) -> str:
@@ -186,6 +181,13 @@ class _Writer:
         )
         self.params[name] = params
         return self.dequantise(f"{name}:q", f"{name}:dequantized", scale, zero)
+
+    def _enter(self, name: str) -> str:
+        if name not in self.bytes:
+            return self._pair(name, name, self._params_of(name))
+        source, zero = self.bytes[name]
+        self.params[name] = 1.0, zero
+        return self.dequantise(source, f"{name}:dequantized", 1.0, zero)
 
     def dequantise(self, source: str, name: str, scale: float, zero: int) -> str:
         inputs = [source, *self._scalars(name, scale, zero)]

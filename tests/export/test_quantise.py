@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edgedistill.errors import EdgeDistillError
+from edgedistill.export.before_int8 import prepare
 from edgedistill.export.int8 import ever_fewer, extremes, observe, ranges, to_int8
 from edgedistill.export.measure import Held, hold, measure, refuse_beyond
 from edgedistill.export.policy import block_of, chosen_nodes, node_kinds, pointwise_or_all
-from edgedistill.export.quantise import activation_params, merge_relu, quantise
+from edgedistill.export.quantise import activation_params, quantise
 from edgedistill.export.session import Answers, answers, open_session
 
 SIDE, CHANNELS, CLASSES = 16, 8, 4
@@ -40,6 +41,7 @@ def network(seed: int = 0) -> ModelProto:
     def conv(name: str, source: str, shape: tuple[int, ...], **attributes: object) -> str:
         fan_in = int(np.prod(shape[1:]))
         value = rng.normal(0, (2 / fan_in) ** 0.5, shape).astype(np.float32)
+        value /= 64 if name == "stem" else 1
         bias = rng.normal(0, 0.2, shape[0]).astype(np.float32)
         weights.append(numpy_helper.from_array(value, f"{name}.weight"))
         weights.append(numpy_helper.from_array(bias, f"{name}.bias"))
@@ -51,10 +53,9 @@ def network(seed: int = 0) -> ModelProto:
     c = CHANNELS
     x = add("Transpose", "transpose", ["image"], perm=[0, 3, 1, 2])
     x = add("Cast", "cast", [x], to=TensorProto.FLOAT)
-    weights.append(numpy_helper.from_array(np.float32(127.5), "shift"))
+    mean = np.array([123.5, 116.25, 103.0], np.float32).reshape(3, 1, 1)
+    weights.append(numpy_helper.from_array(mean, "shift"))
     x = add("Sub", "sub", [x, "shift"])
-    weights.append(numpy_helper.from_array(np.float32(1 / 64), "scale"))
-    x = add("Mul", "scaled", [x, "scale"])
     x = conv("stem", x, (c, 3, 3, 3), pads=[1, 1, 1, 1], strides=[2, 2])
     first = add("HardSwish", "stem:swish", [x])
     x = conv("deep", first, (c, 1, 3, 3), pads=[1, 1, 1, 1], group=c)
@@ -186,6 +187,41 @@ def test_a_hard_gate_in_integers_is_that_gate(kind: str) -> None:
     np.testing.assert_allclose(found, expected, atol=0.1 if kind == "HardSwish" else 0.02)
 
 
+def test_a_chosen_first_convolution_reads_the_images_bytes(tmp_path: Path) -> None:
+    model, pixels = network(), pictures()
+    ready = prepare(model, ["stem"])
+    expected, found = (_outputs(m, "stem.out", pixels)[:, :, 1:-1, 1:-1] for m in (model, ready))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    made = in_int8(model, ["stem"], pixels)
+    assert not {"Cast", "Sub"} & {node.op_type for node in made.graph.node}
+    # What is quantised is the result alone; the image's own bytes are exact.
+    assert Counter(n.op_type for n in made.graph.node)["QuantizeLinear"] == 1
+    exact = _outputs(model, "stem.out", pixels)[:, :, 1:-1, 1:-1]
+    near = _outputs(made, "stem.out:dequantized", pixels)[:, :, 1:-1, 1:-1]
+    assert np.abs(near - exact).mean() < 0.01 * np.ptp(exact)
+    # A first convolution that stays float keeps its exact border.
+    assert prepare(model, ["point"]) == model
+
+
+def _outputs(model: ModelProto, name: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    made = ModelProto()
+    made.CopyFrom(model)
+    made.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    session = open_session(made.SerializeToString())
+    found: NDArray[np.float32] = session.run([name], {"image": pixels})[0]
+    return found
+
+
+def test_two_products_fit_sixteen_bits() -> None:
+    """Or processors without integer dot products would answer differently."""
+    model = network()
+    made = in_int8(model, of_kinds(model, EVERYTHING), pictures())
+    weights = [numpy_helper.to_array(t) for t in made.graph.initializer]
+    largest = [int(np.abs(w.astype(int)).max()) for w in weights if w.dtype == np.int8 and w.any()]
+    assert len(largest) == 6 and set(largest) == {64}
+    assert 2 * 255 * 64 < 2**15
+
+
 def test_nodes_that_are_not_chosen_stay_float(tmp_path: Path) -> None:
     model = network()
     made = in_int8(model, ["wide"], pictures())
@@ -260,7 +296,7 @@ def test_the_block_that_costs_most_answers_is_left_out_first() -> None:
     seen = observe(model, chosen, pictures())
     errors = {}
     for name in chosen:
-        alone = quantise(merge_relu(model, [name]), [name], ranges(seen.extremes, 1.0))
+        alone = quantise(prepare(model, [name]), [name], ranges(seen.extremes, 1.0))
         found = answers(open_session(alone.SerializeToString()), pictures())
         errors[name] = float(np.square(found.probabilities - seen.probabilities).mean())
     costly = max(chosen, key=lambda name: errors[name])
