@@ -22,6 +22,8 @@ _MARKERS = {"fp32": "o", "int8": "s"}
 # Area of a marker: points² per MB, within these limits.
 _PER_MB, _SMALLEST, _LARGEST = 22.0, 25.0, 1500.0
 _FONT = 8.5
+# Boxes along a line that labels keep off.
+_STEPS = 40
 # Times are drawn on a logarithmic axis where the slowest takes more than so many times the fastest.
 _DECADES = 5
 # Where a label may go, in points from the marker's centre, the best place first.
@@ -245,7 +247,7 @@ def _labels(axes: Axes, found: list[Point]) -> None:
     scale = axes.figure.dpi / 72
     inside = axes.get_window_extent()
     taken = [_around(axes, point) for point in found]
-    lines = [box for pair in _pairs(found) for box in _along(axes, *pair)]
+    lines = [box for pair in _pairs(found) for box in _along(axes, pair)]
     for point in sorted(found, key=lambda point: -point.quality):
         text = f"{point.name.removesuffix('.onnx')}, {point.bytes / 1e6:.1f} MB"
         x, y = axes.transData.transform((point.ms, point.quality))
@@ -256,15 +258,16 @@ def _labels(axes: Axes, found: list[Point]) -> None:
             left = x + np.sign(dx) * reach + dx * scale - (width if side == "right" else 0)
             bottom = y + dy * scale
             box = Bbox.from_bounds(left, bottom, width, height)
-            covered = sum(box.overlaps(other) for other in taken)
+            covered = float(sum(box.overlaps(other) for other in taken))
             covered += 0.5 * any(box.overlaps(other) for other in lines)
             outside = not (inside.x0 <= box.x0 and box.x1 <= inside.x1)
             outside |= not (inside.y0 <= box.y0 and box.y1 <= inside.y1)
             choices.append((covered + 2 * outside, box))
         box = min(choices, key=lambda choice: choice[0])[1]
         taken.append(box)
+        left, bottom = axes.transData.inverted().transform((box.x0, box.y0))
         axes.text(
-            *axes.transData.inverted().transform((box.x0, box.y0)), text,
+            left, bottom, text,
             fontsize=_FONT, color=INK if point.best else MUTED, va="bottom", zorder=4,
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )  # fmt: skip
@@ -276,10 +279,10 @@ def _around(axes: Axes, point: Point) -> Bbox:
     return Bbox.from_bounds(x - half, y - half, 2 * half, 2 * half)
 
 
-def _along(axes: Axes, a: Point, b: Point, steps: int = 40) -> list[Bbox]:
+def _along(axes: Axes, pair: list[Point]) -> list[Bbox]:
     """Small boxes on the line between two points."""
-    ends = axes.transData.transform([(a.ms, a.quality), (b.ms, b.quality)])
+    first, last = axes.transData.transform([(point.ms, point.quality) for point in pair])
     return [
         Bbox.from_bounds(x - 1, y - 1, 2, 2)
-        for x, y in ends[0] + np.linspace(0, 1, steps)[:, None] * (ends[1] - ends[0])
+        for x, y in first + np.linspace(0, 1, _STEPS)[:, None] * (last - first)
     ]

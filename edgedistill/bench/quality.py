@@ -66,30 +66,31 @@ def answer(
     """
     opened = {name: Classifier(path, providers=providers) for name, path in models.items()}
     sizes = sorted({classifier.info.size for classifier in opened.values()})
-    found: dict[str, list[tuple[float, list[float]]]] = {name: [] for name in opened}
+    found: dict[str, list[tuple[float, NDArray[np.float32]]]] = {name: [] for name in opened}
     readable: list[int] = []
     problems: list[str] = []
     with display.bar("answering", "images") as bar:
         for start in range(0, len(images), BATCH):
             rows = range(start, min(start + BATCH, len(images)))
             pixels: dict[int, list[NDArray[np.uint8]]] = {size: [] for size in sizes}
-            for row in rows:
+            for number in rows:
                 try:
-                    decoded = [read_rgb(images.files[row], size) for size in sizes]
+                    decoded = [read_rgb(images.files[number], size) for size in sizes]
                 except ImageProblem as problem:
-                    problems.append(f"{images.files[row]}: {problem}")
+                    problems.append(f"{images.files[number]}: {problem}")
                     continue
-                readable.append(row)
+                readable.append(number)
                 for size, picture in zip(sizes, decoded, strict=True):
                     pixels[size].append(picture)
             for name, classifier in opened.items():
                 for said in classifier.predict(pixels[classifier.info.size], batch_size=BATCH):
-                    found[name].append((said.score, list(said.probabilities.values())))
+                    row = np.array(list(said.probabilities.values()), np.float32)
+                    found[name].append((said.score, row))
             bar(rows.stop, len(images))
     if not readable:
         first = f"; the first: {problems[0]}" if problems else ""
         raise EdgeDistillError(f"--data: {images.source}: no image can be read{first}")
-    shown = [images.classes[row] for row in readable]
+    shown = [images.classes[number] for number in readable]
     answers = {name: _arrays(said) for name, said in found.items()}
     return Answered(
         answers=answers,
@@ -130,8 +131,8 @@ def judge(
     }  # fmt: skip
 
 
-def _arrays(said: Sequence[tuple[float, list[float]]]) -> Answers:
-    probabilities = np.array([row for _, row in said], np.float64)
+def _arrays(said: Sequence[tuple[float, NDArray[np.float32]]]) -> Answers:
+    probabilities = np.stack([row for _, row in said]).astype(np.float64)
     return Answers(
         label=probabilities.argmax(axis=1).astype(np.int64),
         score=np.array([score for score, _ in said], np.float64),
