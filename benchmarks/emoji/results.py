@@ -1,29 +1,40 @@
-"""The results table: methods x targets x seeds of the embedded benchmark, from the shipped recipes.
+"""The tables of docs/results.md: methods x targets x seeds, and the methods without their parts.
 
-Runs what is not finished yet, writes every number to a JSON file and renders the table into
-docs/results.md and README.md, between `<!-- results -->` marks. Nothing there is typed by hand.
+Runs what is not finished yet as sweeps of the shipped recipes, writes every number to a JSON file
+and renders the tables between marks. Nothing there is typed by hand.
 
-    python benchmarks/emoji/results.py
-    python benchmarks/emoji/results.py --finished   # only collect the runs that are finished
-    python benchmarks/emoji/results.py --render     # only the tables, from the JSON
+    python benchmarks/emoji/results.py methods --jobs 2        # recipes/sweeps/emoji_methods.toml
+    python benchmarks/emoji/results.py ablations --jobs 2      # ablation_scipd_each, ablation_scmd
+    python benchmarks/emoji/results.py methods --finished      # only collect what is finished
+    python benchmarks/emoji/results.py methods --render        # only the tables, from the JSON
 """
 
 import argparse
 import json
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from swept import (
+    ROOT,
+    SHOWN,
+    SWEEPS,
+    default_out,
+    difference_table,
+    finished,
+    points,
+    train,
+    variant_rows,
+)
 
-from edgedistill.display import Display
-from edgedistill.pipeline import run
-from edgedistill.recipe import load_recipe
+from edgedistill.atomic import write_text
+from edgedistill.errors import EdgeDistillError
+from edgedistill.marked import write_between
 
-ROOT = Path(__file__).parents[2]
-RECORD = Path(__file__).with_name("results.json")
 METHODS = ("erm", "kd", "clipbase", "scipd", "scmd")
-TARGETS = ("line", "openmoji")
-SEEDS = (0, 1, 2)
+TARGETS = ("line", "openmoji", "twemoji", "camera")
 COLUMNS = {
     "accuracy": "accuracy",
     "h_score": "H deployed",
@@ -33,108 +44,149 @@ COLUMNS = {
     "known_acceptance": "known kept",
     "unknown_rejection": "unknown rejected",
 }
-MARK = "<!-- results -->"
-TUNING = Path(__file__).with_name("tuning.json")
-TUNING_MARK = "<!-- tuning -->"
+RECORDS = {name: Path(__file__).with_name(f"{name}.json") for name in ("results", "ablations")}
+MARK, ABLATION_MARK = "<!-- results -->", "<!-- ablations -->"
+METHOD_SWEEP = SWEEPS / "emoji_methods.toml"
+ABLATIONS = {"SCI-PD": "ablation_scipd_each", "SCMD": "ablation_scmd"}
+
+Row = Mapping[str, Any]
 
 
-def measure(runs: Path, finished: bool) -> list[dict[str, Any]]:
-    """One row of metrics per method, target and seed; finished runs are read, not repeated.
+def method_rows(out: Path) -> list[dict[str, Any]]:
+    """One row per finished run; a target's seed counts only where all methods have it.
 
-    With `finished`, a method's missing runs are left out, and with them their target's seed, so
-    that all methods of a target are averaged over the same seeds.
+    So all methods of a target are averaged over the same seeds.
     """
-    rows: list[dict[str, Any]] = []
-    for seed in SEEDS:
-        for target in TARGETS:
-            for method in METHODS:
-                path = ROOT / "recipes" / f"mobilenet_{method}.toml"
-                recipe = load_recipe(path, [f'data.target="{target}"', f"seed={seed}"])
-                path = runs / f"{method}-{target}-s{seed}"
-                if finished and not (path / "metrics.json").exists():
-                    rows = [r for r in rows if (r["target"], r["seed"]) != (target, seed)]
-                    break
-                metrics, _ = run(recipe, path, Display(quiet=True))
-                row = {
-                    "method": method,
-                    "target": target,
-                    "seed": seed,
-                    "score": metrics["openset"]["score"],
-                    "source_val_accuracy": metrics["source_val"]["accuracy"],
-                    **{key: metrics["target"][key] for key in COLUMNS},
-                    "teacher": {key: metrics["teacher"][key] for key in COLUMNS},
-                    "seconds": metrics["seconds"],
-                }
-                rows.append(row)
-                shown = {k: round(row[k], 3) for k in ("accuracy", "h_score", "auroc")}
-                print(method, target, seed, shown, f"{row['seconds']:.0f} s", flush=True)
-    return rows
+    rows = [
+        {
+            "method": run.recipe.method.name,
+            "target": run.recipe.data.target,
+            "seed": run.recipe.seed,
+            "score": metrics["openset"]["score"],
+            "source_val_accuracy": metrics["source_val"]["accuracy"],
+            **{key: metrics["target"][key] for key in COLUMNS},
+            "teacher": {key: metrics["teacher"][key] for key in COLUMNS},
+            "seconds": round(metrics["seconds"], 1),
+        }
+        for run, metrics in finished(METHOD_SWEEP, out)
+    ]
+    return complete(rows)
 
 
-def cell(values: list[float]) -> str:
-    """Mean and sample standard deviation, per cent."""
-    return f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}"
+def complete(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the (target, seed) that every method has."""
+    places: dict[tuple[str, int], set[str]] = {}
+    for row in rows:
+        places.setdefault((row["target"], row["seed"]), set()).add(row["method"])
+    return [r for r in rows if places[r["target"], r["seed"]] == set(METHODS)]
 
 
-def table(rows: list[dict[str, Any]], target: str, columns: dict[str, str]) -> str:
-    here = [r for r in rows if r["target"] == target]
-    seeds = len({r["seed"] for r in here})
+def table(rows: Sequence[Row], targets: Sequence[str], columns: Mapping[str, str]) -> str:
+    """A line per method and one for the teacher: mean over targets within a seed, ± over seeds."""
+    here = [r for r in rows if r["target"] in targets]
+    seeds = [s for s in sorted({r["seed"] for r in here}) if _has_all(here, s, targets)]
+    here = [r for r in here if r["seed"] in seeds]
+    name = f"target `{targets[0]}`" if len(targets) == 1 else f"mean over {len(targets)} targets"
     lines = [
-        f"| target `{target}`, {seeds} seeds | score | {' | '.join(columns.values())} |",
+        f"| {name}, {len(seeds)} seeds | score | {' | '.join(columns.values())} |",
         f"|---|---|{'---:|' * len(columns)}",
     ]
     for method in METHODS:
         of = [r for r in here if r["method"] == method]
-        cells = [cell([r[key] for r in of]) for key in columns]
+        cells = [
+            points([float(np.mean([r[key] for r in of if r["seed"] == s])) for s in seeds])
+            for key in columns
+        ]
         lines.append(f"| {method} | `{of[0]['score']}` | {' | '.join(cells)} |")
-    teacher = here[0]["teacher"]
-    cells = [f"{100 * teacher[key]:.1f}" for key in columns]
+    # The teacher is the same for every method and seed.
+    teachers = [next(r["teacher"] for r in here if r["target"] == t) for t in targets]
+    cells = [f"{100 * np.mean([t[key] for t in teachers]):.1f}" for key in columns]
     lines.append(f"| *teacher, zero-shot* | `max_cosine` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def render(rows: list[dict[str, Any]]) -> None:
-    short = {k: COLUMNS[k] for k in ("accuracy", "h_score", "oracle_h_score", "auroc")}
-    for name, columns in (("docs/results.md", COLUMNS), ("README.md", short)):
-        path = ROOT / name
-        before, _, after = path.read_text(encoding="utf-8").split(MARK)
-        tables = "\n\n".join(table(rows, target, columns) for target in TARGETS)
-        path.write_text(f"{before}{MARK}\n{tables}\n{MARK}{after}", encoding="utf-8")
+def _has_all(rows: Sequence[Row], seed: int, targets: Sequence[str]) -> bool:
+    return {r["target"] for r in rows if r["seed"] == seed} >= set(targets)
 
 
-def render_tuning(tuning: dict[str, Any]) -> None:
-    """The trials of tune.py, chosen ones in bold, into docs/results.md."""
-    rates = [trial["lr"] for trial in next(iter(tuning.values()))["trials"]]
-    lines = [
-        f"| method | {' | '.join(f'lr {r:g}' for r in rates)} | chosen score | acceptance |",
-        f"|---|{'---:|' * len(rates)}---|---:|",
-    ]
-    for method in METHODS:
-        chosen, cells = tuning[method]["chosen"], []
-        for trial in tuning[method]["trials"]:
-            best = max(row["h_score"] for row in trial["settings"])
-            text = f"{100 * best:.1f}"
-            text = f"**{text}**" if trial["lr"] == chosen["lr"] else text
-            cells.append(f"{text} ({100 * trial['source_val_accuracy']:.1f})")
-        lines.append(
-            f"| {method} | {' | '.join(cells)} | `{chosen['score']}` | {chosen['acceptance']} |"
-        )
-    path = ROOT / "docs/results.md"
-    before, _, after = path.read_text(encoding="utf-8").split(TUNING_MARK)
-    table = "\n".join(lines)
-    path.write_text(f"{before}{TUNING_MARK}\n{table}\n{TUNING_MARK}{after}", encoding="utf-8")
+def tables(rows: Sequence[Row], columns: Mapping[str, str], single: Sequence[str]) -> list[str]:
+    """The mean over all targets recorded, and a table for each of `single`."""
+    targets = [t for t in TARGETS if any(r["target"] == t for r in rows)]
+    found = [table(rows, targets, columns)] if len(targets) > 1 else []
+    return found + [table(rows, [t], columns) for t in targets if t in single]
+
+
+def render_methods(rows: Sequence[Row]) -> None:
+    seeds = {r["seed"] for r in rows}
+    targets = [t for t in TARGETS if any(r["target"] == t for r in rows)]
+    head = (
+        f"{len(rows)} runs: {len(METHODS)} methods, the targets "
+        f"{', '.join(f'`{t}`' for t in targets)}, {len(seeds)} seeds."
+    )
+    write_between(
+        ROOT / "docs/results.md", MARK, "\n\n".join([head, *tables(rows, COLUMNS, TARGETS)])
+    )
+    short = "\n\n".join(tables(rows, SHOWN, ("line",)))
+    write_between(ROOT / "README.md", MARK, short)
+
+
+def ablation_text(rows: Sequence[Row]) -> str:
+    """Both methods' tables of differences."""
+    parts = []
+    for method, sweep in ABLATIONS.items():
+        here = [r for r in rows if r["sweep"] == sweep]
+        if here:
+            parts.append(difference_table(here, "nothing", f"{method} without"))
+    targets = " and ".join(f"`{t}`" for t in dict.fromkeys(r["target"] for r in rows))
+    parts.append(
+        f"Targets {targets}, {len(rows)} runs. The first line of a table is the recipe itself, "
+        "per cent; the others are what leaving the part out changes, in points: differences "
+        "between runs of the same seed and target, averaged over targets, ± over seeds."
+    )
+    return "\n\n".join(parts)
+
+
+def to_text(rows: Sequence[Row]) -> str:
+    """JSON with a row a line, so that changes can be read."""
+    return "[\n" + ",\n".join(f" {json.dumps(row)}" for row in rows) + "\n]\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=Path("runs/results"))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=("methods", "ablations"))
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--out", type=Path, help="folder of the sweeps; default: below runs/")
     parser.add_argument("--finished", action="store_true", help="collect finished runs only")
     parser.add_argument("--render", action="store_true", help="only write the tables again")
-    args = parser.parse_args()
-    if not args.render:
-        RECORD.write_text(json.dumps(measure(args.runs, args.finished), indent=1) + "\n")
-    render(json.loads(RECORD.read_text()))
-    render_tuning(json.loads(TUNING.read_text()))
+    options = parser.parse_args()
+    methods = options.command == "methods"
+    record = RECORDS["results" if methods else "ablations"]
+    sweeps = [METHOD_SWEEP] if methods else [SWEEPS / f"{s}.toml" for s in ABLATIONS.values()]
+    out = options.out or default_out()
+    try:
+        if not options.render:
+            for sweep in () if options.finished else sweeps:
+                train(sweep, options.jobs, out)
+            rows = method_rows(out) if methods else _ablation_rows(sweeps, out)
+            write_text(record, to_text(rows))
+        rows = json.loads(record.read_text(encoding="utf-8"))
+        if methods:
+            render_methods(rows)
+        else:
+            write_between(ROOT / "docs/results.md", ABLATION_MARK, ablation_text(rows))
+    except EdgeDistillError as error:
+        sys.exit(f"results.py: {error}")
+
+
+def _ablation_rows(sweeps: Sequence[Path], out: Path) -> list[dict[str, Any]]:
+    rows = []
+    for sweep in sweeps:
+        # With --finished the second sweep may not have begun.
+        if (out / sweep.stem / "runs").is_dir():
+            rows += variant_rows(sweep, out)
+    if not rows:
+        raise EdgeDistillError(f"{out}: no finished run; start without --finished")
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,72 +1,124 @@
-"""Tune the embedded recipes: the same trials for every method, without a look at the target.
+"""Tune the embedded recipes: the same search for every method, without a look at the target.
 
 The sources of target `line` stand in for the whole task: every trial trains on twemoji and camera,
 takes openmoji for an unseen domain and three of the twelve known classes for unknown ones. The
-domain `line` and the benchmark's unknown classes are never opened. A trial is a learning rate; what
-it is worth is its deployed H-score on that stand-in, at the best of the scores and acceptances that
-every trial tries. Its own hyper-parameters stay the method's authors'. The choices are for all four
-targets, and written down with every trial.
+domain `line` and the benchmark's unknown classes are never opened. What a trial is worth is its
+deployed H-score on that stand-in, at the best of the scores and acceptances that every trial
+tries. What is drawn and kept is in search.py.
 
-    python benchmarks/emoji/tune.py benchmarks/emoji/tuning.json
+    python benchmarks/emoji/tune.py run --jobs 2   # kill it and go on at any time
+    python benchmarks/emoji/tune.py apply          # what it chose, into recipes/mobilenet_*.toml
+    python benchmarks/emoji/tune.py render         # the table, into docs/results.md
+
+Runs have one thread each, so that the numbers do not depend on --jobs.
 """
 
 import argparse
 import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from search import ACCEPTANCES, METHODS, RUNGS, SEED, chosen, draws, lengths, promoted
+from trained_with import content_key
+from tuning_text import MARK, applied, document
 
-from edgedistill.data.store import open_store
-from edgedistill.display import Display
-from edgedistill.export.finished import load_finished
-from edgedistill.openset import calibrate, evaluate
-from edgedistill.openset.scores import SCORES
-from edgedistill.pipeline import run
-from edgedistill.problem import load_problem
-from edgedistill.recipe import Recipe, load_recipe
-from edgedistill.run_folder import RunFolder
-from edgedistill.train.predict import predict
+from edgedistill.atomic import write_json, write_text
+from edgedistill.errors import EdgeDistillError
+from edgedistill.marked import write_between
 
-RECIPES = Path(__file__).parents[2] / "recipes"
-METHODS = ("erm", "kd", "clipbase", "scipd", "scmd")
-RATES = (0.0003, 0.001, 0.003, 0.01)
-ACCEPTANCES = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
-UNKNOWN = ("musical_instruments", "people", "sports_equipment")
-SEED = 0
+ROOT = Path(__file__).parents[2]
+RECORD = Path(__file__).with_name("tuning.json")
+STAND_IN = {
+    "target": "openmoji",
+    "sources": ["twemoji", "camera"],
+    "unknown": ["musical_instruments", "people", "sports_equipment"],
+}
 
 
-def trial(method: str, rate: float, runs: Path) -> dict[str, Any]:
-    """One training run, and its H-score on the stand-in for every score and acceptance."""
-    recipe = load_recipe(
-        RECIPES / f"mobilenet_{method}.toml",
-        [
-            'data.target="openmoji"',
-            'data.sources=["twemoji", "camera"]',
-            f"data.unknown={json.dumps(UNKNOWN)}",
-            f"data.known={json.dumps(known_classes(method))}",
-            f"train.lr={rate}",
-            f"seed={SEED}",
-        ],
-    )
-    folder = runs / f"{method}-{rate}"
-    metrics, _ = run(recipe, folder, Display(quiet=True))
-    return {
-        "lr": rate,
-        "source_val_accuracy": metrics["source_val"]["accuracy"],
-        "accuracy": metrics["target"]["accuracy"],
-        "auroc": metrics["target"]["auroc"],
-        "settings": rejection(recipe, folder),
-    }
+@dataclass(frozen=True)
+class Trial:
+    """One run to do: `fields` are those of `draws`."""
+
+    method: str
+    number: int
+    steps: int
+    fields: dict[str, float]
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}-{self.number:02d}-{self.steps}"
 
 
-def known_classes(method: str) -> list[str]:
-    everything = load_problem(load_recipe(RECIPES / f"mobilenet_{method}.toml", []))
-    return [name for name in everything.split.known if name not in UNKNOWN]
+def recipe_of(trial: Trial) -> Any:
+    """The recipe of a trial. Raises EdgeDistillError."""
+    from edgedistill.problem import load_problem
+    from edgedistill.recipe import load_recipe
+
+    path = recipe_path(trial.method)
+    plain = load_recipe(path)
+    known = [c for c in load_problem(plain).split.known if c not in STAND_IN["unknown"]]
+    data = {f"data.{key}": value for key, value in STAND_IN.items()} | {"data.known": known}
+    fields = data | trial.fields | lengths(trial.steps, plain.train.average) | {"seed": SEED}
+    # Whatever `apply` wrote: a trial looks at all scores and acceptances, and is the same run.
+    fields |= {"openset.score": "max_logit", "openset.acceptance": 0.95}
+    return load_recipe(path, [f"{key}={json.dumps(value)}" for key, value in fields.items()])
 
 
-def rejection(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:
-    """Deployed H-score and AUROC of a finished run under every score and acceptance."""
+def recipe_path(method: str) -> Path:
+    return ROOT / "recipes" / f"mobilenet_{method}.toml"
+
+
+def measured(trial: Trial, runs: Path) -> dict[str, Any]:
+    """A trial's run and its worth; read back where an earlier start finished it."""
+    import torch
+
+    from edgedistill.display import Display
+    from edgedistill.pipeline import run
+
+    torch.set_num_threads(1)
+    recipe = recipe_of(trial)
+    folder = runs / f"{trial.name}-{content_key(recipe)}"
+    kept = folder / "trial.json"
+    if kept.exists():
+        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        return found
+    result = {"trial": trial.number, "steps": trial.steps, "fields": trial.fields}
+    try:
+        metrics, _ = run(recipe, folder, Display(quiet=True))
+        result |= {
+            "source_val_accuracy": round(metrics["source_val"]["accuracy"], 4),
+            "accuracy": round(metrics["target"]["accuracy"], 4),
+            **rejection(recipe, folder),
+            "seconds": round(metrics["seconds"], 1),
+        }
+    except EdgeDistillError as error:
+        if "finite" not in str(error) and "diverged" not in str(error):
+            raise
+        result |= {"diverged": True, "h_scores": {}, "auroc": {}}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(kept, result)
+    return result
+
+
+def rejection(recipe: Any, folder: Path) -> dict[str, Any]:
+    """Deployed H-scores of a finished run, by score and acceptance, and AUROC by score."""
+    import torch
+
+    from edgedistill.data.store import open_store
+    from edgedistill.export.finished import load_finished
+    from edgedistill.openset import calibrate, evaluate
+    from edgedistill.openset.scores import SCORES
+    from edgedistill.problem import load_problem
+    from edgedistill.run_folder import RunFolder
+    from edgedistill.train.predict import predict
+
     finished, problem = load_finished(RunFolder(folder)), load_problem(recipe)
     store = open_store(problem.index, recipe.student.size)
     outputs = {}
@@ -77,46 +129,122 @@ def rejection(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:
             finished.student, finished.method, found.images, labels, device=torch.device("cpu")
         )
     projects = outputs["val"].cosines is not None
-    table = []
+    h_scores: dict[str, list[float]] = {}
+    auroc: dict[str, float] = {}
     for score in SCORES:
         if score == "max_cosine" and not projects:
             continue
+        h_scores[score] = []
         for acceptance in ACCEPTANCES:
             threshold = calibrate(outputs["val"].score(score), acceptance)
             scored = evaluate(
                 outputs["target"], score=score, threshold=threshold, known=finished.classes
             )
-            table.append(
-                {
-                    "score": score,
-                    "acceptance": acceptance,
-                    "h_score": scored["h_score"],
-                    "auroc": scored["auroc"],
-                }
+            h_scores[score].append(round(scored["h_score"], 4))
+            auroc[score] = round(scored["auroc"], 4)
+    return {"h_scores": h_scores, "auroc": auroc}
+
+
+def done(trials: Sequence[Trial], runs: Path, jobs: int) -> Iterator[tuple[Trial, Any]]:
+    """Every trial with its result, as they end, `jobs` at a time."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:
+        futures = {pool.submit(measured, trial, runs): trial for trial in trials}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def search(methods: Sequence[str], rungs: Sequence[tuple[int, int]], options: Any) -> None:
+    """The whole search, with the record brought up to date after every trial."""
+    results: dict[str, list[Any]] = {method: [] for method in methods}
+    count, total = 0, len(methods) * sum(keep for _, keep in rungs)
+    trials = rungs[0][1]
+    numbers = {method: list(range(trials)) for method in methods}
+    drawn = {method: draws(method, trials) for method in methods}
+    for steps, keep in rungs:
+        if steps != rungs[0][0]:
+            numbers = {m: promoted(results[m], keep, ACCEPTANCES) for m in methods}
+        # Trial by trial, so that a search that is cut short has as many of every method.
+        queue = [
+            Trial(method, numbers[method][place], steps, drawn[method][numbers[method][place]])
+            for place in range(keep)
+            for method in methods
+        ]
+        began = time.monotonic()
+        here: dict[str, list[Any]] = {method: [] for method in methods}
+        for ended, (trial, result) in enumerate(done(queue, options.runs, options.jobs), 1):
+            count += 1
+            here[trial.method].append(result)
+            left = (time.monotonic() - began) / ended * (len(queue) - ended) / 60
+            worth = max((h for row in result["h_scores"].values() for h in row), default=0.0)
+            print(
+                f"{count}/{total} {trial.name}: H {100 * worth:.1f}, lr {trial.fields['train.lr']},"
+                f" about {left:.0f} min left of the runs of {steps} steps",
+                flush=True,
             )
-    return table
+        for method in methods:
+            here[method].sort(key=lambda r: r["trial"])
+            results[method] += here[method]
+        write_text(options.record, to_text(results, rungs))
+
+
+def to_text(results: dict[str, list[Any]], rungs: Sequence[tuple[int, int]]) -> str:
+    """tuning.json, a line for every trial, so that changes can be read."""
+    head = {
+        "seed": SEED,
+        "rungs": [{"steps": steps, "trials": keep} for steps, keep in rungs],
+        "acceptances": list(ACCEPTANCES),
+        "stand_in": STAND_IN,
+    }
+    lines = [f' "{key}": {json.dumps(value)},' for key, value in head.items()]
+    methods = []
+    for method, trials in results.items():
+        inner = ",\n".join(f"   {json.dumps(trial)}" for trial in trials)
+        choice = json.dumps(chosen(trials, ACCEPTANCES))
+        methods.append(f'  "{method}": {{"chosen": {choice}, "trials": [\n{inner}\n  ]}}')
+    inner = ",\n".join(methods)
+    return "{\n" + "\n".join(lines) + f'\n "methods": {{\n{inner}\n }}\n}}\n'
+
+
+def apply(record: Any, folder: Path) -> None:
+    """Write what was chosen into the recipes of MobileNetV3-Small."""
+    for method, found in record["methods"].items():
+        path = folder / f"mobilenet_{method}.toml"
+        write_text(path, applied(path.read_text(encoding="utf-8"), found["chosen"]))
+        print(f"{path.name}: {json.dumps(found['chosen'])}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--runs", type=Path, default=Path("runs/tune"))
-    parser.add_argument("--methods", nargs="+", default=list(METHODS))
-    parser.add_argument("--rates", nargs="+", type=float, default=list(RATES))
-    args = parser.parse_args()
-    table: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
-    for method in args.methods:
-        trials = []
-        for rate in args.rates:
-            trials.append(trial(method, rate, args.runs))
-            best = max(trials[-1]["settings"], key=lambda s: s["h_score"])
-            print(method, rate, round(trials[-1]["source_val_accuracy"], 3), best, flush=True)
-        chosen = max(
-            ({"lr": t["lr"], **s} for t in trials for s in t["settings"]),
-            key=lambda s: s["h_score"],
-        )
-        table[method] = {"chosen": chosen, "trials": trials}
-        args.out.write_text(json.dumps(table, indent=1) + "\n")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=("run", "apply", "render"))
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "tune")
+    parser.add_argument("--record", type=Path, default=RECORD, help="JSON file of all trials")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument(
+        "--rungs", nargs="+", default=[f"{s}:{k}" for s, k in RUNGS], help="STEPS:TRIALS of each"
+    )
+    options = parser.parse_args()
+    try:
+        if options.command == "run":
+            # Of this process too: the children inherit it before they start.
+            os.environ["OMP_NUM_THREADS"] = "1"
+            rungs = [(int(s), int(k)) for s, k in (r.split(":") for r in options.rungs)]
+            search(options.methods, rungs, options)
+            return
+        record = json.loads(options.record.read_text(encoding="utf-8"))
+        if "methods" not in record:
+            raise EdgeDistillError(f"{options.record}: of an earlier search; start `run` first")
+        if options.command == "apply":
+            apply(record, ROOT / "recipes")
+        else:
+            write_between(ROOT / "docs" / "results.md", MARK, document(record))
+    except EdgeDistillError as error:
+        sys.exit(f"tune.py: {error}")
 
 
 if __name__ == "__main__":

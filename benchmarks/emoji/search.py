@@ -1,0 +1,147 @@
+"""The search behind the embedded recipes, as pure functions: what is drawn, kept and chosen.
+
+Random search with successive halving. Every method has the same number of trials, and trial i of
+every method has the same learning rate and weight decay. Even trials leave a method's own
+hyper-parameters at its authors' values, odd ones draw them too. A rung trains its trials with a
+whole schedule of its own, so that trials within a rung are comparable.
+"""
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+METHODS = ("erm", "kd", "clipbase", "scipd", "scmd")
+TRIALS = 20
+# Steps of a run, and how many trials of a method get them.
+RUNGS = ((60, TRIALS), (200, 6))
+ACCEPTANCES = tuple(round(0.95 - 0.05 * i, 2) for i in range(12))
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values to draw from, uniformly or, with `log`, uniformly in the logarithm."""
+
+    low: float
+    high: float
+    log: bool = True
+
+    def at(self, share: float) -> float:
+        """The value a share in 0..1 of the way, to three digits."""
+        if self.log:
+            value = math.exp(math.log(self.low) + share * math.log(self.high / self.low))
+        else:
+            value = self.low + share * (self.high - self.low)
+        return float(f"{value:.3g}")
+
+    def share(self, value: float) -> float:
+        """The inverse of `at`."""
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+
+COMMON = {"train.lr": Range(1e-4, 3e-2), "train.weight_decay": Range(1e-5, 5e-3)}
+OWN: dict[str, dict[str, Range]] = {
+    "erm": {},
+    "kd": {"method.temperature": Range(1, 16), "method.weight": Range(0.25, 4)},
+    "clipbase": {},
+    "scipd": {
+        "method.alpha": Range(0, 2, log=False),
+        "method.tau": Range(0.1, 2.5),
+        "method.beta": Range(0.01, 10),
+    },
+    "scmd": {
+        "method.temperature": Range(1, 9),
+        "method.lambda2": Range(0.125, 8),
+        "method.last_k": Range(0.1, 0.9, log=False),
+    },
+}
+# Of the three methods' authors, each within its range.
+AUTHORS: dict[str, dict[str, float]] = {
+    "erm": {},
+    "kd": {"method.temperature": 4.0, "method.weight": 1.0},
+    "clipbase": {},
+    "scipd": {"method.alpha": 0.8, "method.tau": 0.5, "method.beta": 0.1},
+    "scmd": {"method.temperature": 3.0, "method.lambda2": 0.5, "method.last_k": 0.25},
+}
+
+Result = Mapping[str, Any]
+
+
+def draws(method: str, trials: int = TRIALS, seed: int = SEED) -> list[dict[str, float]]:
+    """Recipe field -> value, for every trial of a method.
+
+    A range is cut into as many equal parts as values are drawn from it, with one value in each, in
+    random order.
+    """
+    made: list[dict[str, float]] = [{} for _ in range(trials)]
+    for field, values in COMMON.items():
+        for number, value in enumerate(_stratified(values, trials, f"{seed} {field}")):
+            made[number][field] = value
+    for fields in made[::2]:
+        fields |= AUTHORS[method]
+    drawn = range(1, trials, 2)
+    for field, values in OWN[method].items():
+        key = f"{seed} {method} {field}"
+        for number, value in zip(drawn, _stratified(values, len(drawn), key), strict=True):
+            made[number][field] = value
+    return made
+
+
+def lengths(steps: int, average: str) -> dict[str, int]:
+    """What of a recipe belongs to its length, in the shares of the recipes' 200 steps."""
+    fields = {
+        "train.steps": steps,
+        "train.warmup_steps": steps // 10,
+        "train.eval_every": max(1, steps // 4),
+    }
+    if average == "sma":
+        fields["train.sma_start"] = max(1, steps // 2)
+    return fields
+
+
+def best_setting(result: Result, acceptances: Sequence[float]) -> dict[str, Any]:
+    """Score, acceptance and deployed H-score of a trial's best setting, the first of equals.
+
+    `result["h_scores"]` has, for each score, the H-score at each acceptance. A run that diverged
+    has none, and is worth nothing.
+    """
+    best: dict[str, Any] = {"score": None, "acceptance": None, "h_score": 0.0}
+    for score, values in result["h_scores"].items():
+        for acceptance, value in zip(acceptances, values, strict=True):
+            if value > best["h_score"]:
+                best = {"score": score, "acceptance": acceptance, "h_score": value}
+    return best
+
+
+def promoted(results: Sequence[Result], keep: int, acceptances: Sequence[float]) -> list[int]:
+    """Numbers of the `keep` best trials, best first, the earlier of equals first."""
+    ranked = sorted(results, key=lambda r: (-best_setting(r, acceptances)["h_score"], r["trial"]))
+    return [r["trial"] for r in ranked[:keep]]
+
+
+def chosen(results: Sequence[Result], acceptances: Sequence[float]) -> dict[str, Any]:
+    """The best trial of the longest rung, with its best setting."""
+    longest = max(r["steps"] for r in results)
+    finalists = [r for r in results if r["steps"] == longest]
+    number = promoted(finalists, 1, acceptances)[0]
+    best = next(r for r in finalists if r["trial"] == number)
+    setting = best_setting(best, acceptances)
+    return {"trial": number, "steps": longest, "fields": dict(best["fields"]), **setting}
+
+
+def at_the_edge(method: str, fields: Mapping[str, float]) -> list[str]:
+    """Fields whose value is within a twentieth of an end of its range."""
+    ranges = COMMON | OWN[method]
+    return [f for f, value in fields.items() if not 0.05 < ranges[f].share(value) < 0.95]
+
+
+def _stratified(values: Range, count: int, key: str) -> list[float]:
+    rng = np.random.default_rng([zlib.crc32(key.encode())])
+    shares = (rng.permutation(count) + rng.random(count)) / count
+    return [values.at(float(share)) for share in shares]
