@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from edgedistill import __version__
+from edgedistill.cli.bench_command import bench
 from edgedistill.errors import EdgeDistillError, Interrupted
 
 app = typer.Typer(
@@ -160,6 +161,9 @@ def export(
 
         # torch.onnx looks for its own needs only when it is called.
         export_run(run, runs, size, output, max_drop if int8 else None, as_json, quiet)
+
+
+app.command()(bench)
 
 
 @app.command()
