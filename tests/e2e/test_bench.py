@@ -1,0 +1,171 @@
+"""`edgedistill bench`: three small files measured once with everything, and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from PIL import Image
+
+from edgedistill.bench.result import QUALITY_METRICS, SCHEMA
+from edgedistill.onnx_file import seal
+
+# Red images that score about 11.8, 9.4 and 7.1, and dark ones below 1.5.
+BRIGHTNESS = {"red": (250, 200, 150), "soot": (10, 20, 25)}
+
+
+@dataclass(frozen=True)
+class Benched:
+    """The one full run: what it said, what it wrote, and what it was given."""
+
+    result: Any
+    found: dict[str, Any]
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def files(proto: Callable[..., onnx.ModelProto], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """easy.onnx, strict.onnx and stricter.onnx, which differ in their threshold, and images."""
+    folder = tmp_path_factory.mktemp("bench")
+    for name, threshold in (("easy", 1.5), ("strict", 8.0), ("stricter", 10.0)):
+        data = seal(proto(threshold=threshold).SerializeToString())
+        (folder / f"{name}.onnx").write_bytes(data)
+    for name, values in BRIGHTNESS.items():
+        (folder / "images" / name).mkdir(parents=True)
+        for value in values:
+            image = Image.new("RGB", (20, 10), (value, 0, 0))
+            image.save(folder / "images" / name / f"{value}.png")
+    (folder / "images" / "red" / "broken.png").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def benched(cli: Any, files: Path) -> Benched:
+    result = cli(
+        *("bench", "easy.onnx", "strict.onnx", "--baseline", "stricter.onnx"),
+        *("--data", "images", "--image", "images/red/250.png"),
+        *("--rounds", "6", "--threads", "1", "--batch", "1,2"),
+        *("--json", "out.json", "--markdown", "out.md", "--plot", "out.png", "--report", "report"),
+        *("--require", "known_acceptance>=0.9", "--require", "macs<=1000"),
+        cwd=files,
+    )
+    return Benched(result, json.loads((files / "out.json").read_text()), files)
+
+
+def test_a_requirement_that_does_not_hold_is_a_line_and_status_1(benched: Benched) -> None:
+    assert benched.result.status == 1, benched.result.err
+    lines = [line for line in benched.result.err.splitlines() if line.startswith("edgedistill: ")]
+    # The baseline is no candidate, and every other requirement holds.
+    assert len(lines) == 1 and "strict.onnx: known_acceptance>=0.9" in lines[0]
+    assert "0.6667" in lines[0] and "Traceback" not in benched.result.err
+
+
+def test_files_are_identified_and_counted(benched: Benched) -> None:
+    found = benched.found
+    assert found["schema"] == SCHEMA and found["baseline"] == "stricter.onnx"
+    names = [model["name"] for model in found["models"]]
+    assert names == ["stricter.onnx", "easy.onnx", "strict.onnx"]
+    for model in found["models"]:
+        data = (benched.folder / model["path"]).read_bytes()
+        assert model["sha256"] == hashlib.sha256(data).hexdigest()
+        assert (model["bytes"], model["parameters"], model["macs"]) == (len(data), 9, 9)
+        assert model["contract"]["classes"] == ["red", "green", "blue"]
+        assert model["providers"] == ["CPUExecutionProvider"]
+    assert [model["contract"]["threshold"] for model in found["models"]] == [10.0, 1.5, 8.0]
+    assert "20x10 PNG" in found["method"]["image"]
+
+
+def test_answers_are_judged(benched: Benched) -> None:
+    for model, accepted in zip(benched.found["models"], (1 / 3, 1.0, 2 / 3), strict=True):
+        quality = model["quality"]
+        assert (quality["known"], quality["unknown"], quality["unreadable"]) == (3, 3, 1)
+        assert quality["accuracy"]["value"] == quality["auroc"]["value"] == 1.0
+        assert quality["known_acceptance"]["value"] == pytest.approx(accepted)
+        assert quality["h_score"]["value"] == pytest.approx(2 * accepted / (1 + accepted))
+        assert set(QUALITY_METRICS) <= set(quality)
+    easy = benched.found["comparisons"][0]
+    assert easy["model"] == "easy.onnx"
+    assert easy["quality"]["known_acceptance"]["value"] == pytest.approx(2 / 3)
+
+
+def test_times_are_there_for_every_setting(benched: Benched) -> None:
+    found = benched.found
+    settings = [(1, 1), (1, 2)]
+    for model in found["models"]:
+        assert [(row["threads"], row["batch"]) for row in model["latency"]] == settings
+        for row in model["latency"]:
+            for kind in ("model", "decision"):
+                timing = row[kind]
+                assert len(timing["rounds_ms"]) == 6 and timing["calls"] >= 60
+                assert min(timing["rounds_ms"]) <= timing["p50_ms"] <= max(timing["rounds_ms"])
+        assert len(model["cold_start"]["values_s"]) == 5 and model["cold_start"]["median_s"] > 0
+    assert [row["model"] for row in found["comparisons"]] == ["easy.onnx", "strict.onnx"]
+    for comparison in found["comparisons"]:
+        for row in comparison["latency"]:
+            for kind in ("model", "decision"):
+                assert row[kind]["low"] <= row[kind]["value"] <= row[kind]["high"]
+                assert row[kind]["verdict"] in ("faster", "slower", "not ranked")
+    noise = found["noise"]
+    assert [(row["threads"], row["batch"]) for row in noise["settings"]] == settings
+    assert noise["verdict"] == ("noisy" if noise["worst"] > noise["limit"] else "quiet")
+    assert found["machine"]["cores"] >= 1 and found["machine"]["onnxruntime"]
+
+
+def test_everything_asked_for_is_written_and_printed(benched: Benched) -> None:
+    folder = benched.folder
+    names = ("easy.onnx", "strict.onnx", "stricter.onnx")
+    shown = [benched.result.out, (folder / "out.md").read_text()]
+    shown.append((folder / "report" / "report.html").read_text())
+    for text in shown:
+        assert all(name in text for name in names)
+    assert (folder / "out.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((folder / "report" / "result.json").read_text()) == benched.found
+    assert "broken.png" in benched.result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["missing.onnx"], "missing.onnx: No such file"),
+        (["images/red/250.png"], "not an ONNX file"),
+        (["easy.onnx", "--baseline", "images"], "is a folder"),
+        (["easy.onnx", "--threads", "0"], "--threads 0"),
+        (["easy.onnx", "--batch", "1,x"], "'x' is no number"),
+        (["easy.onnx", "--rounds", "3"], "--rounds"),
+        (["easy.onnx", "--provider", "TPU"], "TPU: not in this onnxruntime"),
+        (["easy.onnx", "--image", "missing.png"], "give an image file"),
+        (["easy.onnx", "--data", "missing"], "--data: missing does not exist"),
+        (["easy.onnx", "--require", "speed>=1"], "no figure 'speed'"),
+        (["easy.onnx", "--require", "h_score>=0.5"], "give --data"),
+        (["easy.onnx", "--plot", "x.png"], "give --data"),
+        (["easy.onnx", "--plot", "x.jpg", "--data", "images"], "writes PNG"),
+        (["easy.onnx", "--json", "no/x.json"], "no folder no"),
+        (["easy.onnx", "--markdown", "images"], "is a folder"),
+        (["easy.onnx", "--report", "easy.onnx"], "is a file"),
+        ([], "Missing argument"),
+    ],
+)
+def test_wrong_usage_is_one_line_before_anything_is_measured(
+    cli: Any, files: Path, arguments: list[str], said: str
+) -> None:
+    result = cli("bench", *arguments, cwd=files)
+    assert result.status == 2 and said in result.error, result.err
+    assert result.out == "" and "timing" not in result.err
+
+
+def test_an_interrupted_measurement_is_one_line_and_writes_nothing(
+    cli: Any, files: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    arguments = ("bench", "easy.onnx", "--image", "images/red/250.png", "--json", out)
+    # Opened when it is loaded, and then again in every round.
+    result = cli.start(*arguments, cwd=files, at=cli.at(signal.SIGINT, "easy.onnx", 3)).wait()
+    assert (result.status, result.error) == (130, "interrupted")
+    assert "timing" in result.err and not list(tmp_path.iterdir())
