@@ -1,0 +1,173 @@
+"""What moving the threshold of an exported file does: a plot and a table for docs/deploy.md.
+
+    edgedistill export RUN --onnx
+    python benchmarks/emoji/threshold.py RUN            # runs/RUN, or its folder
+
+Answers the run's source-validation and target images with runs/RUN/student.onnx, as a device
+would, and counts at every threshold which images are accepted. Writes docs/threshold.png and the
+part of docs/deploy.md between `<!-- threshold -->` marks.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
+
+from edgedistill.atomic import write_bytes
+from edgedistill.data.store import Store, open_store
+from edgedistill.errors import EdgeDistillError
+from edgedistill.export.session import Answers, answers, open_session
+from edgedistill.marked import write_between
+from edgedistill.onnx_file import LOWEST, ModelInfo, read_model
+from edgedistill.openset import calibrate, metrics
+from edgedistill.problem import load_problem
+from edgedistill.recipe import load_recipe
+from edgedistill.report.style import BLUE, GREEN, INK, MUTED, VERMILION, png, styled
+from edgedistill.run_lookup import find_run
+
+DOCS = Path(__file__).parents[2] / "docs"
+MARK = "<!-- threshold -->"
+# Shares of known source-validation images that a threshold may be set to keep.
+KEPT = (0.99, 0.95, 0.9, 0.8, 0.7, 0.5)
+_POINTS = 300
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Answers about labelled images: score float [N], and bool [N] each.
+
+    `right` is whether the best class is the true one, `known` whether there is one.
+    """
+
+    score: NDArray[np.floating]
+    right: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+
+
+def scored(found: Answers, labels: NDArray[np.int64]) -> Scored:
+    """`labels` int64 [N], -1 for unknown."""
+    return Scored(found.score, found.probabilities.argmax(axis=1) == labels, labels >= 0)
+
+
+def rates(images: Scored, threshold: float) -> dict[str, float | None]:
+    """Shares of known images kept, of unknown ones rejected, and their H-score."""
+    score, known = images.score, images.known
+    return {
+        "kept": metrics.known_acceptance(score, known, threshold),
+        "rejected": metrics.unknown_rejection(score, known, threshold),
+        "h_score": metrics.deployed_h_score(score, images.right, known, threshold),
+    }
+
+
+def curves(validation: Scored, target: Scored) -> dict[str, NDArray[np.float64]]:
+    """`threshold` between the ends of all scores, and the rates at each, float64 [_POINTS].
+
+    "source_kept" is of source validation, the rest of the target; NaN where there is no such image.
+    """
+    both = np.concatenate([validation.score, target.score])
+    thresholds = np.linspace(both.min(), np.nextafter(both.max(), np.inf), _POINTS)
+    rows = [rates(target, t) | {"source_kept": rates(validation, t)["kept"]} for t in thresholds]
+    found = {key: np.array([row[key] for row in rows], np.float64) for key in rows[0]}
+    return {"threshold": thresholds, **found}
+
+
+@styled
+def picture(found: dict[str, NDArray[np.float64]], info: ModelInfo, target: str) -> Figure:
+    """The rates over the threshold, with the calibrated one marked."""
+    figure = Figure(figsize=(8.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    lines: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("source_kept", "known kept, source validation", {"color": MUTED, "linestyle": ":"}),
+        ("kept", f"known kept, {target}", {"color": GREEN, "linestyle": "--"}),
+        ("rejected", f"unknown rejected, {target}", {"color": VERMILION, "linestyle": "-."}),
+        ("h_score", f"H-score, {target}", {"color": BLUE, "linewidth": 2.5}),
+    )
+    for key, label, look in lines:
+        axes.plot(found["threshold"], found[key], label=label, **look)
+    if info.threshold > LOWEST:
+        axes.axvline(info.threshold, color=INK, linewidth=1)
+        axes.annotate(
+            f" calibrated, {info.threshold:.3g}",
+            (info.threshold, 1.02),
+            xycoords=("data", "axes fraction"),
+            color=INK,
+            ha="center",
+        )
+    axes.set(xlabel=f"threshold on {info.score}", ylabel="share of images", ylim=(0, 1.01))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.margins(x=0)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def part(validation: Scored, target: Scored, info: ModelInfo, domain: str, run: str) -> str:
+    """The written part of the page."""
+    known = validation.score[validation.known]
+    rows = []
+    for share in KEPT:
+        limit = calibrate(known, share)
+        found = rates(target, limit) | {"source": rates(validation, limit)["kept"]}
+        cells = [found[key] for key in ("source", "kept", "rejected", "h_score")]
+        mark = " (calibrated)" if np.isclose(share, info.acceptance) else ""
+        shown = ["-" if cell is None else f"{100 * cell:.1f}" for cell in cells]
+        rows.append([f"{100 * share:.0f} %{mark}", f"{limit:.4g}", *shown])
+    header = ["to keep", f"threshold on {info.score}", "known kept, source validation"]
+    header += [f"{what}, {domain}" for what in ("known kept", "unknown rejected", "H-score")]
+    table = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        [
+            f"{info.student} trained with {info.method}, {info.precision}: "
+            f"{int(target.known.sum())} known and {int((~target.known).sum())} unknown images of "
+            f"`{domain}`, which it never saw, and {len(known)} of source validation. Per cent. "
+            f"Made by `python benchmarks/emoji/threshold.py {run}`.",
+            "",
+            "![Shares of known images kept and unknown images rejected, and the H-score, over the "
+            "threshold](threshold.png)",
+            "",
+            *(f"| {' | '.join(row)} |" for row in table),
+        ]
+    )
+
+
+def _answered(
+    model: bytes, store: Store, rows: NDArray[np.int64], known_label: NDArray[np.int64]
+) -> Scored:
+    """Answers about rows of a dataset; `known_label` int64 [rows of the dataset]."""
+    read = store.decoded(rows)
+    return scored(answers(open_session(model), read.images), known_label[read.rows])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", metavar="RUN", help="an exported run: its name, or its folder")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs lie")
+    given = parser.parse_args()
+    try:
+        folder = find_run(given.run, given.runs)
+        recipe = load_recipe(folder / "recipe.toml")
+        data, info = read_model(folder / "student.onnx")
+        problem = load_problem(recipe)
+        store = open_store(problem.index, info.size)
+        labels = problem.split.known_label[problem.index.label]
+        validation = _answered(data, store, problem.split.val, labels)
+        target = _answered(data, store, problem.target, labels)
+        domain = recipe.data.target
+        image = png(picture(curves(validation, target), info, domain))
+        write_bytes(DOCS / "threshold.png", image)
+        written = part(validation, target, info, domain, folder.name)
+        write_between(DOCS / "deploy.md", MARK, written)
+    except EdgeDistillError as error:
+        print(f"threshold.py: {error}", file=sys.stderr)
+        return 2
+    print(written)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
