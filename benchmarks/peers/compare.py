@@ -1,0 +1,219 @@
+"""A student beside its peers and its teacher: answers, time and size, all measured in one run.
+
+    python benchmarks/peers/compare.py runs/NAME              # one table per finished run
+    python benchmarks/peers/compare.py runs/NAME --threads 2 --rounds 40
+    python benchmarks/peers/compare.py --render               # only the tables, from peers.json
+
+Contenders: the files of `edgedistill export` in fp32 and int8, torch.onnx.export with its defaults
+in onnxruntime, PyTorch as it is and compiled, OpenVINO (pip install openvino; left out without it),
+and the zero-shot teacher in onnxruntime. Every one answers source validation and the target one
+image at a time, gets the threshold that keeps the recipe's share of source validation, and is timed
+from one uint8 image of its input size to score and probabilities, all taking turns. Needs the
+images of the run and the weights of its teacher, and an idle machine.
+
+Numbers go to benchmarks/peers/peers.json and from there into docs/results.md, between
+`<!-- peers -->` marks. With --record FILE the tables are printed, and no document is touched.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import contenders
+import numpy as np
+import torch
+from contenders import Contender
+from peers_tables import peers_document
+from worth import judged, kept
+
+from edgedistill.atomic import write_json
+from edgedistill.bench.machine import machine, moment
+from edgedistill.bench.timing import measure, ratio, self_ratio, timing
+from edgedistill.errors import EdgeDistillError
+from edgedistill.export.build import export_fp32, export_int8
+from edgedistill.export.finished import FinishedRun, load_finished
+from edgedistill.export.images import RunImages
+from edgedistill.export.module import Deployed
+from edgedistill.marked import write_between
+from edgedistill.preparation import load_texts
+from edgedistill.run_folder import RunFolder
+from edgedistill.teacher.clip import load_teacher
+
+ROOT = Path(__file__).parents[2]
+RECORD = Path(__file__).with_name("peers.json")
+MARK = "<!-- peers -->"
+TEACHER = "teacher, zero-shot"
+
+
+def compare(path: Path, threads: int, rounds: int) -> dict[str, Any]:
+    """One run's entry of the record. Raises EdgeDistillError when a needed part fails."""
+    run = load_finished(RunFolder(path))
+    with tempfile.TemporaryDirectory() as place:
+        found, skipped = gather(run, Path(place), threads)
+        quality = worth(run, found)
+        times = take_turns(found, rounds)
+    recipe = run.recipe
+    return {
+        "run": run.folder.path.name,
+        "student": recipe.student.model,
+        "method": recipe.method.name,
+        "weights": recipe.student.weights,
+        "target": recipe.data.target,
+        "seed": recipe.seed,
+        "teacher": recipe.teacher.model,
+        "score": run.calibration.score,
+        "acceptance": run.calibration.acceptance,
+        "threads": threads,
+        "rounds": rounds,
+        "noise": times.pop("noise"),
+        "skipped": skipped,
+        "contenders": [
+            {
+                "name": one.name,
+                "size": one.size,
+                "bytes": one.bytes,
+                **quality[one.name],
+                **times[one.name],
+            }
+            for one in found
+        ],
+    }
+
+
+def gather(run: FinishedRun, folder: Path, threads: int) -> tuple[list[Contender], list[str]]:
+    """Contenders, the teacher last, and why others are not among them."""
+    size = run.recipe.student.size
+    fp32, int8 = folder / "student.onnx", folder / "student-int8.onnx"
+    export_fp32(run, fp32)
+    data = fp32.read_bytes()
+    module = Deployed(run.student, run.calibration.score, run.method.text)
+    teacher = load_teacher(
+        run.recipe.teacher.model, run.recipe.teacher.pretrained, torch.device("cpu")
+    )
+    text = load_texts(run.recipe, RunImages(run, size).problem, teacher)
+
+    wanted: list[Callable[[], Contender]] = [
+        lambda: contenders.exported("EdgeDistill fp32", data, size, threads),
+        lambda: contenders.plain_export("torch.onnx.export", module, size, folder, threads),
+        lambda: contenders.eager("PyTorch", module, size, threads),
+        lambda: contenders.compiled("torch.compile", module, size, threads),
+        lambda: contenders.openvino("OpenVINO fp32", data, size, threads),
+    ]
+    found, skipped = [], []
+    try:
+        export_int8(run, int8)
+    except EdgeDistillError as error:
+        skipped.append(str(error))
+    else:
+        whole = int8.read_bytes()
+        wanted += [
+            lambda: contenders.exported("EdgeDistill int8", whole, size, threads),
+            lambda: contenders.openvino("OpenVINO int8", whole, size, threads),
+        ]
+    for make in wanted:
+        try:
+            found.append(make())
+        except EdgeDistillError as error:
+            skipped.append(str(error))
+    found.append(contenders.zero_shot_teacher(TEACHER, teacher, text, folder, threads))
+    skipped = list(dict.fromkeys(skipped))
+    for reason in skipped:
+        print(f"left out: {reason}", file=sys.stderr)
+    return found, skipped
+
+
+def worth(run: FinishedRun, found: list[Contender]) -> dict[str, dict[str, Any]]:
+    """Metrics of every contender, and their shares of the teacher's."""
+    figures, scored = {}, {}
+    images = {size: RunImages(run, size) for size in {one.size for one in found}}
+    for one in found:
+        here = images[one.size]
+        target = here.target()
+        figures[one.name], scored[one.name] = judged(
+            one.answers(here.validation().pixels),
+            one.answers(target.pixels),
+            target.labels,
+            run.calibration.acceptance,
+        )
+    shares = kept(scored, TEACHER, figures)
+    return {name: {**figures[name], "kept": shares[name]} for name in figures}
+
+
+def take_turns(found: list[Contender], rounds: int) -> dict[str, Any]:
+    """Times by contender, and under "noise" the teacher against itself."""
+    rng = np.random.default_rng(0)
+    pixels = {
+        one.size: rng.integers(0, 256, (1, one.size, one.size, 3), dtype=np.uint8) for one in found
+    }
+
+    def load(one: Contender) -> Callable[[], object]:
+        return partial(one.load(), pixels[one.size])
+
+    subjects = [*found, found[-1]]
+    (samples,) = measure([[partial(load, one) for one in subjects]], rounds)
+    base = samples[-2]
+    noise = self_ratio(samples[-1], base)
+    times: dict[str, Any] = {"noise": noise}
+    for one, own in zip(found, samples, strict=False):
+        times[one.name] = {
+            "timing": timing(own, 1),
+            "time_over_teacher": ratio(own, base, noise["noise"]),
+        }
+    return times
+
+
+def versions() -> dict[str, str | None]:
+    """Of what computes."""
+    found: dict[str, str | None] = {}
+    for package in ("torch", "onnxruntime", "openvino", "open_clip_torch", "timm"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def record_of(paths: list[Path], threads: int, rounds: int) -> dict[str, Any]:
+    """peers.json."""
+    date, before = datetime.now(UTC), moment()
+    runs = [compare(path, threads, rounds) for path in paths]
+    where = machine(before, moment(), date)
+    return {"machine": where, "versions": versions(), "runs": runs}
+
+
+def render(record: Mapping[str, Any]) -> None:
+    """The tables into docs/results.md."""
+    write_between(ROOT / "docs/results.md", MARK, peers_document(record))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="*", help="folders of finished runs")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=20, help="interleaved rounds")
+    parser.add_argument("--record", type=Path, default=RECORD, help="JSON file to write")
+    parser.add_argument("--render", action="store_true", help="only write the tables again")
+    options = parser.parse_args()
+    if options.render == bool(options.runs):
+        parser.error("give either folders of finished runs or --render")
+    try:
+        if not options.render:
+            write_json(options.record, record_of(options.runs, options.threads, options.rounds))
+        record = json.loads(options.record.read_text(encoding="utf-8"))
+        if options.record.resolve() == RECORD:
+            render(record)
+        else:
+            print(peers_document(record))
+    except EdgeDistillError as error:
+        sys.exit(f"compare.py: {error}")
+
+
+if __name__ == "__main__":
+    main()

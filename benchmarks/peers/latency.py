@@ -1,0 +1,142 @@
+"""Latency of every student: onnxruntime fp32 and int8, PyTorch, OpenVINO; threads and input sizes.
+
+    python benchmarks/peers/latency.py                         # all, on an idle machine
+    python benchmarks/peers/latency.py resnet18 --sizes 224 --threads 1 --rounds 5
+    python benchmarks/peers/latency.py --render                # only the table, from latency.json
+
+The weights are random, as speed does not depend on them; int8 files have the nodes that the
+exporter's policy gives the student before any answers are looked at. OpenVINO is left out where it
+is not installed (pip install openvino). Everything about a student, an input size and a number of
+threads takes turns.
+
+Numbers go to benchmarks/peers/latency.json and from there into docs/deploy.md, between
+`<!-- latency -->` marks. With --record FILE the table is printed, and no document is touched.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import contenders
+from compare import versions
+from contenders import Contender
+from peers_tables import latency_document
+from random_student import RandomStudent, make_student
+
+from edgedistill.atomic import write_json
+from edgedistill.bench.machine import machine, moment
+from edgedistill.bench.timing import measure, ratio, self_ratio, timing
+from edgedistill.errors import EdgeDistillError
+from edgedistill.marked import write_between
+
+ROOT = Path(__file__).parents[2]
+RECORD = Path(__file__).with_name("latency.json")
+MARK = "<!-- latency -->"
+STUDENTS = ("resnet18", "efficientnet_b0", "mobilenet_v3_small", "mobilenet_v3_large")
+FP32 = "onnxruntime fp32"
+
+
+def engines(made: RandomStudent, threads: int) -> tuple[list[Contender], list[str]]:
+    """What is compared, onnxruntime in fp32 first, and why others are not among them."""
+    size = made.size
+    wanted: list[Callable[[], Contender]] = [
+        lambda: contenders.exported(FP32, made.fp32, size, threads),
+        lambda: contenders.exported("onnxruntime int8", made.int8, size, threads),
+        lambda: contenders.eager("PyTorch fp32", made.module, size, threads),
+        lambda: contenders.openvino("OpenVINO fp32", made.fp32, size, threads),
+        lambda: contenders.openvino("OpenVINO int8", made.int8, size, threads),
+    ]
+    found, skipped = [], []
+    for make in wanted:
+        try:
+            found.append(make())
+        except EdgeDistillError as error:
+            skipped.append(str(error))
+    return found, skipped
+
+
+def entries_of(made: RandomStudent, threads: Sequence[int], rounds: int) -> list[dict[str, Any]]:
+    """Times of one student at one size: an entry per engine, precision and number of threads."""
+    found: list[dict[str, Any]] = []
+    for count in threads:
+        subjects, _ = engines(made, count)
+
+        def load(one: Contender) -> Callable[[], object]:
+            return partial(one.load(), made.images[:1])
+
+        loads = [partial(load, one) for one in [*subjects, subjects[0]]]
+        (samples,) = measure([loads], rounds)
+        noise = self_ratio(samples[-1], samples[0])["noise"]
+        for one, own in zip(subjects, samples, strict=False):
+            engine, precision = one.name.split()
+            found.append(
+                {
+                    "student": made.name,
+                    "size": made.size,
+                    "threads": count,
+                    "engine": engine,
+                    "precision": precision,
+                    "bytes": one.bytes,
+                    "timing": timing(own, 1),
+                    "time_over_fp32": ratio(own, samples[0], noise),
+                    "noise": noise,
+                }
+            )
+    return found
+
+
+def record_of(options: argparse.Namespace) -> dict[str, Any]:
+    """latency.json."""
+    date, before = datetime.now(UTC), moment()
+    entries, skipped = [], []
+    for name in options.students or STUDENTS:
+        for size in options.sizes:
+            made = make_student(name, size)
+            skipped += engines(made, 1)[1]
+            entries += entries_of(made, options.threads, options.rounds)
+            print(f"{name}, {size} px: done", flush=True)
+    return {
+        "machine": machine(before, moment(), date),
+        "versions": versions(),
+        "rounds": options.rounds,
+        "skipped": list(dict.fromkeys(skipped)),
+        "entries": entries,
+    }
+
+
+def numbers(text: str) -> list[int]:
+    """`224,64` as [224, 64]."""
+    return [int(part) for part in text.split(",")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("students", nargs="*", metavar="STUDENT", help="default: all four")
+    parser.add_argument("--sizes", type=numbers, default=[224, 64], help="input sides, pixels")
+    parser.add_argument("--threads", type=numbers, default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=20, help="interleaved rounds")
+    parser.add_argument("--record", type=Path, default=RECORD, help="JSON file to write")
+    parser.add_argument("--render", action="store_true", help="only write the table again")
+    options = parser.parse_args()
+    unknown = sorted(set(options.students) - set(STUDENTS))
+    if unknown:
+        parser.error(f"no student {unknown[0]!r}; choose from {', '.join(STUDENTS)}")
+    try:
+        if not options.render:
+            write_json(options.record, record_of(options))
+        record = json.loads(options.record.read_text(encoding="utf-8"))
+        if options.record.resolve() == RECORD:
+            write_between(ROOT / "docs/deploy.md", MARK, latency_document(record))
+        else:
+            print(latency_document(record))
+    except EdgeDistillError as error:
+        sys.exit(f"latency.py: {error}")
+
+
+if __name__ == "__main__":
+    main()

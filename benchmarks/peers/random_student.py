@@ -1,0 +1,59 @@
+"""A student with random weights as a module and as files: speed does not depend on the weights."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edgedistill.export.graph import export_graph
+from edgedistill.export.int8 import observe, to_int8
+from edgedistill.export.module import Deployed
+from edgedistill.export.policy import chosen_nodes
+from edgedistill.methods.heads import LinearHead
+from edgedistill.students import Student, build_backbone
+
+# As the embedded benchmark has; the last layer is a small part of any student.
+CLASSES = 12
+
+
+@dataclass(frozen=True)
+class RandomStudent:
+    """`module` and the files `fp32` and `int8` of the same weights, without metadata.
+
+    `images` are uint8 [4, size, size, 3], what its batch norms and integer ranges were fitted to.
+    """
+
+    name: str
+    size: int
+    module: Deployed
+    fp32: bytes
+    int8: bytes
+    images: NDArray[np.uint8]
+
+
+def make_student(name: str, size: int) -> RandomStudent:
+    """Random weights, and batch norms that fit them, so that no value vanishes on the way."""
+    torch.manual_seed(0)
+    backbone, width = build_backbone(name)
+    student = Student(backbone, LinearHead(width, CLASSES))
+    for layer in student.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = None
+    rng = np.random.default_rng(0)
+    # Blocks rather than noise: convolutions average noise away.
+    side = -(-size // 8)
+    blocks = rng.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    images = np.ascontiguousarray(blocks.repeat(side, 1).repeat(side, 2)[:, :size, :size])
+    module = Deployed(student, "max_logit", None)
+    with torch.no_grad():
+        module.train()
+        module(torch.from_numpy(images), torch.tensor(0.0))
+    module.eval().requires_grad_(False)
+    model = export_graph(module, size, CLASSES, 0.0)
+    nodes = chosen_nodes(name, model)
+    int8 = to_int8(observe(model, nodes, images), nodes)
+    return RandomStudent(
+        name, size, module, model.SerializeToString(), int8.SerializeToString(), images
+    )
