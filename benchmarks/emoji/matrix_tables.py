@@ -20,10 +20,7 @@ SHOWN = {"accuracy": "accuracy", "h_score": "H deployed", "oracle_h_score": "H o
 SHOWN |= {"auroc": "AUROC"}
 TESTED = {"accuracy": "accuracy", "h_score": "H deployed", "auroc": "AUROC"}
 MISSING = "–"
-EMPTY = (
-    "No run of the matrix has been recorded yet. `edgedistill sweep benchmarks/emoji.toml` trains, "
-    "`python benchmarks/emoji/matrix.py sweeps/emoji` writes what is finished here."
-)
+EMPTY = "No run of the matrix has been recorded yet."
 
 
 def cell(values: Sequence[float]) -> str:
@@ -100,9 +97,11 @@ def summary(record: Record) -> str:
     targets = ", ".join(f"`{t}`" for t in _targets(rows))
     text = (
         f"{len(rows)} of {record['planned']} runs, mean ± standard deviation over seeds of the "
-        f"mean over {targets}; one image, {_threads(record)}, on {_cpu(record)}. "
-        "`python benchmarks/emoji/matrix.py` wrote this."
+        f"mean over {targets}"
     )
+    if record["latency"]:
+        text += f"; p50 of one image, {_threads(record)}, on {_cpu(record)}"
+    text += ". `python benchmarks/emoji/matrix.py` wrote this."
     return "\n".join(lines) + f"\n\n{text}"
 
 
@@ -210,12 +209,12 @@ def differences(compared: Mapping[str, Sequence[Comparison]]) -> list[str]:
         found = compared[metric]
         smallest = smallest_possible(found)
         if smallest is None:
-            parts.append(f"{title}: no pair of methods has a target and seed in common yet.")
+            parts.append(f"In {title} no two methods have a target and seed in common yet.")
         elif smallest >= LEVEL:
             parts.append(
-                f"{title}: {len(found)} comparisons of at most {max(c.pairs for c in found)} pairs "
-                f"could not come below p = {smallest:.2g}, whatever the runs say; nothing can be "
-                "concluded yet."
+                f"In {title} {len(found)} comparisons of at most {max(c.pairs for c in found)} "
+                f"pairs could not come below p = {smallest:.2g}, whatever the runs say; nothing "
+                "can be concluded yet."
             )
         for c in found:
             if c.significant:
@@ -292,7 +291,7 @@ def _time_ratios(record: Record, student: str) -> list[float]:
 
 
 def _cpu(record: Record) -> str:
-    return str((record["machine"] or {}).get("cpu") or "an unnamed CPU")
+    return str(record["machine"]["cpu"])
 
 
 def _threads(record: Record) -> str:
