@@ -1,0 +1,48 @@
+"""`edgedistill bench` with only what a device has."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+WITHOUT_EXTRA = """
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("jinja2", "matplotlib", "platformdirs", "scipy", "sklearn"):
+            raise ModuleNotFoundError("No module named " + name, name=name)
+sys.meta_path.insert(0, Missing())
+sys.argv[0] = "edgedistill"
+from edgedistill.cli.app import main
+main()
+"""
+
+
+def test_times_need_nothing_but_the_runtime(
+    command: Start, model: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    image = photos / "red.png"
+    process = command("bench", model, "--image", image, "--rounds", "6", "--json", out)
+    shown, err = process.communicate()
+    assert process.returncode == 0, err.decode()
+    (found,) = json.loads(out.read_text())["models"]
+    assert found["quality"] is None and found["parameters"] == 9
+    assert model.name in shown.decode()
+
+
+@pytest.mark.parametrize("option", ["--data", "--report"])
+def test_what_needs_more_says_which_extra(
+    option: str, on_device: Start, model: Path, photos: Path
+) -> None:
+    process = on_device(WITHOUT_EXTRA, "bench", model, option, photos.parent)
+    _, err = process.communicate()
+    assert process.returncode == 2
+    (line,) = err.decode().splitlines()
+    assert line.startswith(f"edgedistill: {option}: ")
+    assert 'pip install "edgedistill[bench]"' in line
