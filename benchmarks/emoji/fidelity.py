@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from results import to_text
-from swept import ROOT, SWEEPS, default_out, difference_table, train, variant_rows
+from swept import ROOT, SWEEPS, default_out, difference_table, train, variant_rows, wrapped
 
 from edgedistill.atomic import write_json, write_text
 from edgedistill.data.normalise import (
@@ -74,12 +74,13 @@ def document(rows: Sequence[Mapping[str, Any]]) -> str:
         if here:
             parts.append(difference_table(here, "corrected", method))
     if not parts:
-        return EMPTY
+        return wrapped(EMPTY)
     targets = " and ".join(f"`{t}`" for t in dict.fromkeys(r["target"] for r in rows))
-    parts.append(
+    text = (
         f"Target {targets}, {len(rows)} runs. *corrected*: per cent. The others: difference to it "
         "in points, between runs of the same seed, mean ± standard deviation over seeds."
     )
+    parts.append(wrapped(text))
     return "\n\n".join(parts)
 
 

@@ -27,6 +27,7 @@ from swept import (
     points,
     train,
     variant_rows,
+    wrapped,
 )
 
 from edgedistill.atomic import write_text
@@ -138,11 +139,12 @@ def ablation_text(rows: Sequence[Row]) -> str:
         if here:
             parts.append(difference_table(here, "nothing", f"{method} without"))
     targets = " and ".join(f"`{t}`" for t in dict.fromkeys(r["target"] for r in rows))
-    parts.append(
+    text = (
         f"Targets {targets}, {len(rows)} runs. The first line of a table is the recipe itself, "
         "per cent; the others are what leaving the part out changes, in points: differences "
         "between runs of the same seed and target, averaged over targets, ± over seeds."
     )
+    parts.append(wrapped(text))
     return "\n\n".join(parts)
 
 

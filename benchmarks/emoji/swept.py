@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,11 @@ def difference_table(rows: Sequence[Row], reference: str, first: str) -> str:
     for variant in variants:
         lines.append(_line(variant, differences(rows, variant, reference), "+"))
     return "\n".join(lines)
+
+
+def wrapped(text: str) -> str:
+    """A paragraph on lines of at most a hundred characters."""
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def points(values: Sequence[float], sign: str = "") -> str:

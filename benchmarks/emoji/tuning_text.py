@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search import COMMON, METHODS, OWN, Range, at_the_edge, best_setting
+from swept import wrapped
 
 from edgedistill.errors import EdgeDistillError
 
@@ -86,7 +87,7 @@ def document(record: Mapping[str, Any]) -> str:
         "and the other sources of `line` trained; `line` alone is a domain that nothing was tuned "
         "on. The recipes of the other students are not tuned.",
     ]
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(p if p.startswith(("|", " ")) else wrapped(p) for p in parts if p)
 
 
 def _table(record: Mapping[str, Any], methods: list[str]) -> str:
