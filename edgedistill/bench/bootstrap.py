@@ -77,14 +77,21 @@ def resample(
     ]
 
 
-def interval(value: float | None, samples: Floats | None) -> Interval:
+def interval(value: float | None, samples: Floats | None, images: int | None = None) -> Interval:
     """Percentile interval of a figure, widened to hold the figure itself.
 
     A maximum such as the best H-score is larger on most resamples than on the images themselves;
-    its percentiles alone may miss it.
+    its percentiles alone may miss it. A share of 0 or 1 is the same on all resamples; its interval
+    is the exact binomial one (Clopper & Pearson 1934).
+
+    Args:
+        images: of a share of images, how many it is a share of; None for other figures.
     """
     if value is None or samples is None:
         return Interval(value=None, low=None, high=None)
+    if images is not None and value in (0, 1):
+        exact = binomtest(round(value * images), images).proportion_ci(CONFIDENCE)
+        return Interval(value=value, low=float(exact.low), high=float(exact.high))
     low, high = _percentiles(samples)
     return Interval(value=value, low=min(low, value), high=max(high, value))
 

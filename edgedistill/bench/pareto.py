@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import PurePath
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -97,10 +98,13 @@ def pareto(result: Result) -> Figure:
     quality = result["models"][0]["quality"]
     assert quality is not None
     domain = f", target {quality['target']}" if quality["target"] else ""
-    axes.set_title(f"{name} on {quality['data']}{domain}", fontsize=10)
+    source = "/".join(PurePath(quality["data"]).parts[-2:])
+    axes.set_title(f"{name} on {source}{domain}", fontsize=10)
+    noise = result["noise"]
+    noisy = f"; noisy, ± {100 * noise['worst']:.0f} %" if noise["verdict"] == "noisy" else ""
     axes.set_xlabel(
         f"ms per call of the model, {setting(first['threads'], first['batch'])}: p50, "
-        "bar = range over rounds"
+        f"bar = range over rounds{noisy}"
     )
     axes.set_ylabel(f"{name}, bar = 95 % interval")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))

@@ -161,15 +161,17 @@ def _quality(
     resamples: int,
 ) -> Quality:
     labels = next(iter(answered.labels.values()))
+    known, unknown = int((labels >= 0).sum()), int((labels < 0).sum())
+    shares = {"accuracy": known, "known_acceptance": known, "unknown_rejection": unknown}
 
     def found(metric: QualityMetric) -> Interval:
-        return interval(values[metric], draws.get(metric))
+        return interval(values[metric], draws.get(metric), shares.get(metric))
 
     return Quality(
         data=images.source,
         target=images.target,
-        known=int((labels >= 0).sum()),
-        unknown=int((labels < 0).sum()),
+        known=known,
+        unknown=unknown,
         unreadable=len(answered.unreadable),
         unknown_classes=list(images.unknown),
         resamples=resamples,

@@ -94,7 +94,9 @@ def test_verdicts_name_a_direction_only_where_it_is_significant(bench_result: An
 
 def test_a_noisy_machine_is_said_so(bench_result: Any) -> None:
     assert "too noisy" not in "\n".join(notes(bench_result))
+    assert "noisy" not in texts(pareto(bench_result))
     bench_result["noise"] |= {"verdict": "noisy", "worst": 0.31}
+    assert "noisy, ± 31 %" in texts(pareto(bench_result))
     assert "differ by up to 31.0 %, above the limit of 5 %" in "\n".join(notes(bench_result))
 
 

@@ -127,6 +127,15 @@ def test_the_interval_of_a_share_is_scipys() -> None:
     assert ours["high"] == pytest.approx(theirs.high, abs=2.5 / 400)
 
 
+def test_a_share_of_all_images_is_not_certain() -> None:
+    ones = np.ones(500)
+    found = interval(1.0, ones, 20)
+    # So rare that 20 right ones in a row have a chance of 2.5 %.
+    assert found["low"] == pytest.approx(0.025 ** (1 / 20)) and found["high"] == 1
+    assert interval(0.0, 0 * ones, 20)["high"] == pytest.approx(1 - 0.025 ** (1 / 20))
+    assert interval(1.0, ones) == {"value": 1, "low": 1, "high": 1}
+
+
 def test_mcnemar_counts_the_images_that_one_model_alone_gets_right() -> None:
     baseline = np.array([True] * 10 + [False] * 10)
     model = baseline.copy()
