@@ -19,17 +19,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import tomli_w
 from filelock import FileLock
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from edgedistill.onnx_file import seal
+from edgedistill.export.int8 import observe, to_int8
+from edgedistill.export.policy import node_kinds
+from edgedistill.onnx_file import read_model, seal
+from edgedistill.pixels import read_rgb
 
 EXPORT = Path(__file__).parents[2] / "export"
 CLASSES = ("bird", "écureuil roux", "<b>ladder</b>", "zebra \U0001f993")
 SIZE = 24
+# How far scores and probabilities of two builds of onnxruntime may be apart. Integer kernels of
+# different processors may round a value to the next step.
+TOLERANCE = {"exported": 1e-4, "crafted": 1e-4, "quantised": 0.05}
 THRESHOLD = 0.75
 
 
@@ -135,6 +142,21 @@ def exported(
 
 
 @pytest.fixture(scope="session")
+def quantised(exported: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`exported` in int8, with every kind of node that can be in integers."""
+    data, info = read_model(exported)
+    model = onnx.load_from_string(data)
+    nodes = [name for name, kind in node_kinds(model.graph).items() if kind != "classifier"]
+    views = np.stack([read_rgb(file, info.size) for file in sorted(pictures.iterdir())])
+    made = to_int8(observe(model, nodes, views), nodes)
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    helper.set_model_props(made, told | {"edgedistill.precision": "int8"})
+    path = tmp_path_factory.mktemp("quantised") / "student-int8.onnx"
+    path.write_bytes(seal(made.SerializeToString()))
+    return path
+
+
+@pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of image files of the kinds that decoders treat differently."""
     folder = tmp_path_factory.mktemp("pictures")
@@ -164,6 +186,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hard[..., 3] = np.where(hard[..., 3] > 127, 255, 0)
     Image.fromarray(hard).save(folder / "cut-out.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tolerance() -> dict[str, float]:
+    """Allowed distance of answers from those of the Python runtime, by the model's fixture."""
+    return TOLERANCE
 
 
 @pytest.fixture(scope="session")
