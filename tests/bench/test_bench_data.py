@@ -99,5 +99,6 @@ print(sorted(f"{file.parent.name} {name}" for file, name in zip(found.files, fou
     done = subprocess.run(
         [sys.executable, "-c", code, str(recipe)], capture_output=True, text=True, check=False
     )
-    assert done.stderr == ""
+    # A library may have something to say on stderr the first time it is used.
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "['cat cat', 'dog dog', 'owl None']"
