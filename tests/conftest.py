@@ -140,53 +140,6 @@ def tree_of(shapes: Path, tiny_clip: Path) -> Callable[..., dict[str, Any]]:
     return make
 
 
-class TwoNodes:
-    """A Ray cluster of two nodes of this machine, one CPU each; `second` may be removed."""
-
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        self._node = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 * 2**20}
-        head = {
-            **self._node,
-            "include_dashboard": False,
-            # A lost node is missed after seconds instead of half a minute.
-            "_system_config": {
-                "health_check_initial_delay_ms": 1000,
-                "health_check_period_ms": 1000,
-            },
-        }
-        self.cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.address: str = self.cluster.address
-        self.second: Any = None
-
-    def complete(self) -> None:
-        """Add the second node where it is missing."""
-        if self.second is None:
-            self.second = self.cluster.add_node(**self._node)
-
-    def lose_second(self) -> None:
-        """As when its plug is pulled."""
-        self.cluster.remove_node(self.second, allow_graceful=False)
-        self.second = None
-
-
-@pytest.fixture(scope="session")
-def ray_cluster(private_cache: Path) -> Iterator[TwoNodes]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        nodes = TwoNodes()
-        yield nodes
-        nodes.cluster.shutdown()
-
-
-@pytest.fixture
-def two_nodes(ray_cluster: TwoNodes) -> TwoNodes:
-    ray_cluster.complete()
-    return ray_cluster
-
-
 def _without_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
     text = {k: v for k, v in config["text_cfg"].items() if k != "tokenizer_kwargs"}
     return {**config, "text_cfg": text}

@@ -169,16 +169,33 @@ app.command()(bench)
 @app.command()
 def sweep(
     path: Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep file (TOML).")],
-    engine: Annotated[str, typer.Option(help="What runs the processes: local.")] = "local",
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    engine: Annotated[str, typer.Option(help="What runs the processes: local or ray.")] = "local",
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs at a time [default: 1; on ray, as many as have room]."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster to use [default: RAY_ADDRESS, or one of this machine alone]."
+        ),
+    ] = None,
+    cpus: Annotated[
+        float | None, typer.Option(min=0, help="CPUs of a node for each run on ray [default: 1].")
+    ] = None,
+    gpus: Annotated[
+        float | None,
+        typer.Option(min=0, help="GPUs for each run on ray [default: 1 if the cluster has any]."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder that sweep folders lie in.")] = Path("sweeps"),
     dry: Annotated[bool, typer.Option("--dry-run", help="Print the plan and end.")] = False,
 ) -> int:
     """Run a grid of recipes and collect tables and pictures; started again, it goes on."""
     with _training_extra():
         from edgedistill.cli.sweep import run_sweep
+        from edgedistill.sweep.engines import Request
 
-    return run_sweep(path, engine, jobs, out, dry)
+    return run_sweep(path, engine, jobs, out, dry, Request(address, cpus, gpus))
 
 
 @teacher_app.command("eval")

@@ -8,8 +8,8 @@ from edgedistill.cli.tables import print_table
 from edgedistill.display import Display
 from edgedistill.errors import Interrupted
 from edgedistill.sweep.collect import write_pictures, write_results
-from edgedistill.sweep.drive import drive, estimate, finished_seconds, spoken
-from edgedistill.sweep.engines import find_engine
+from edgedistill.sweep.drive import drive, estimate, finished_seconds, time_left
+from edgedistill.sweep.engines import Request, find_engine
 from edgedistill.sweep.folder import SweepFolder, refuse_other_recipes
 from edgedistill.sweep.plan import Plan, make_plan
 from edgedistill.sweep.results import Row, make_table, percent
@@ -18,9 +18,13 @@ _SHOWN = ("accuracy", "h_score", "oracle_h_score", "auroc")
 _TITLES = {"h_score": "H deployed", "oracle_h_score": "H oracle", "auroc": "AUROC"}
 
 
-def run_sweep(path: Path, engine: str, jobs: int, out: Path, dry: bool) -> int:
+def run_sweep(
+    path: Path, engine: str, jobs: int | None, out: Path, dry: bool, request: Request
+) -> int:
     """Returns 0 when every run is finished, 1 when some failed twice."""
-    start = find_engine(engine)
+    open_engine = find_engine(engine)
+    on_cluster = engine == "ray"
+    jobs = jobs or (None if on_cluster else 1)
     plan = make_plan(path)
     folder = SweepFolder(out / plan.name)
     console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -34,7 +38,16 @@ def run_sweep(path: Path, engine: str, jobs: int, out: Path, dry: bool) -> int:
         return 0
     display = Display()
     try:
-        failed = drive(plan, folder, start, jobs, display.note, lambda: _collected(plan, folder))
+        with open_engine(request, lambda name, text: display.note(f"{name}: {text}")) as start:
+            failed = drive(
+                plan,
+                folder,
+                start,
+                jobs,
+                display.note,
+                lambda: _collected(plan, folder),
+                caches_first=on_cluster,
+            )
     except (Interrupted, KeyboardInterrupt):
         raise Interrupted(f"{folder.path}: stopped; the same command goes on from there") from None
     rows = write_results(plan, folder)
@@ -51,7 +64,7 @@ def run_sweep(path: Path, engine: str, jobs: int, out: Path, dry: bool) -> int:
     return 1 if failed else 0
 
 
-def plan_lines(plan: Plan, seconds: dict[str, float], jobs: int) -> list[str]:
+def plan_lines(plan: Plan, seconds: dict[str, float], jobs: int | None) -> list[str]:
     """What a sweep is about to do, in words."""
     sizes = [f"{len(values)} {axis}" for axis, values in plan.axes.items()]
     lines = [f"{plan.name}: {len(plan.runs)} runs{' = ' if sizes else ''}{' x '.join(sizes)}"]
@@ -71,8 +84,9 @@ def plan_lines(plan: Plan, seconds: dict[str, float], jobs: int) -> list[str]:
     elif left is None:
         time = "known after the first runs"
     else:
-        time = f"about {spoken(left / jobs)} for the {len(pending)} runs not finished"
-    lines.append(f"time: {time}, {jobs} at a time")
+        time = f"{time_left(left, jobs)} for the {len(pending)} runs not finished"
+    at_once = f"{jobs} at a time" if jobs else "as many at a time as there is room for"
+    lines.append(f"time: {time}, {at_once}")
     return lines
 
 

@@ -14,7 +14,7 @@ from edgedistill.errors import EdgeDistillError
 from edgedistill.recipe import to_toml
 from edgedistill.sweep.engines import Engine, Job, Outcome
 from edgedistill.sweep.folder import SweepFolder, refuse_other_recipes
-from edgedistill.sweep.plan import Plan, PlannedRun
+from edgedistill.sweep.plan import Plan, PlannedRun, one_per_cache
 
 Command = Callable[[SweepFolder, PlannedRun], tuple[str, ...]]
 Say = Callable[[str], None]
@@ -27,14 +27,20 @@ def run_command(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
     return (*python, "--name", run.name, "--runs", str(folder.runs), "--quiet")
 
 
+def cache_command(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
+    """The process that fills the caches of a run."""
+    return (sys.executable, "-m", "edgedistill", "cache", "build", str(folder.recipe(run.name)))
+
+
 def drive(
     plan: Plan,
     folder: SweepFolder,
     engine: Engine,
-    at_once: int,
+    at_once: int | None,
     say: Say,
     collect: Callable[[], None],
     command: Command = run_command,
+    caches_first: bool = False,
 ) -> dict[str, str]:
     """Run what is not finished.
 
@@ -42,10 +48,11 @@ def drive(
         plan: the runs.
         folder: where everything goes.
         engine: what runs the processes.
-        at_once: how many at a time.
+        at_once: how many at a time; None for as many as there is room for.
         say: prints a line.
         collect: called after every finished run, to bring the results up to date.
         command: the process of a run.
+        caches_first: fill what runs share before the first one, each by one process.
 
     Returns:
         Name -> what went wrong, of every run that failed twice.
@@ -70,6 +77,8 @@ def drive(
     try:
         for run in plan.runs:
             write_text(folder.recipe(run.name), to_toml(run.recipe))
+        if caches_first:
+            _fill_caches(plan, folder, engine, at_once, say)
         return _attempts(plan, folder, engine, at_once, say, collect, command)
     finally:
         lock.release()
@@ -98,11 +107,42 @@ def spoken(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def _fill_caches(
+    plan: Plan, folder: SweepFolder, engine: Engine, at_once: int | None, say: Say
+) -> None:
+    pending = [run for run in plan.runs if folder.metrics(run.name) is None]
+    shared = {f"cache-of-{run.name}": run for run in one_per_cache(pending)}
+    jobs = [
+        Job(name, cache_command(folder, run), folder.run(run.name), folder.log(name))
+        for name, run in shared.items()
+    ]
+    with closing(engine(jobs, at_once, _teller(say))) as outcomes:
+        for outcome in outcomes:
+            data = shared[outcome.name].recipe.data.dataset
+            if outcome.status == 0:
+                say(f"caches of {data}: complete, {spoken(outcome.seconds)}")
+            else:
+                # Whatever is wrong, the runs meet it too, and are tried again.
+                why = _reason(outcome, folder.log(outcome.name))
+                say(f"caches of {data}: FAILED, {why}; the runs fill them instead")
+
+
+def _teller(say: Say) -> Callable[[str, str], None]:
+    return lambda name, text: say(f"{name}: {text}")
+
+
+def time_left(seconds: float, at_once: int | None) -> str:
+    """`about 12 min`, or how much work that is where it is not known how many share it."""
+    if at_once is None:
+        return f"about {spoken(seconds)} of work"
+    return f"about {spoken(seconds / at_once)}"
+
+
 def _attempts(
     plan: Plan,
     folder: SweepFolder,
     engine: Engine,
-    at_once: int,
+    at_once: int | None,
     say: Say,
     collect: Callable[[], None],
     command: Command,
@@ -117,11 +157,7 @@ def _attempts(
             Job(name, command(folder, runs[name]), folder.run(name), folder.log(name))
             for name in pending
         ]
-
-        def waiting(name: str) -> None:
-            say(f"{name}: another process is at work on it; waiting for that one")
-
-        with closing(engine(jobs, at_once, waiting)) as outcomes:
+        with closing(engine(jobs, at_once, _teller(say))) as outcomes:
             for outcome in outcomes:
                 pending.remove(outcome.name)
                 metrics = folder.metrics(outcome.name) if outcome.status == 0 else None
@@ -133,7 +169,7 @@ def _attempts(
                 seconds[outcome.name] = outcome.seconds
                 collect()
                 left = estimate([runs[n] for n in (*pending, *failed)], seconds, plan)
-                rest = f"; about {spoken(left / at_once)} left" if left else ""
+                rest = f"; {time_left(left, at_once)} left" if left else ""
                 say(
                     f"{len(seconds)}/{len(runs)} {outcome.name}: {_scores(metrics)}, "
                     f"{spoken(outcome.seconds)}{rest}"
@@ -170,6 +206,8 @@ def _scores(metrics: dict[str, object]) -> str:
 
 def _reason(outcome: Outcome, log: Path) -> str:
     """Why a run failed, from its exit status and the last line of its log."""
+    if outcome.why:
+        return outcome.why
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

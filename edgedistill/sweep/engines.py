@@ -1,6 +1,8 @@
-"""What runs the jobs of a sweep. An engine is one module with a function `run_jobs`."""
+"""What runs the jobs of a sweep. An engine is one module with a function `open_engine`."""
 
+import os
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +11,10 @@ from typing import Protocol, cast
 from edgedistill.data.nearest import choices
 from edgedistill.errors import EdgeDistillError
 
-ENGINES = {"local": "edgedistill.sweep.local"}
+ENGINES = {"local": "edgedistill.sweep.local", "ray": "edgedistill.sweep.on_ray"}
+# Read as Ray is imported: it reports to nobody, and its own messages stay out of ours.
+_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "^"}
+BUSY = "another process is at work on it; waiting for that one"
 
 
 @dataclass(frozen=True)
@@ -31,27 +36,64 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: exit status, negative for a signal, and wall-clock seconds."""
+    """How a job ended.
+
+    Attributes:
+        name: the job's.
+        status: exit status, negative for a signal.
+        seconds: wall-clock time.
+        why: what went wrong where the process itself cannot say it.
+    """
 
     name: str
     status: int
     seconds: float
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a job asks of a cluster; None is for the engine to choose."""
+
+    address: str | None = None
+    cpus: float | None = None
+    gpus: float | None = None
 
 
 class Engine(Protocol):
     """Runs jobs and yields each as it ends, in any order.
 
-    A job that ends badly is an outcome, never an exception. Closing the generator stops what is
-    still running and waits for it.
+    At most `at_once` run at a time, or as many as there is room for. `tell` is called with a job's
+    name and something worth knowing about it. A job that ends badly is an outcome, never an
+    exception. Closing the generator stops what is still running and waits for it.
     """
 
     def __call__(
-        self, jobs: Sequence[Job], at_once: int, waiting: Callable[[str], None]
+        self, jobs: Sequence[Job], at_once: int | None, tell: Callable[[str, str], None]
     ) -> Generator[Outcome, None, None]: ...
 
 
-def find_engine(name: str) -> Engine:
+class Opener(Protocol):
+    """Connects an engine for as long as the block lasts. Raises EdgeDistillError."""
+
+    def __call__(
+        self, request: Request, tell: Callable[[str, str], None]
+    ) -> AbstractContextManager[Engine]: ...
+
+
+def find_engine(name: str) -> Opener:
     """The engine of that name. Raises EdgeDistillError."""
     if name not in ENGINES:
         raise EdgeDistillError(f"--engine {name}: no such engine; {choices(name, list(ENGINES))}")
-    return cast(Engine, import_module(ENGINES[name]).run_jobs)
+    if name == "ray":
+        for setting, value in _SETTINGS.items():
+            os.environ.setdefault(setting, value)
+    try:
+        module = import_module(ENGINES[name])
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise EdgeDistillError(
+            f'--engine {name}: {name} is not installed; pip install "edgedistill[{name}]"'
+        ) from None
+    return cast(Opener, module.open_engine)

@@ -5,12 +5,13 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from filelock import FileLock, Timeout
-
-from edgedistill.sweep.engines import Job, Outcome
+from edgedistill.errors import EdgeDistillError
+from edgedistill.sweep.busy import busy
+from edgedistill.sweep.engines import BUSY, Engine, Job, Outcome, Request
 
 _POLL_SECONDS = 0.05
 # A run saves and ends within a step of being asked to.
@@ -24,21 +25,31 @@ class _Running:
     started: float
 
 
+@contextmanager
+def open_engine(request: Request, tell: Callable[[str, str], None]) -> Iterator[Engine]:
+    """See `Opener`; there is nothing to connect to, and nothing to ask for."""
+    for option in ("address", "cpus", "gpus"):
+        if getattr(request, option) is not None:
+            raise EdgeDistillError(f"--{option}: is for --engine ray; the local one has --jobs")
+    yield run_jobs
+
+
 def run_jobs(
-    jobs: Sequence[Job], at_once: int, waiting: Callable[[str], None]
+    jobs: Sequence[Job], at_once: int | None, tell: Callable[[str, str], None]
 ) -> Generator[Outcome, None, None]:
-    """Run jobs as child processes; see `Engine`.
+    """Run jobs as child processes, one at a time unless told otherwise; see `Engine`.
 
     A job whose run another process is at work on, such as one that an earlier, killed sweep
-    started, waits for that process. `waiting` is called once with the name of such a job.
+    started, waits for that process.
     """
+    at_once = at_once or 1
     queue = deque(jobs)
     slots: dict[int, _Running] = {}
     said: set[str] = set()
     try:
         while queue or slots:
             for slot in range(at_once):
-                job = _next_free(queue, waiting, said) if slot not in slots else None
+                job = _next_free(queue, tell, said) if slot not in slots else None
                 if job is not None:
                     slots[slot] = _start(job, slot, at_once)
             for slot, running in list(slots.items()):
@@ -66,28 +77,17 @@ def slot_environment(
     return made
 
 
-def _next_free(queue: deque[Job], waiting: Callable[[str], None], said: set[str]) -> Job | None:
+def _next_free(queue: deque[Job], tell: Callable[[str, str], None], said: set[str]) -> Job | None:
     """The first job whose folder nobody is at work on."""
     for _ in range(len(queue)):
         job = queue.popleft()
-        if not _busy(job):
+        if not busy(job.folder):
             return job
         if job.name not in said:
             said.add(job.name)
-            waiting(job.name)
+            tell(job.name, BUSY)
         queue.append(job)
     return None
-
-
-def _busy(job: Job) -> bool:
-    path = job.folder / ".lock"
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except (Timeout, OSError):
-        return True
 
 
 def _start(job: Job, slot: int, at_once: int) -> _Running:

@@ -4,7 +4,7 @@ import hashlib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
@@ -64,6 +64,22 @@ class Plan:
     def on_the_fly(self) -> int:
         """How many runs ask the teacher at every step instead."""
         return sum(r.recipe.views.count == 0 and _needs_teacher(r.recipe) for r in self.runs)
+
+
+def one_per_cache(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
+    """Runs that between them need every store of images and every cache of views the others do."""
+    covered: set[Any] = set()
+    chosen = []
+    # A run with a teacher stores all images that one without would.
+    for run in sorted(runs, key=lambda run: _cache_key(run.recipe) is None):
+        recipe = run.recipe
+        images = (recipe.data.dataset, recipe.data.root)
+        needs: set[Any] = {(images, recipe.views.store_size), (images, recipe.student.size)}
+        needs |= {_cache_key(recipe)} - {None}
+        if not needs <= covered:
+            covered |= needs
+            chosen.append(run)
+    return chosen
 
 
 def make_plan(path: Path) -> Plan:

@@ -1,9 +1,9 @@
-"""A small sweep file, and runs that are finished without being run."""
+"""A small sweep file, runs that are finished without being run, and a Ray cluster."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +59,67 @@ def finish() -> Callable[..., None]:
         (path / "metrics.json").write_text(json.dumps(metrics))
 
     return write
+
+
+def _started(start: Callable[[], Any]) -> Any:
+    """Ray gives up a node that is not there after seconds, which a loaded machine may not keep."""
+    for _ in range(9):
+        try:
+            return start()
+        except Exception as error:
+            print(f"a node did not start: {error}")
+    return start()
+
+
+class TwoNodes:
+    """A Ray cluster of two nodes of this machine, one CPU each; `second` may be removed."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._node = {
+            "num_cpus": 1,
+            "num_gpus": 0,
+            "object_store_memory": 80 * 2**20,
+            "include_log_monitor": False,
+        }
+        head = {
+            **self._node,
+            "include_dashboard": False,
+            # A node that is gone is missed within seconds, one that is only slow never.
+            "_system_config": {
+                "health_check_initial_delay_ms": 1000,
+                "health_check_period_ms": 1000,
+                "health_check_timeout_ms": 600_000,
+                "worker_register_timeout_seconds": 600,
+            },
+        }
+        self.cluster = _started(lambda: Cluster(initialize_head=True, head_node_args=head))
+        self.address: str = self.cluster.address
+        self.second: Any = None
+
+    def complete(self) -> None:
+        """Add the second node where it is missing."""
+        if self.second is None:
+            self.second = _started(lambda: self.cluster.add_node(**self._node))
+
+    def lose_second(self) -> None:
+        """As when its plug is pulled."""
+        self.cluster.remove_node(self.second, allow_graceful=False)
+        self.second = None
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(private_cache: Path) -> Iterator[TwoNodes]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        nodes = TwoNodes()
+        yield nodes
+        nodes.cluster.shutdown()
+
+
+@pytest.fixture
+def two_nodes(ray_cluster: TwoNodes) -> TwoNodes:
+    ray_cluster.complete()
+    return ray_cluster

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from filelock import FileLock
 
 from edgedistill.errors import EdgeDistillError
 from edgedistill.recipe import load_recipe, to_toml
-from edgedistill.sweep.drive import drive, estimate, spoken
-from edgedistill.sweep.engines import Job, find_engine
+from edgedistill.sweep.drive import drive, estimate, spoken, time_left
+from edgedistill.sweep.engines import BUSY, Job, Outcome, Request, find_engine
 from edgedistill.sweep.folder import SweepFolder
-from edgedistill.sweep.local import run_jobs, slot_environment
-from edgedistill.sweep.plan import Plan, PlannedRun
+from edgedistill.sweep.local import open_engine, run_jobs, slot_environment
+from edgedistill.sweep.plan import Plan, PlannedRun, one_per_cache
 
 PlanOf = Callable[[str], Plan]
 TWO = 'recipe = "base.toml"\ngrid.seed = [0, 1]\n'
@@ -178,13 +178,13 @@ def test_a_run_that_a_killed_sweep_left_running_is_waited_for(sweep: Sweep) -> N
         assert orphan.stdout.readline() == "held\n"
         said: list[str] = []
 
-        def waiting(name: str) -> None:
-            said.append(name)
+        def tell(name: str, text: str) -> None:
+            said.append(f"{name}: {text}")
             orphan.stdin.close()  # type: ignore[union-attr]
 
         job = Job("s0", finishing(sweep.folder, sweep.plan.runs[0]), folder, folder / "log")
-        outcomes = list(run_jobs([job], 1, waiting))
-    assert said == ["s0"] and [o.status for o in outcomes] == [0]
+        outcomes = list(run_jobs([job], 1, tell))
+    assert said == [f"s0: {BUSY}"] and [o.status for o in outcomes] == [0]
 
 
 ENDLESS = """
@@ -206,7 +206,7 @@ def test_stopping_lets_the_processes_save(tmp_path: Path) -> None:
     jobs = [Job(f.name, python(ENDLESS, f), f, f / "log") for f in folders]
     quick = Job("quick", python(""), tmp_path, tmp_path / "log")
     # The quick one's outcome hands over control while the two others run on.
-    with closing(run_jobs([*jobs, quick], 3, lambda name: None)) as outcomes:
+    with closing(run_jobs([*jobs, quick], 3, lambda name, text: None)) as outcomes:
         assert next(outcomes).name == "quick"
         while not all((folder / "started").exists() for folder in folders):
             time.sleep(0.01)
@@ -225,7 +225,9 @@ mine.unlink()
         Job(str(n), python(script, tmp_path / f"{n}.on"), tmp_path, tmp_path / f"{n}.log")
         for n in range(5)
     ]
-    assert {o.name for o in run_jobs(jobs, 2, lambda name: None)} == {str(n) for n in range(5)}
+    assert {o.name for o in run_jobs(jobs, 2, lambda name, text: None)} == {
+        str(n) for n in range(5)
+    }
     counts = [int((tmp_path / f"{n}.log").read_text()) for n in range(5)]
     assert max(counts) <= 2
 
@@ -268,7 +270,78 @@ def test_durations_are_spoken(seconds: float, text: str) -> None:
     assert spoken(seconds) == text
 
 
+def test_ray_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "edgedistill.sweep.on_ray", raising=False)
+    with pytest.raises(EdgeDistillError, match=r'^--engine ray: ray is not .*edgedistill\[ray\]"$'):
+        find_engine("ray")
+
+
+@pytest.mark.parametrize("option", ["address", "cpus", "gpus"])
+def test_what_a_cluster_is_asked_for_is_no_option_of_one_machine(option: str) -> None:
+    asked = Request(**{option: "head:6379" if option == "address" else 2.0})  # type: ignore[arg-type]
+    with (
+        pytest.raises(EdgeDistillError, match=f"--{option}: is for --engine ray"),
+        open_engine(asked, lambda name, text: None),
+    ):
+        pass
+
+
+def test_time_left_where_it_is_unknown_how_many_share_it() -> None:
+    assert time_left(1200, 2) == "about 10 min"
+    assert time_left(1200, None) == "about 20 min of work"
+
+
+class Recorded:
+    """An engine that runs nothing: one job that fills a cache ends well, all others badly."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[Job]] = []
+
+    def __call__(
+        self, jobs: Sequence[Job], at_once: int | None, tell: Callable[[str, str], None]
+    ) -> Generator[Outcome, None, None]:
+        self.calls.append(list(jobs))
+        for job in jobs:
+            fills = "cache" in job.command and "bigger" not in job.name
+            yield Outcome(job.name, 0 if fills else 1, 1.0, "" if fills else "no luck")
+
+
+def test_shared_caches_are_filled_before_the_first_run(
+    plan_of: PlanOf, finish: Callable[..., None], tmp_path: Path
+) -> None:
+    plan = plan_of(
+        """
+        recipe = "base.toml"
+        [variants.method]
+        erm = { "method.name" = "erm" }
+        scipd = {}
+        bigger = { "method.name" = "erm", student.size = 224 }
+        [grid]
+        seed = [0, 1]
+        """
+    )
+    assert [run.name for run in one_per_cache(plan.runs)] == ["scipd-s0", "bigger-s0"]
+    folder, engine, lines = SweepFolder(tmp_path / "out"), Recorded(), []
+    finish(folder, "scipd-s0")
+    failed = drive(
+        plan, folder, engine, None, lines.append, lambda: None, finishing, caches_first=True
+    )
+    caches, first, second = engine.calls
+    # Of what is not finished, and a fault in a cache is for the runs to meet.
+    assert [job.name for job in caches] == ["cache-of-scipd-s1", "cache-of-bigger-s0"]
+    assert caches[0].command[2:] == (
+        "edgedistill",
+        "cache",
+        "build",
+        str(folder.recipe("scipd-s1")),
+    )
+    assert lines[0].startswith("caches of emoji: complete")
+    assert lines[1] == "caches of emoji: FAILED, no luck; the runs fill them instead"
+    assert len(first) == len(second) == len(failed) == 5 and failed["erm-s0"] == "no luck"
+
+
 def test_engines_are_found_by_name() -> None:
-    assert find_engine("local") is run_jobs
+    assert find_engine("local") is open_engine
     with pytest.raises(EdgeDistillError, match="--engine locl: no such engine; did you mean"):
         find_engine("locl")

@@ -1,0 +1,231 @@
+"""The engine `ray`: one task of a Ray cluster for each job.
+
+A job is a process on its task's node, and all it leaves behind lies in folders that every node
+shares; so whatever of the cluster is lost, the same job goes on elsewhere from what is there.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ray
+from ray.exceptions import (
+    LocalRayletDiedError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayError,
+    WorkerCrashedError,
+)
+
+from edgedistill.data.cache_dir import ENVIRONMENT, cache_dir
+from edgedistill.errors import EdgeDistillError, Interrupted
+from edgedistill.sweep.busy import busy
+from edgedistill.sweep.engines import BUSY, Engine, Job, Outcome, Request
+from edgedistill.sweep.leash import PATIENCE_SECONDS
+from edgedistill.sweep.ray_task import run_here
+
+Tell = Callable[[str, str], None]
+_POLL_SECONDS = 0.1
+_CONNECT_SECONDS = 20.0
+# Beyond that a job is what kills its workers.
+_MOST_LOST = 3
+# Results are a few bytes; nothing else goes through Ray.
+_STORE_BYTES = 100 * 2**20
+_LOST = (WorkerCrashedError, NodeDiedError, LocalRayletDiedError, ObjectLostError)
+# What of the driver's environment a run must see, wherever it is.
+_PASSED = ("EDGEDISTILL_", "HF_", "OMP_NUM_THREADS")
+
+
+@contextmanager
+def open_engine(request: Request, tell: Tell) -> Iterator[Engine]:
+    """Join the cluster at the address asked for, at RAY_ADDRESS, or one of this machine alone.
+
+    See `Opener`. A job asks for one CPU, and for one GPU where the cluster has any, unless
+    `request` says otherwise.
+    """
+    address = request.address or os.environ.get("RAY_ADDRESS") or "local"
+    _refuse_deaf(address)
+    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        ray.init(
+            address=address,
+            logging_level=logging.CRITICAL,
+            log_to_driver=False,
+            **(own if address == "local" else {}),
+        )
+    except Exception as error:  # Ray raises no narrower class for a node that does not start.
+        raise _no_cluster(address, _first_line(error)) from None
+    finally:
+        # Ray puts its own there, which would end a sweep without stopping its runs.
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    try:
+        cpus = 1.0 if request.cpus is None else request.cpus
+        have = ray.cluster_resources().get("GPU", 0)
+        gpus = min(1.0, have) if request.gpus is None else request.gpus
+        if not _fits(cpus, gpus):
+            if address == "local":
+                raise EdgeDistillError(
+                    f"--engine ray: this machine has no {_amount(cpus, gpus)} for a run; ask for "
+                    "less with --cpus and --gpus"
+                )
+            tell("ray", f"no node has {_amount(cpus, gpus)}; runs wait until one has")
+        yield partial(run_jobs, cpus=cpus, gpus=gpus)
+    except RayError as error:
+        raise EdgeDistillError(
+            f"--engine ray: the cluster was lost: {_first_line(error)}; the same command goes on "
+            "once it is back"
+        ) from None
+    finally:
+        ray.shutdown()
+
+
+def run_jobs(
+    jobs: Sequence[Job], at_once: int | None, tell: Tell, *, cpus: float, gpus: float
+) -> Generator[Outcome, None, None]:
+    """Run jobs as tasks, each with so many CPUs and GPUs of a node; see `Engine`.
+
+    What a lost worker or node was at starts again on another, up to three times a job.
+    """
+    task = ray.remote(run_here)
+    options = {"num_cpus": cpus, "num_gpus": gpus, "scheduling_strategy": "SPREAD"}
+    # A task that is lost is put back here rather than by Ray, so that it is seen and counted.
+    options["max_retries"] = 0
+    queue = deque(jobs)
+    running: dict[ray.ObjectRef, Job] = {}
+    lost: Counter[str] = Counter()
+    with _kept_signals() as asked:
+        try:
+            while queue or running:
+                if asked:
+                    raise Interrupted
+                while queue and (at_once is None or len(running) < at_once):
+                    job = queue.popleft()
+                    if busy(job.folder):
+                        tell(job.name, BUSY)
+                    running[_submit(task.options(name=job.name, **options), job)] = job
+                ended, _ = ray.wait(list(running), timeout=0)
+                for reference in ended:
+                    job = running.pop(reference)
+                    outcome = _outcome(reference, job)
+                    if outcome is None and lost[job.name] < _MOST_LOST:
+                        lost[job.name] += 1
+                        queue.appendleft(job)
+                        tell(job.name, "its worker or its node was lost; it starts again")
+                        if not _fits(cpus, gpus):
+                            tell("ray", f"no node has {_amount(cpus, gpus)}; waiting for one")
+                        continue
+                    yield outcome or Outcome(
+                        job.name, 1, 0.0, f"its worker or its node was lost {_MOST_LOST + 1} times"
+                    )
+                if not ended:
+                    time.sleep(_POLL_SECONDS)
+        finally:
+            asked.clear()
+            _stop(running, asked)
+
+
+def _refuse_deaf(address: str) -> None:
+    """Raise where nobody listens: Ray itself would go on trying for many minutes."""
+    host, _, port = address.rpartition(":")
+    if "/" in host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, str(error)) from None
+
+
+def _no_cluster(address: str, said: str) -> EdgeDistillError:
+    return EdgeDistillError(
+        f"--engine ray: no cluster at {address}: {said}; start one with: ray start --head"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _submit(task: Any, job: Job) -> ray.ObjectRef:
+    return task.remote(
+        command=list(job.command),
+        folder=str(job.folder.absolute()),
+        log=str(job.log.absolute()),
+        where=str(Path.cwd()),
+        python=sys.executable,
+        environment=_environment(),
+    )
+
+
+def _outcome(reference: ray.ObjectRef, job: Job) -> Outcome | None:
+    """How a task ended; None when its worker or its node was lost."""
+    try:
+        status, seconds, why = ray.get(reference)
+    except OutOfMemoryError:
+        return Outcome(job.name, 1, 0.0, "its node ran out of memory; ask for more with --cpus")
+    except _LOST:
+        return None
+    except RayError as error:
+        return Outcome(job.name, 1, 0.0, _first_line(error))
+    return Outcome(job.name, status, seconds, why)
+
+
+def _stop(running: dict[ray.ObjectRef, Job], asked: list[int]) -> None:
+    """Cancel tasks and wait until their processes have saved, or until asked a second time."""
+    for reference in running:
+        ray.cancel(reference)
+    end = time.monotonic() + PATIENCE_SECONDS
+    left = list(running)
+    while left and not asked and time.monotonic() < end:
+        _, left = ray.wait(left, num_returns=len(left), timeout=0)
+        time.sleep(_POLL_SECONDS)
+
+
+def _fits(cpus: float, gpus: float) -> bool:
+    return any(
+        node["Alive"]
+        and node["Resources"].get("CPU", 0) >= cpus
+        and node["Resources"].get("GPU", 0) >= gpus
+        for node in ray.nodes()
+    )
+
+
+def _amount(cpus: float, gpus: float) -> str:
+    return f"{cpus:g} CPUs and {gpus:g} GPUs" if gpus else f"{cpus:g} CPUs"
+
+
+def _environment() -> dict[str, str]:
+    passed = {name: value for name, value in os.environ.items() if name.startswith(_PASSED)}
+    return {**passed, ENVIRONMENT: str(cache_dir())}
+
+
+@contextmanager
+def _kept_signals() -> Iterator[list[int]]:
+    """Signals to stop, kept: what a handler raises within Ray's own code is lost there."""
+    kept: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield kept
+        return
+
+    def keep(number: int, frame: FrameType | None) -> None:
+        kept.append(number)
+
+    before = {number: signal.signal(number, keep) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield kept
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

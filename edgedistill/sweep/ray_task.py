@@ -1,0 +1,81 @@
+"""What a task of the engine `ray` does on its node: run one job as a process of its own.
+
+Nothing but names, paths and numbers comes here and goes back.
+"""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgedistill.sweep import leash
+from edgedistill.sweep.busy import busy
+
+_POLL_SECONDS = 0.1
+_SHARED = "is it on a filesystem that every node has?"
+
+
+def run_here(
+    command: Sequence[str],
+    folder: str,
+    log: str,
+    where: str,
+    python: str,
+    environment: Mapping[str, str],
+) -> tuple[int, float, str]:
+    """Run a job on this node.
+
+    A run that another process is at work on is waited for: it may be what a lost worker or a
+    killed driver left, saving. Cancelling the task lets the process save and end.
+
+    Args:
+        command: program and arguments.
+        folder: the run's folder.
+        log: file that its output is appended to.
+        where: the folder to work in.
+        python: the driver's interpreter; in `command` it becomes this node's.
+        environment: what differs from this node's.
+
+    Returns:
+        Exit status, seconds, and what went wrong where the process itself cannot say it.
+    """
+    while busy(Path(folder)):
+        time.sleep(_POLL_SECONDS)
+    started = time.monotonic()
+    program = [sys.executable if command[0] == python else command[0], *command[1:]]
+    try:
+        status = _leashed(program, log, where, {**os.environ, **environment})
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror} on node {socket.gethostname()}; {_SHARED}"
+        return 1, 0.0, reason
+    return status, time.monotonic() - started, ""
+
+
+def _leashed(program: Sequence[str], log: str, where: str, environment: Mapping[str, str]) -> int:
+    with open(log, "ab") as output:
+        starter = subprocess.Popen(
+            (sys.executable, "-S", "-E", leash.__file__, *program),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            cwd=where,
+            env=environment,
+        )
+    assert starter.stdin and starter.stdout
+    told = starter.stdout
+    try:
+        starter.wait()
+        # Looks now and then: Ray's way to cancel does not reach a system call that waits.
+        while not select.select([told], [], [], _POLL_SECONDS)[0]:
+            pass
+    finally:
+        starter.stdin.close()
+        # To the end of the program, which saves if it is cut short.
+        status = told.read().strip()
+    # Without a word the leash itself was killed.
+    return int(status) if status else -signal.SIGKILL

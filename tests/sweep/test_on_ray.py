@@ -1,0 +1,211 @@
+"""The engine `ray` on a cluster of two nodes, with small stand-ins for the training process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgedistill.errors import EdgeDistillError, Interrupted
+from edgedistill.sweep.engines import Engine, Job, Outcome, Request, find_engine
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="finds a task's worker in /proc"),
+]
+# Works until told to end; each start leaves a file.
+WORK = """
+import os, pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+def stop(*_):
+    (folder / "saved").touch()
+    sys.exit(130)
+signal.signal(signal.SIGTERM, stop)
+(folder / f"start{len(list(folder.glob('start*')))}").touch()
+while not (folder / "go").exists():
+    time.sleep(0.02)
+(folder / "done").touch()
+"""
+
+
+def kill_worker(name: str) -> None:
+    """SIGKILL for the worker at work on the task of that name: Ray calls the process after it."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (folder / "cmdline").read_bytes().startswith(f"ray::{name}".encode()):
+                os.kill(int(folder.name), signal.SIGKILL)
+                return
+    raise AssertionError(f"no worker is at work on {name}")
+
+
+def job(folder: Path, script: str = WORK, *arguments: object) -> Job:
+    folder.mkdir(exist_ok=True)
+    command = (sys.executable, "-S", "-c", script, *map(str, arguments or (folder,)))
+    return Job(folder.name, command, folder, folder / "log")
+
+
+@pytest.fixture
+def engine(two_nodes: Any, told: list[str]) -> Iterator[Engine]:
+    request = Request(address=two_nodes.address)
+    with find_engine("ray")(request, lambda name, text: told.append(f"{name}: {text}")) as run:
+        yield run
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+def until(what: Callable[[], bool]) -> None:
+    while not what():
+        time.sleep(0.02)
+
+
+class Meanwhile(threading.Thread):
+    """Does something while the engine works in the main thread, where signals arrive."""
+
+    def __init__(self, what: Callable[[], None]) -> None:
+        super().__init__(daemon=True)
+        self._what = what
+        self.start()
+
+    def run(self) -> None:
+        self._what()
+
+
+def outcomes(
+    engine: Engine, jobs: list[Job], told: list[str], at_once: int | None = None
+) -> dict[str, Outcome]:
+    with closing(engine(jobs, at_once, lambda name, text: told.append(f"{name}: {text}"))) as found:
+        return {outcome.name: outcome for outcome in found}
+
+
+def test_what_a_killed_worker_was_at_starts_again(
+    engine: Engine, told: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    work = job(folder)
+
+    def kill() -> None:
+        until((folder / "start0").exists)
+        kill_worker("run")
+        until((folder / "start1").exists)
+        (folder / "go").touch()
+
+    thread = Meanwhile(kill)
+    found = outcomes(engine, [work], told)
+    thread.join()
+    assert found["run"].status == 0 and (folder / "done").exists()
+    # The process of the killed worker did not live on.
+    assert (folder / "saved").exists()
+    assert told == ["run: its worker or its node was lost; it starts again"]
+
+
+def test_what_a_lost_node_was_at_starts_again_on_another(
+    two_nodes: Any, engine: Engine, told: list[str], tmp_path: Path
+) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+
+    def lose() -> None:
+        # A CPU on each node: one job is on each.
+        until(lambda: all((folder / "start0").exists() for folder in folders))
+        two_nodes.lose_second()
+        until(lambda: any((folder / "saved").exists() for folder in folders))
+        lost, other = sorted(folders, key=lambda folder: not (folder / "saved").exists())
+        (other / "go").touch()
+        until((lost / "start1").exists)
+        (lost / "go").touch()
+
+    jobs = [job(folder) for folder in folders]
+    thread = Meanwhile(lose)
+    found = outcomes(engine, jobs, told)
+    thread.join()
+    assert [found[name].status for name in "ab"] == [0, 0]
+    assert len(told) == 1 and told[0].endswith("its node was lost; it starts again")
+    assert sorted(len(list(folder.glob("start*"))) for folder in folders) == [1, 2]
+
+
+def test_a_job_that_loses_every_worker_is_given_up(
+    engine: Engine, told: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    work = job(folder)
+
+    def kill() -> None:
+        for start in range(4):
+            until((folder / f"start{start}").exists)
+            kill_worker("run")
+
+    thread = Meanwhile(kill)
+    found = outcomes(engine, [work], told)
+    thread.join()
+    assert found["run"].status != 0 and "was lost 4 times" in found["run"].why
+    assert len(told) == 3
+
+
+def test_how_jobs_end(engine: Engine, told: list[str], tmp_path: Path) -> None:
+    jobs = [
+        job(tmp_path / "fine", "print('hello')"),
+        job(tmp_path / "wrong", "raise SystemExit('no good')"),
+        job(tmp_path / "killed", "import os; os.kill(os.getpid(), 9)"),
+    ]
+    nowhere = Job("nowhere", (sys.executable,), tmp_path, tmp_path / "no" / "log")
+    found = outcomes(engine, [*jobs, nowhere], told, at_once=1)
+    assert [found[j.name].status for j in jobs] == [0, 1, -signal.SIGKILL]
+    assert (tmp_path / "fine" / "log").read_text() == "hello\n"
+    assert (tmp_path / "wrong" / "log").read_text() == "no good\n"
+    assert "No such file" in found["nowhere"].why
+    assert "is it on a filesystem that every node has?" in found["nowhere"].why
+    assert told == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_lets_the_processes_save(
+    engine: Engine, told: list[str], tmp_path: Path, number: int
+) -> None:
+    folders = [tmp_path / name for name in "abc"]
+    jobs = [job(folder) for folder in folders]
+
+    def stop() -> None:
+        until(lambda: sum((folder / "start0").exists() for folder in folders) == 2)
+        os.kill(os.getpid(), number)
+
+    thread = Meanwhile(stop)
+    with pytest.raises(Interrupted):
+        outcomes(engine, jobs, told)
+    thread.join()
+    # Two had a CPU and the third waited for one.
+    assert sum((folder / "saved").exists() for folder in folders) == 2
+    assert not any((folder / "done").exists() for folder in folders)
+
+
+def test_a_request_nobody_can_meet_is_said(two_nodes: Any, told: list[str]) -> None:
+    request = Request(address=two_nodes.address, cpus=64)
+    with find_engine("ray")(request, lambda name, text: told.append(f"{name}: {text}")):
+        pass
+    assert told == ["ray: no node has 64 CPUs; runs wait until one has"]
+
+
+def test_no_cluster_there_is_one_line() -> None:
+    with socket.socket() as unused:
+        # Bound, and nobody listens.
+        unused.bind(("127.0.0.1", 0))
+        request = Request(address=f"127.0.0.1:{unused.getsockname()[1]}")
+        _refused(request)
+
+
+def _refused(request: Request) -> None:
+    with (
+        pytest.raises(EdgeDistillError, match=r"^--engine ray: no cluster at 127\.0\.0\.1:\d+: .+"),
+        find_engine("ray")(request, lambda name, text: None),
+    ):
+        pass
