@@ -23,6 +23,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Or words in brackets, such as [default: the first], would vanish as markup.
+    rich_markup_mode=None,
 )
 data_app = typer.Typer(help="Look at a dataset.", no_args_is_help=True)
 teacher_app = typer.Typer(help="Look at a teacher.", no_args_is_help=True)
