@@ -104,6 +104,11 @@ def test_edited_pixels_are_found(plain: Store, index: ImageIndex) -> None:
     again = Store(index, SIZE, plain.folder)
     row = int(np.flatnonzero(index.domain == 1)[4])
     assert again.damaged_rows().tolist() == [row]
+    for rows in (np.array([row, 0]), np.flatnonzero(index.domain == 1)):
+        with pytest.raises(EdgeDistillError, match="pixels of 1 images were edited") as caught:
+            again.decoded(rows)
+        assert index.paths[row] in str(caught.value) and "cache clear" in str(caught.value)
+    again.decoded(np.array([row + 1, 0]))
 
 
 def test_edited_packed_bytes_are_found_and_refused(packed: Store, index: ImageIndex) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -24,16 +25,54 @@ import json, os, sys, traceback
 import edgedistill.cli.commands, edgedistill.cli.data_info, edgedistill.cli.export
 from edgedistill.cli.app import main
 
-def arm(signal, path, nth, mark):
-    left = [nth]
+CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
+
+def watch_files(path, seen):
     def hook(event, args):
-        if left[0] > 0 and event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"):
-            left[0] -= any(path in str(part) for part in args)
-            if left[0] <= 0:
-                if mark:
-                    open(mark, "w").close()
-                os.kill(os.getpid(), signal)
+        if event in CHANGES and any(path in str(part) for part in args):
+            seen()
     sys.addaudithook(hook)
+
+watched = []
+
+def watch_lines(path, seen):
+    watched.append((path, seen))
+    inside = {}
+    def trace(frame, event, arg):
+        file = frame.f_code.co_filename
+        if file not in inside:
+            inside[file] = [seen for path, seen in watched if path in file]
+        if not inside[file]:
+            return None
+        def local(frame, event, arg):
+            if event == "line":
+                for seen in inside[file]:
+                    seen()
+            return local
+        return local
+    sys.settrace(trace)
+
+WATCH = {"file": watch_files, "line": watch_lines}
+
+def arm(signal, path, nth, mark, kind):
+    left = [nth]
+    def seen():
+        left[0] -= 1
+        if left[0] == 0:
+            if mark:
+                open(mark, "w").close()
+            os.kill(os.getpid(), signal)
+    WATCH[kind](path, seen)
+
+def count(moments):
+    counts = [0] * len(moments)
+    def counting(number):
+        def seen():
+            counts[number] += 1
+        return seen
+    for number, (kind, path) in enumerate(moments):
+        WATCH[kind](path, counting(number))
+    return counts
 
 ended = {}
 print("ready", flush=True)
@@ -58,6 +97,7 @@ for line in sys.stdin:
             resource.setrlimit(resource.RLIMIT_FSIZE, (request["max_file"],) * 2)
         if request["at"]:
             arm(*request["at"])
+        counts = count(request["count"])
         sys.argv = ["edgedistill", *request["args"]]
         try:
             main()
@@ -66,6 +106,9 @@ for line in sys.stdin:
         except BaseException:
             traceback.print_exc()
             status = 1
+        sys.settrace(None)
+        if counts:
+            print(json.dumps(counts), file=sys.stderr)
         try:
             sys.stdout.flush()
         except OSError:
@@ -124,13 +167,16 @@ class Cli:
         self._count = 0
 
     @staticmethod
-    def at(number: int, path: str | Path, nth: int = 1, mark: Path | None = None) -> list[Any]:
+    def at(
+        number: int, path: str | Path, nth: int = 1, mark: Path | None = None, kind: str = "file"
+    ) -> list[Any]:
         """A signal that a command sends itself, so that its moment depends on nothing else.
 
         It comes just before the `nth` time the command opens, makes, renames or removes a file or
-        folder with `path` in its name; `mark` is a file made first.
+        folder with `path` in its name, or runs a line of a source file of such a name (`kind`
+        "line"); `mark` is a file made first.
         """
-        return [number, str(path), nth, None if mark is None else str(mark)]
+        return [number, str(path), nth, None if mark is None else str(mark), kind]
 
     def ask(self, request: dict[str, Any]) -> str:
         assert self._server.stdin and self._server.stdout
@@ -146,7 +192,10 @@ class Cli:
         out: Path | None = None,
         max_file: int = 0,
         at: list[Any] | None = None,
+        count: list[tuple[str, str]] | None = None,
     ) -> Running:
+        """`count` names moments (kind, path) as `at` does; how many there were ends stderr."""
+
         self._count += 1
         stdout = out or self._folder / f"{self._count}.out"
         stderr = self._folder / f"{self._count}.err"
@@ -158,6 +207,7 @@ class Cli:
             "err": str(stderr),
             "max_file": max_file,
             "at": at,
+            "count": count or [],
         }
         return Running(int(self.ask(request)), self.ask, stdout, stderr)
 
@@ -198,3 +248,48 @@ def recipe(tmp_path: Path, tree_of: Callable[..., dict[str, Any]]) -> Callable[.
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def built(
+    cli: Any, tree_of: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path, Any]:
+    """A recipe, the cache folder that `cache build` filled for it, and what the command said."""
+    folder = tmp_path_factory.mktemp("built")
+    recipe = folder / "tiny.toml"
+    recipe.write_text(tomli_w.dumps(tree_of()))
+    cache = folder / "cache"
+    return recipe, cache, cli("cache", "build", recipe, env={"EDGEDISTILL_CACHE": str(cache)})
+
+
+class Cached:
+    """A copy of the built cache, and the commands on it."""
+
+    def __init__(self, cli: Any, recipe: Path, folder: Path) -> None:
+        self._cli, self.recipe, self.folder = cli, recipe, folder
+
+    def __call__(self, *args: str | Path, command: str = "cache") -> Any:
+        return self._cli(command, *args, env={"EDGEDISTILL_CACHE": str(self.folder)})
+
+    @property
+    def views(self) -> Path:
+        (found,) = (self.folder / "views").iterdir()
+        return found
+
+    def flip(self, file: Path, at: int) -> None:
+        with open(file, "r+b") as handle:
+            handle.seek(at)
+            byte = handle.read(1)
+            handle.seek(at)
+            handle.write(bytes([byte[0] ^ 1]))
+
+
+@pytest.fixture
+def cached_of(cli: Any) -> Callable[[Path, Path], Cached]:
+    """The commands on the caches that a recipe has in a folder."""
+    return lambda recipe, folder: Cached(cli, recipe, folder)
+
+
+@pytest.fixture
+def cached(cli: Any, built: tuple[Path, Path, Any], tmp_path: Path) -> Cached:
+    return Cached(cli, built[0], Path(shutil.copytree(built[1], tmp_path / "cache")))

@@ -151,18 +151,26 @@ class TestDisks:
         assert result.status == 2
         assert "EDGEDISTILL_CACHE" in result.error
 
-    # Bytes a file may have: too few for the recipe, the store, the view cache, the checkpoint.
-    @pytest.mark.parametrize("limit", [400, 12_000, 20_000, 300_000])
+    # Bytes a file may have, views of each image, and what does not fit then.
+    @pytest.mark.parametrize(
+        ("limit", "count", "where"),
+        [
+            (400, 2, "recipe.toml"),
+            (12_000, 2, "/store/"),
+            (300_000, 48, "/views/"),
+            (300_000, 2, "checkpoint.pt"),
+        ],
+    )
     def test_a_full_disk_and_then_room_again(
-        self, cli: Any, recipe: MakeRecipe, tmp_path: Path, limit: int
+        self, cli: Any, recipe: MakeRecipe, tmp_path: Path, limit: int, count: int, where: str
     ) -> None:
         env = {"EDGEDISTILL_CACHE": str(tmp_path / "cache")}
-        count = 16 if limit == 20_000 else 2
         path = recipe(views={"count": count}, train={"steps": 2})
         args = ["run", path, "--runs", tmp_path, "--name", "x"]
         result = cli(*args, env=env, max_file=limit)
         assert result.status == 2, result.err
         assert "cannot write" in result.error and "File too large" in result.error
+        assert where in result.error
         again = cli(*args, env=env)
         assert again.status == 0, again.err
 

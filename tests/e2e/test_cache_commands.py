@@ -17,45 +17,6 @@ import tomli_w
 from filelock import FileLock
 
 
-@pytest.fixture(scope="module")
-def built(
-    cli: Any, tree_of: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path, Any]:
-    """A recipe, the cache folder that `cache build` filled for it, and what the command said."""
-    folder = tmp_path_factory.mktemp("built")
-    recipe = folder / "tiny.toml"
-    recipe.write_text(tomli_w.dumps(tree_of()))
-    cache = folder / "cache"
-    return recipe, cache, cli("cache", "build", recipe, env={"EDGEDISTILL_CACHE": str(cache)})
-
-
-class Cached:
-    """A copy of the built cache, and the commands on it."""
-
-    def __init__(self, cli: Any, recipe: Path, folder: Path) -> None:
-        self._cli, self.recipe, self.folder = cli, recipe, folder
-
-    def __call__(self, *args: str | Path, command: str = "cache") -> Any:
-        return self._cli(command, *args, env={"EDGEDISTILL_CACHE": str(self.folder)})
-
-    @property
-    def views(self) -> Path:
-        (found,) = (self.folder / "views").iterdir()
-        return found
-
-    def flip(self, file: Path, at: int) -> None:
-        with open(file, "r+b") as handle:
-            handle.seek(at)
-            byte = handle.read(1)
-            handle.seek(at)
-            handle.write(bytes([byte[0] ^ 1]))
-
-
-@pytest.fixture
-def cached(cli: Any, built: tuple[Path, Path, Any], tmp_path: Path) -> Cached:
-    return Cached(cli, built[0], Path(shutil.copytree(built[1], tmp_path / "cache")))
-
-
 def test_build_says_what_it_made(built: tuple[Path, Path, Any]) -> None:
     _, cache, result = built
     assert result.status == 0, result.err
@@ -68,7 +29,7 @@ def test_build_says_what_it_made(built: tuple[Path, Path, Any]) -> None:
     assert {path.name for path in cache.iterdir()} == {"store", "views"}
 
 
-def test_build_again_computes_nothing(cached: Cached) -> None:
+def test_build_again_computes_nothing(cached: Any) -> None:
     vectors = cached.views / "embeddings.f16"
     before = vectors.read_bytes()
     result = cached("build", cached.recipe)
@@ -90,7 +51,7 @@ def test_build_without_views_stores_the_images(
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
-def test_info_lists_every_cache_with_its_size(cached: Cached) -> None:
+def test_info_lists_every_cache_with_its_size(cached: Any) -> None:
     (cached.folder / "notes").mkdir()
     found = json.loads(cached("info", "--json").out)
     assert found["folder"] == str(cached.folder)
@@ -104,13 +65,13 @@ def test_info_lists_every_cache_with_its_size(cached: Cached) -> None:
     assert views["name"][:12] in table and "240 images" in table and "all" in table
 
 
-def test_info_of_nothing(cached: Cached) -> None:
+def test_info_of_nothing(cached: Any) -> None:
     shutil.rmtree(cached.folder)
     result = cached("info", "--json")
     assert result.status == 0 and json.loads(result.out)["caches"] == []
 
 
-def test_info_of_damaged_caches(cached: Cached) -> None:
+def test_info_of_damaged_caches(cached: Any) -> None:
     (cached.views / "header.json").write_text("{")
     for report in cached.folder.glob("store/*/report.json"):
         report.unlink()
@@ -119,20 +80,20 @@ def test_info_of_damaged_caches(cached: Cached) -> None:
     assert result.out.count("with a damaged") == 3
 
 
-def test_verify_finds_a_sound_cache_sound(cached: Cached) -> None:
+def test_verify_finds_a_sound_cache_sound(cached: Any) -> None:
     result = cached("verify", cached.recipe)
     assert result.status == 0, result.out
     assert result.out.count("sound") == 3
 
 
-def test_verify_of_nothing(cached: Cached) -> None:
+def test_verify_of_nothing(cached: Any) -> None:
     shutil.rmtree(cached.folder)
     result = cached("verify", cached.recipe)
     assert result.status == 0
     assert result.out.count("not stored yet") == 2 and "not computed yet" in result.out
 
 
-def test_an_edited_embedding_is_found_refused_and_repaired(cached: Cached) -> None:
+def test_an_edited_embedding_is_found_refused_and_repaired(cached: Any) -> None:
     vectors = cached.views / "embeddings.f16"
     row = int(np.flatnonzero(np.fromfile(cached.views / "pixels.u64", np.uint64))[5])
     before = vectors.read_bytes()
@@ -149,7 +110,7 @@ def test_an_edited_embedding_is_found_refused_and_repaired(cached: Cached) -> No
 
 
 def test_a_cut_file_is_found_refused_and_cleared_by_the_name_the_refusal_gives(
-    cached: Cached,
+    cached: Any,
 ) -> None:
     (cached.views / "embeddings.f16").write_bytes(b"short")
     found = cached("verify", cached.recipe)
@@ -162,7 +123,7 @@ def test_a_cut_file_is_found_refused_and_cleared_by_the_name_the_refusal_gives(
     assert cached("build", cached.recipe).status == 0
 
 
-def test_a_run_refuses_what_was_edited(cached: Cached, tmp_path: Path) -> None:
+def test_a_run_refuses_what_was_edited(cached: Any, tmp_path: Path) -> None:
     sums = np.fromfile(cached.views / "sums.u64", np.uint64)
     (sums + np.uint64(1)).tofile(cached.views / "sums.u64")
     refused = cached(cached.recipe, "--runs", tmp_path / "runs", command="run")
@@ -176,7 +137,7 @@ def test_a_run_refuses_what_was_edited(cached: Cached, tmp_path: Path) -> None:
 
 
 def test_images_that_change_or_vanish_are_noticed(
-    cli: Any,
+    cached_of: Callable[..., Any],
     tree_of: Callable[..., dict[str, Any]],
     shapes: Path,
     tmp_path: Path,
@@ -185,7 +146,7 @@ def test_images_that_change_or_vanish_are_noticed(
     shutil.copytree(shapes, root)
     recipe = tmp_path / "mine.toml"
     recipe.write_text(tomli_w.dumps(tree_of(data={"dataset": str(root)})))
-    mine = Cached(cli, recipe, tmp_path / "cache")
+    mine = cached_of(recipe, tmp_path / "cache")
     assert mine("build", recipe).status == 0
     marks = np.fromfile(mine.views / "pixels.u64", np.uint64)
     before = (mine.views / "embeddings.f16").read_bytes()
@@ -206,7 +167,7 @@ def test_images_that_change_or_vanish_are_noticed(
     assert len(list((mine.folder / "views").iterdir())) == 2
 
 
-def test_numbers_that_are_not_the_teachers_are_found(cached: Cached) -> None:
+def test_numbers_that_are_not_the_teachers_are_found(cached: Any) -> None:
     """A whole cache swapped for another has sound checksums."""
     marks = np.fromfile(cached.views / "pixels.u64", np.uint64)
     other = cached("build", cached.recipe, "--set", "views.seed=1")
@@ -221,7 +182,7 @@ def test_numbers_that_are_not_the_teachers_are_found(cached: Cached) -> None:
     assert found.status == 1 and "1 - cosine" in found.out
 
 
-def test_edited_pixels_are_found_and_repaired(cached: Cached) -> None:
+def test_edited_pixels_are_found_and_repaired(cached: Any) -> None:
     array = next(cached.folder.glob("store/*/domain0.npy"))
     cached.flip(array, 200)
     found = cached("verify", cached.recipe)
@@ -231,7 +192,7 @@ def test_edited_pixels_are_found_and_repaired(cached: Cached) -> None:
     assert cached("verify", cached.recipe).out.count("sound") == 3
 
 
-def test_clear_by_recipe_leaves_other_recipes(cached: Cached) -> None:
+def test_clear_by_recipe_leaves_other_recipes(cached: Any) -> None:
     assert cached("build", cached.recipe, "--set", "views.seed=1").status == 0
     result = cached("clear", cached.recipe)
     assert result.status == 0
@@ -240,7 +201,7 @@ def test_clear_by_recipe_leaves_other_recipes(cached: Cached) -> None:
     assert [entry["kind"] for entry in left] == ["views"]
 
 
-def test_clear_all_leaves_what_is_not_ours(cached: Cached) -> None:
+def test_clear_all_leaves_what_is_not_ours(cached: Any) -> None:
     mine = cached.folder / "store" / "mine"
     mine.mkdir()
     leftover = cached.folder / "views" / f".{cached.views.name}.tmp-0123"
@@ -252,7 +213,7 @@ def test_clear_all_leaves_what_is_not_ours(cached: Cached) -> None:
     assert left == {"mine"}
 
 
-def test_clear_refuses_a_cache_that_is_being_filled(cached: Cached) -> None:
+def test_clear_refuses_a_cache_that_is_being_filled(cached: Any) -> None:
     with FileLock(cached.views / "locks" / "0"):
         result = cached("clear", "--all")
     assert result.status == 2
@@ -261,20 +222,20 @@ def test_clear_refuses_a_cache_that_is_being_filled(cached: Cached) -> None:
 
 
 @pytest.mark.parametrize("args", [(), ("--all", "x"), ("nosuchcache",), ("",)])
-def test_clear_wants_to_know_what(cached: Cached, args: tuple[str, ...]) -> None:
+def test_clear_wants_to_know_what(cached: Any, args: tuple[str, ...]) -> None:
     result = cached("clear", *args)
     assert result.status == 2
     assert result.error
     assert cached.views.is_dir()
 
 
-def test_a_recipe_that_is_not_there(cached: Cached) -> None:
+def test_a_recipe_that_is_not_there(cached: Any) -> None:
     for command in ("build", "verify", "clear"):
         result = cached(command, "none.toml")
         assert result.status == 2 and "none.toml: no such recipe" in result.error
 
 
-def test_info_needs_no_torch(cached: Cached) -> None:
+def test_info_needs_no_torch(cached: Any) -> None:
     found = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "edgedistill", "cache", "info"],
         capture_output=True,

@@ -26,7 +26,7 @@ from edgedistill.preparation import (
 from edgedistill.problem import load_problem
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import resolve
-from edgedistill.teacher.recipe_cache import view_spec
+from edgedistill.teacher.recipe_cache import files_for, view_spec
 from edgedistill.train.batches import Batch
 from edgedistill.train.optim import build_optimizers
 from edgedistill.train.step import update
@@ -138,3 +138,24 @@ def test_a_packed_store_read_as_it_is_used_trains_the_same(
     packed_pixels, packed_losses = first_step(packed)
     assert torch.equal(pixels, packed_pixels)
     assert all(torch.equal(losses[term], packed_losses[term]) for term in losses)
+
+
+def test_recipes_over_the_same_images_share_a_cache(
+    tree_of: Callable[..., dict[str, Any]],
+) -> None:
+    changes: list[dict[str, Any]] = [
+        {},
+        {"method": {"name": "scmd"}},
+        {"student": {"model": "resnet18", "size": 64}},
+        {"data": {"target": "paint", "split_seed": 3, "val_fraction": 0.4}},
+        {"data": {"unknown": ["circle", "cross"]}, "prompts": {"templates": ["{}"]}},
+        {"train": {"steps": 9, "average": "ema"}, "openset": {"acceptance": 0.9}},
+    ]
+    trees = [tree_of(**change) for change in changes]
+    recipes = [resolve(tree) for tree in (*trees, {**trees[0], "seed": 5})]
+    teacher = find_teacher(recipes[0], CPU, Display(quiet=True))
+    assert teacher is not None
+    folders = {files_for(r, teacher, load_problem(r).index).folder for r in recipes}
+    assert len(folders) == 1
+    other = resolve(tree_of(views={"seed": 1}))
+    assert files_for(other, teacher, load_problem(other).index).folder not in folders
