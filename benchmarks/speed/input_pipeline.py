@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import interleaved, ratios, record, show
+from measuring import interleaved, ratios, record
 from PIL import Image
+from tables import Shown, results_file, show
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -159,7 +160,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=12, help="in each round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--out", type=Path, default=results_file(__file__))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = options.data or Path(folder) / "data"
@@ -170,9 +171,13 @@ def main() -> None:
         [name, f["images_per_second"], *f["over_torchvision"].values(), f["seconds_once"]]
         for name, f in results.items()
     ]
-    title = f"Input alone, {options.batch} images at {options.size} px, {WORKERS} workers"
-    show(title, ["pipeline", "images/s", "ratio", "low", "high", "s once"], rows)
-    record(options.out, resolve_device(options.device), vars(options), results)
+    shown = Shown(
+        f"Input alone, {options.batch} images at {options.size} px, {WORKERS} workers",
+        ["pipeline", "images/s", "over torchvision", "low", "high", "s once"],
+        rows,
+    )
+    show(shown)
+    record(options.out, resolve_device(options.device), vars(options), results, [shown])
 
 
 if __name__ == "__main__":

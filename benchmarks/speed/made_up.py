@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim import Optimizer
 
 from edgedistill.data.views import ViewSpec
 from edgedistill.methods import METHODS
@@ -18,9 +19,9 @@ from edgedistill.teacher.text import TextBank
 from edgedistill.train.averaging import WeightAverage
 from edgedistill.train.batches import Batch, TrainImages
 from edgedistill.train.depthwise import use_fast_depthwise
-from edgedistill.train.device import to_device
+from edgedistill.train.device import autocast_dtype, to_device
 from edgedistill.train.optim import build_optimizers
-from edgedistill.train.step import update
+from edgedistill.train.step import Forward, update
 from edgedistill.train.task import Stored, Task
 
 SPEC = ViewSpec(seed=0, **ViewsSection().model_dump(exclude={"count", "store_size", "seed"}))
@@ -124,13 +125,22 @@ def task(
         settings=train,
         seed=0,
         device=device,
+        dtype=autocast_dtype(train.precision, device, sizes.student),
     )
 
 
-def stepping(made: Task) -> Callable[[int], dict[str, Tensor]]:
-    """A function that trains on the batch of a step, as the training loop does."""
+def forward_of(made: Task) -> Forward:
+    """The student as a run trains it."""
+    if not made.settings.compile:
+        return made.student
+    compiled: Forward = torch.compile(made.student, dynamic=False)
+    return compiled
+
+
+def optimizers_of(made: Task) -> list[Optimizer]:
+    """The optimisers of a run."""
     train, student = made.settings, made.student
-    optimizers = build_optimizers(
+    return build_optimizers(
         made.method.param_groups(student.backbone, student.head),
         train.optimizer,
         lr=train.lr,
@@ -138,10 +148,17 @@ def stepping(made: Task) -> Callable[[int], dict[str, Tensor]]:
         momentum=train.momentum,
         nesterov=train.nesterov,
         count=made.method.optimizers,
+        fused=made.device.type == "cuda",
     )
+
+
+def stepping(made: Task) -> Callable[[int], dict[str, Tensor]]:
+    """A function that trains on the batch of a step, as the training loop does."""
+    train, student = made.settings, made.student
+    optimizers = optimizers_of(made)
     average = WeightAverage(student, "ema", decay=train.ema_decay)
     scaler = torch.amp.GradScaler(made.device.type, enabled=False)
-    forward = torch.compile(student, dynamic=False) if train.compile else student
+    forward = forward_of(made)
 
     def step(number: int) -> dict[str, Tensor]:
         losses = update(made, forward, optimizers, scaler, number)

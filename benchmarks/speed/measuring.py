@@ -3,15 +3,17 @@
 import json
 import os
 import platform
+import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from tables import Shown
 
 
 def interleaved(
@@ -63,20 +65,38 @@ def machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def record(path: Path, device: torch.device, settings: Mapping[str, Any], results: object) -> None:
-    """Write results as JSON, with what they were taken on and with."""
-    content = {"machine": machine(device), "settings": dict(settings), "results": results}
-    path.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
+def record(
+    path: Path,
+    device: torch.device,
+    settings: Mapping[str, Any],
+    results: object,
+    tables: Sequence[Shown],
+) -> None:
+    """Write results as JSON, with the command, the machine and the settings they were taken with.
+
+    Paths among the settings are left out, and in the command only their last parts are kept: they
+    mean nothing elsewhere.
+    """
+    kept = {k: v for k, v in settings.items() if not isinstance(v, Path)}
+    content = {
+        "command": _command(),
+        "machine": machine(device),
+        "settings": kept,
+        "tables": [asdict(table) for table in tables],
+        "results": results,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on stdout."""
-    table = Table(title=title, title_justify="left")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(f"{x:.3g}" if isinstance(x, float) else str(x) for x in row))
-    Console(width=160).print(table)
+def _command() -> str:
+    """How the script was called, without `--out`."""
+    words = list(sys.argv[1:])
+    if "--out" in words:
+        at = words.index("--out")
+        del words[at : at + 2]
+    words = [Path(word).name if Path(word).is_absolute() else word for word in words]
+    return shlex.join(["python", f"benchmarks/speed/{Path(sys.argv[0]).name}", *words])
 
 
 def _wait(device: torch.device) -> None:

@@ -11,6 +11,7 @@ once, and only the selected rows are propagated back.
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,14 +20,15 @@ import made_up
 import numpy as np
 import torch
 import torch.nn.functional as F
-from measuring import interleaved, ratios, record, show
-from torch import Tensor
+from measuring import interleaved, ratios, record
+from tables import Shown, results_file, show
 
 from edgedistill.data.views import image_key, view_parameters
 from edgedistill.methods import Teaching
 from edgedistill.methods.base import StudentOutput
 from edgedistill.methods.functional import hard_sample_indices
-from edgedistill.train.device import resolve_device, to_device
+from edgedistill.train.averaging import WeightAverage
+from edgedistill.train.device import autocast, resolve_device, to_device
 from edgedistill.train.predict import normalise
 from edgedistill.train.step import batch_of
 from edgedistill.train.task import Stored, Task
@@ -45,13 +47,12 @@ def measure(sizes: made_up.Sizes, options: argparse.Namespace) -> dict[str, Any]
         }
         steps = {name: made_up.stepping(made) for name, made in tasks.items()}
         whole = made_up.task("scmd", sizes, train, pictures, cache, device)
-        optimizer = torch.optim.SGD(whole.student.parameters(), lr=1e-3, momentum=0.9)
         jobs = {
             "erm": lambda: steps["erm"](0),
             "scipd": lambda: steps["scipd"](0),
             "scmd selecting": lambda: steps["scmd"](0),
             "scmd whole batch": lambda: steps["scmd"](sizes.steps - 1),
-            "scmd selecting, one pass": lambda: one_pass(whole, optimizer),
+            "scmd selecting, one pass": one_pass(whole),
         }
         seconds = interleaved(jobs, options.rounds, device)
     last = 0.25
@@ -65,30 +66,40 @@ def measure(sizes: made_up.Sizes, options: argparse.Namespace) -> dict[str, Any]
     }
 
 
-def one_pass(made: Task, optimizer: torch.optim.Optimizer) -> None:
+def one_pass(made: Task) -> Callable[[], None]:
     """An SCMD step that selects from the outputs it trains on."""
-    batch = batch_of(made, 0)
-    rows = made.images.rows[batch.positions]
-    keys = np.array([image_key(made.images.paths[row]) for row in rows], dtype=np.uint64)
-    stored = Stored(
-        to_device(made.images.pixels[batch.positions], made.device),
-        to_device(view_parameters(made.spec, keys, batch.views), made.device),
-    )
-    x = normalise(stored.views(made.size)).contiguous(memory_format=torch.channels_last)
-    labels = to_device(made.images.labels[batch.positions], made.device)
-    out = made.student(x)
     share = made.method.keep_fraction(0, made.settings.steps)
-    assert share is not None and made.teach is not None and made.text is not None
-    ranked = F.cross_entropy(out.logits.detach(), labels, reduction="none")
-    kept = hard_sample_indices(ranked, share)
-    assert out.projected is not None
-    part = StudentOutput(out.features[kept], out.logits[kept], out.projected[kept])
-    teaching = Teaching(made.teach(batch, stored, kept), made.text)
-    optimizer.zero_grad(set_to_none=True)
-    losses: dict[str, Tensor] = made.method.losses(made.student.head, part, labels[kept], teaching)
-    losses["loss"].backward()
-    optimizer.step()
-    made.method.after_step(made.student.head)
+    teach, text = made.teach, made.text
+    assert share is not None and teach is not None and text is not None
+    forward = made_up.forward_of(made)
+    (optimizer,) = made_up.optimizers_of(made)
+    average = WeightAverage(made.student, "ema", decay=made.settings.ema_decay)
+
+    def step() -> None:
+        batch = batch_of(made, 0)
+        rows = made.images.rows[batch.positions]
+        keys = np.array([image_key(made.images.paths[row]) for row in rows], dtype=np.uint64)
+        stored = Stored(
+            to_device(made.images.pixels[batch.positions], made.device),
+            to_device(view_parameters(made.spec, keys, batch.views), made.device),
+        )
+        x = normalise(stored.views(made.size)).contiguous(memory_format=torch.channels_last)
+        labels = to_device(made.images.labels[batch.positions], made.device)
+        with autocast(made.device, made.dtype):
+            out = forward(x)
+        ranked = F.cross_entropy(out.logits.detach().float(), labels, reduction="none")
+        kept = hard_sample_indices(ranked, share)
+        assert out.projected is not None
+        part = StudentOutput(out.features[kept], out.logits[kept], out.projected[kept])
+        teaching = Teaching(teach(batch, stored, kept), text)
+        losses = made.method.losses(made.student.head, part, labels[kept], teaching)
+        optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        optimizer.step()
+        made.method.after_step(made.student.head)
+        average.update(made.student)
+
+    return step
 
 
 def main() -> None:
@@ -102,17 +113,21 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--out", type=Path, default=results_file(__file__))
     options = parser.parse_args()
     results, rows = {}, []
     for student in options.students:
         sizes = made_up.Sizes(student, options.size, options.size * 5 // 4, options.batch)
         results[student] = measure(sizes, options)
-        for name, found in results[student].items():
-            rows.append([student, name, found["seconds"], *found["over_erm"].values()])
-    title = f"A training step of {options.batch} images at {options.size} px"
-    show(title, ["student", "step", "s", "over ERM", "low", "high"], rows)
-    record(options.out, resolve_device(options.device), vars(options), results)
+        for name, taken in results[student].items():
+            rows.append([student, name, taken["seconds"], *taken["over_erm"].values()])
+    found = Shown(
+        f"A training step of {options.batch} images at {options.size} px",
+        ["student", "step", "s", "over ERM", "low", "high"],
+        rows,
+    )
+    show(found)
+    record(options.out, resolve_device(options.device), vars(options), results, [found])
 
 
 if __name__ == "__main__":

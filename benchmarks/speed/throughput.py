@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from against_authors import load
 from input_pipeline import make_up
-from measuring import interleaved, record, show
+from measuring import interleaved, record
+from tables import Shown, results_file, show
 
 from edgedistill.data.folder import read_folder
 from edgedistill.data.packed import pack, unpack
@@ -87,7 +88,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=16)
     parser.add_argument("--gpus", type=int, default=8)
     parser.add_argument("--cores", type=int, default=64)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--out", type=Path, default=results_file(__file__))
     options = parser.parse_args()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -110,17 +111,22 @@ def main() -> None:
         for name, found in stored.items()
     ]
     columns = ["kept as", "kB", "GB in all", "ms to store", "min", "ms to read", "images/s"]
-    show(f"{many:,} images at {options.size} px, {options.cores} cores", columns, rows)
+    title = f"{many:,} images at {options.size} px, {options.cores} cores"
+    tables = [Shown(title, columns, rows)]
     views = many * options.views
     hours = views / asked["views_per_second"] / options.gpus / 3600
     total = views * asked["width"] * 2 / 1e9
-    show(
-        f"{options.views} views of each, {options.teacher}, {options.gpus} devices",
-        ["teacher passes", "views/s each", "hours", "GB of cache"],
-        [[f"{views:,}", asked["views_per_second"], hours, total]],
+    tables.append(
+        Shown(
+            f"{options.views} views of each, {options.teacher}, {options.gpus} devices",
+            ["teacher passes", "views/s each", "hours", "GB of cache"],
+            [[f"{views:,}", asked["views_per_second"], hours, total]],
+        )
     )
+    for table in tables:
+        show(table)
     results = {"images": stored, "teacher": asked, "hours": hours, "cache_gb": total}
-    record(options.out, resolve_device(options.device), vars(options), results)
+    record(options.out, resolve_device(options.device), vars(options), results, tables)
     print(f"measured in {time.perf_counter() - began:.0f} s")
 
 

@@ -18,7 +18,8 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
-from measuring import record, show
+from measuring import record
+from tables import Shown, results_file, show
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "mobilenet_scipd.toml"
 MEASURES = ("accuracy", "h_score", "auroc", "source_val")
@@ -39,25 +40,12 @@ def one_run(recipe: Path, runs: Path, views: int, seed: int, more: list[str]) ->
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("recipe", type=Path, nargs="?", default=RECIPE)
-    parser.add_argument("--views", type=int, nargs="+", default=[0, 4, 8, 16, 32])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets")
-    parser.add_argument("--runs", type=Path, default=Path("runs/view_counts"))
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
-    options = parser.parse_args()
-    results: dict[int, dict[int, dict[str, float]]] = {views: {} for views in options.views}
-    # Seeds outside: whoever stops early has whole comparisons.
-    for seed in options.seeds:
-        for views in options.views:
-            results[views][seed] = one_run(options.recipe, options.runs, views, seed, options.sets)
-            record(options.out, torch.device("cpu"), vars(options), results)
-    base = results[options.views[0]]
+def table(recipe: Path, results: Mapping[int, Mapping[int, Mapping[str, float]]]) -> Shown:
+    """Means over seeds, and differences to the first number of views, seed by seed."""
+    base = next(iter(results.values()))
     rows = []
     for views, by_seed in results.items():
-        cells: list[object] = [str(views) if views else "on the fly"]
+        cells: list[object] = [_called(views)]
         for measure in MEASURES:
             values = [100 * found[measure] for found in by_seed.values()]
             spread = stdev(values) if len(values) > 1 else 0.0
@@ -65,9 +53,37 @@ def main() -> None:
         paired = [100 * (by_seed[s]["accuracy"] - base[s]["accuracy"]) for s in by_seed]
         cells.append(f"{mean(paired):+.1f} ({min(paired):+.1f} to {max(paired):+.1f})")
         rows.append(cells)
-    title = f"{options.recipe.stem}: {len(options.seeds)} seeds, %, mean ± standard deviation"
-    columns = ["views", "accuracy", "H deployed", "AUROC", "source validation"]
-    show(title, [*columns, f"accuracy over {rows[0][0]}"], rows)
+    return Shown(
+        f"{recipe.stem}: {len(base)} seeds, %, mean ± standard deviation",
+        [
+            *["views", "accuracy", "H deployed", "AUROC", "source validation"],
+            f"accuracy over {_called(next(iter(results)))}",
+        ],
+        rows,
+    )
+
+
+def _called(views: int) -> str:
+    return str(views) if views else "on the fly"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("recipe", type=Path, nargs="?", default=RECIPE)
+    parser.add_argument("--views", type=int, nargs="+", default=[0, 4, 8, 16, 32])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets")
+    parser.add_argument("--runs", type=Path, default=Path("runs/view_counts"))
+    parser.add_argument("--out", type=Path, default=results_file(__file__))
+    options = parser.parse_args()
+    results: dict[int, dict[int, dict[str, float]]] = {views: {} for views in options.views}
+    # Seeds outside: whoever stops early has whole comparisons.
+    for seed in options.seeds:
+        for views in options.views:
+            results[views][seed] = one_run(options.recipe, options.runs, views, seed, options.sets)
+        shown = table(options.recipe, results)
+        record(options.out, torch.device("cpu"), vars(options), results, [shown])
+    show(shown)
 
 
 if __name__ == "__main__":
