@@ -28,6 +28,7 @@ from edgedistill.display import Display
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.measure import measure
 from edgedistill.export.session import Answers
+from edgedistill.onnx_file import ModelInfo
 from edgedistill.pixels import ImageProblem, read_rgb
 from edgedistill.runtime import Classifier
 
@@ -43,12 +44,14 @@ class Answered:
             a position in its own classes.
         labels: model name -> int64 [N], the truth in the same positions, -1 for unknown.
         thresholds: model name -> the calibrated threshold that its answers were given at.
+        own_targets: model name -> the domain that its run held out, None where it does not say.
         unreadable: one line per image that was left out for all models.
     """
 
     answers: Mapping[str, Answers]
     labels: Mapping[str, NDArray[np.int64]]
     thresholds: Mapping[str, float]
+    own_targets: Mapping[str, str | None]
     unreadable: tuple[str, ...]
 
 
@@ -96,6 +99,7 @@ def answer(
         answers=answers,
         labels={name: label_map(shown, opened[name].classes) for name in opened},
         thresholds={name: classifier.threshold for name, classifier in opened.items()},
+        own_targets={name: _own_target(classifier.info) for name, classifier in opened.items()},
         unreadable=tuple(problems),
     )
 
@@ -116,9 +120,7 @@ def judge(
         for name in names
     }
     quality = {
-        name: _quality(
-            values[name], draws[name], answered.thresholds[name], answered, images, resamples
-        )
+        name: _quality(name, values[name], draws[name], answered, images, resamples)
         for name in names
     }
     return quality, {
@@ -129,6 +131,12 @@ def judge(
         for name in names
         if name != baseline
     }  # fmt: skip
+
+
+def _own_target(info: ModelInfo) -> str | None:
+    target = info.metrics.get("target")
+    domain = target.get("domain") if isinstance(target, dict) else None
+    return domain if isinstance(domain, str) else None
 
 
 def _arrays(said: Sequence[tuple[float, NDArray[np.float32]]]) -> Answers:
@@ -153,14 +161,14 @@ def _scored(answered: Answered, name: str) -> Scored:
 
 
 def _quality(
+    name: str,
     values: Mapping[str, float | None],
     draws: Resampled,
-    threshold: float,
     answered: Answered,
     images: TestImages,
     resamples: int,
 ) -> Quality:
-    labels = next(iter(answered.labels.values()))
+    labels = answered.labels[name]
     known, unknown = int((labels >= 0).sum()), int((labels < 0).sum())
     shares = {"accuracy": known, "known_acceptance": known, "unknown_rejection": unknown}
 
@@ -170,12 +178,13 @@ def _quality(
     return Quality(
         data=images.source,
         target=images.target,
+        own_target=answered.own_targets[name],
         known=known,
         unknown=unknown,
         unreadable=len(answered.unreadable),
         unknown_classes=list(images.unknown),
         resamples=resamples,
-        threshold=threshold,
+        threshold=answered.thresholds[name],
         accuracy=found("accuracy"),
         h_score=found("h_score"),
         oracle_h_score=found("oracle_h_score"),

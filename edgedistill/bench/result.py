@@ -96,13 +96,15 @@ class Quality(TypedDict):
 
     data: the recipe or folder. target: name of the target domain, None for a folder without one.
     known, unknown: images answered; unreadable: images left out. unknown_classes: names of the
-    classes whose images count as unknown. resamples: behind the intervals. The metrics are those of
+    classes whose images count as unknown. own_target: the domain that the file's own run held out,
+    as the file says. resamples: behind the intervals. The metrics are those of
     `edgedistill.openset.metrics`: h_score is the deployed one, oracle_h_score the grid maximum of
     the HDG protocol, best_h_score the maximum over all thresholds.
     """
 
     data: str
     target: str | None
+    own_target: str | None
     known: int
     unknown: int
     unreadable: int

@@ -138,7 +138,11 @@ def comparisons(result: Result) -> list[Compared]:
 def notes(result: Result) -> list[str]:
     """Which data, which threshold, which machine, and how far to trust the numbers."""
     quality = next((model["quality"] for model in result["models"] if model["quality"]), None)
-    return [*(_data_notes(quality) if quality else ()), *_machine_notes(result)]
+    return [
+        *(_data_notes(quality) if quality else ()),
+        *_seen_domain_notes(result),
+        *_machine_notes(result),
+    ]
 
 
 def setting(threads: int, batch: int) -> str:
@@ -176,6 +180,21 @@ def _data_notes(quality: Quality) -> list[str]:
         "p: McNemar's exact test for shares of images, else paired bootstrap; not corrected for "
         f"the number of comparisons. Better and worse: p below {SIGNIFICANT:g}.",
     ]
+
+
+def _seen_domain_notes(result: Result) -> list[str]:
+    """Files whose run held out another domain have trained on this one, or may have."""
+    found = []
+    for model in result["models"]:
+        quality = model["quality"]
+        own = quality["own_target"] if quality else None
+        if quality and own and quality["target"] and own != quality["target"]:
+            found.append(
+                f"{model['name']} was trained with {own} held out, so {quality['target']} need not "
+                "be unseen by it: its figures are not to be compared with those of files that "
+                "held it out."
+            )
+    return found
 
 
 def _machine_notes(result: Result) -> list[str]:

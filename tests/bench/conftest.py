@@ -39,6 +39,7 @@ def _quality(h_score: float, metrics: dict[str, float]) -> dict[str, Any]:
     return {
         "data": "recipes/tiny.toml",
         "target": "sea",
+        "own_target": "sea",
         "known": 203,
         "unknown": 321,
         "unreadable": 1,

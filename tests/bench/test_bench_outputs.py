@@ -100,6 +100,15 @@ def test_a_noisy_machine_is_said_so(bench_result: Any) -> None:
     assert "differ by up to 31.0 %, above the limit of 5 %" in "\n".join(notes(bench_result))
 
 
+def test_a_domain_that_a_file_was_trained_on_is_said_so(bench_result: Any) -> None:
+    assert "held out" not in "\n".join(notes(bench_result))
+    bench_result["models"][2]["quality"]["own_target"] = "paint"
+    found = [line for line in notes(bench_result) if "held out" in line]
+    assert len(found) == 1 and found[0].startswith("other.onnx was trained with paint held out")
+    bench_result["models"][2]["quality"] |= {"target": None}
+    assert "held out" not in "\n".join(notes(bench_result))
+
+
 def test_without_labelled_images(without_data: Any, tmp_path: Path) -> None:
     text = printed(without_data, 120) + to_markdown(without_data)
     assert "H-score" not in text and "Intervals" not in text and "1.10 ± 0.027" in text

@@ -67,7 +67,7 @@ def colour_model(size: int, threshold: float, classes: tuple[str, ...], gain: fl
         "precision": "fp32",
         "recipe_sha256": "0" * 64,
         "version": "0.1.0",
-        "metrics": "{}",
+        "metrics": json.dumps({"target": {"domain": "sea"}}),
         "student": "mobilenet_v3_small",
         "method": "scipd",
     }
@@ -128,7 +128,8 @@ def test_metrics_by_hand(model: Callable[..., Path], photos: Path) -> None:
     assert found["accuracy"]["low"] < right < found["accuracy"]["high"]
     assert (found["known"], found["unknown"], found["unreadable"]) == (12, 4, 0)
     assert found["unknown_classes"] == ["grey"] and found["data"] == str(photos)
-    assert found["target"] is None and found["threshold"] == 6
+    assert found["target"] is None and found["own_target"] == "sea"
+    assert found["threshold"] == 6
     assert differences == {}
 
 
