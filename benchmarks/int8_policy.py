@@ -58,6 +58,9 @@ LEVELS: dict[str, frozenset[str]] = {
 
 # A choice is kept when it makes the file this much faster; less is noise.
 KEEP = 0.985
+# The search begins at each of so many of the fastest levels: borders between integers and floats
+# cost, so that from one of them the best set may be out of reach block by block.
+STARTS = 2
 # One policy serves all input sizes: it is searched at the size the students were designed for.
 SIZE = 224
 RECORD = Path(__file__).with_name("int8_policy_measured.json")
@@ -125,7 +128,19 @@ def search(subject: Subject, rounds: int, passes: int) -> tuple[frozenset[str], 
     seconds = timed(files, subject, rounds)
     levels = {level: round(ratio(seconds, level, "float"), 3) for level in LEVELS}
     print("  " + ", ".join(f"{name} {value:.2f}" for name, value in levels.items()), flush=True)
-    chosen = subject.nodes(min(set(LEVELS) - {"float"}, key=lambda level: levels[level]))
+    fastest = sorted(set(LEVELS) - {"float"}, key=lambda level: -levels[level])
+    # Of levels that are the same nodes in this student, the fastest stays.
+    distinct = {subject.nodes(level): level for level in fastest}
+    best = sorted(distinct.values(), key=lambda level: levels[level])[:STARTS]
+    ends = {level: _climb(subject, level, rounds, passes) for level in best}
+    files = {level: subject.file(nodes) for level, nodes in ends.items()}
+    seconds = timed(files, subject, rounds)
+    return ends[min(best, key=lambda level: float(np.median(seconds[level])))], levels
+
+
+def _climb(subject: Subject, level: str, rounds: int, passes: int) -> frozenset[str]:
+    """From whole kinds of nodes, block by block to what is faster."""
+    chosen = subject.nodes(level)
     blocks = list(dict.fromkeys(block_of(name) for name in subject.kinds))
     start = time.monotonic()
     for number in range(passes):
@@ -133,13 +148,14 @@ def search(subject: Subject, rounds: int, passes: int) -> tuple[frozenset[str], 
         for place, block in enumerate(blocks):
             chosen = _improve(subject, chosen, block, rounds)
             print(
-                f"  pass {number + 1} of {passes}, block {place + 1} of {len(blocks)} ({block}): "
-                f"{len(chosen)} nodes in int8, {time.monotonic() - start:.0f} s",
+                f"  from {level!r}, pass {number + 1} of {passes}, block {place + 1} of "
+                f"{len(blocks)} ({block}): {len(chosen)} nodes in int8, "
+                f"{time.monotonic() - start:.0f} s",
                 flush=True,
             )
         if chosen == before:
             break
-    return chosen, levels
+    return chosen
 
 
 def timed(
@@ -213,10 +229,10 @@ def measure(student: str, size: int, rounds: int, passes: int) -> dict[str, Any]
     here = machine(before, moment(), date)
     return {
         "size": size,
-        "cpu": here.cpu,
-        "flags": here.flags,
-        "onnxruntime": here.onnxruntime,
-        "load": [here.load_before, here.load_after],
+        "cpu": here["cpu"],
+        "flags": here["flags"],
+        "onnxruntime": here["onnxruntime"],
+        "load": [here["load_before"], here["load_after"]],
         "levels": levels,
         "time_ratio": round(ratio(seconds, "int8", "fp32"), 3),
         "ms": {name: round(1000 * float(np.median(values)), 3) for name, values in seconds.items()},
@@ -309,7 +325,7 @@ def main() -> None:
     )
     parser.add_argument("--size", type=int, default=SIZE, help="input side, pixels")
     parser.add_argument("--rounds", type=int, default=25, help="interleaved runs per comparison")
-    parser.add_argument("--passes", type=int, default=2, help="times every block is tried")
+    parser.add_argument("--passes", type=int, default=1, help="times every block is tried")
     parser.add_argument("--write", action="store_true", help="keep what was found")
     parser.add_argument("--again", action="store_true", help="measure what was kept once more")
     given = parser.parse_args()
@@ -325,7 +341,7 @@ def main() -> None:
     here = machine(now, now, datetime.now(UTC))
     for student in given.students or TARGETS:
         kept = record.get(student, {})
-        same = all(kept.get(key) == getattr(here, key) for key in ("cpu", "flags", "onnxruntime"))
+        same = all(kept.get(key) == here[key] for key in ("cpu", "flags", "onnxruntime"))
         if given.write and same and not given.again:
             print(f"{student}: measured before, {kept['time_ratio']:.2f}; --again measures it anew")
             continue

@@ -84,7 +84,7 @@ def _print(done: Exported) -> None:
     )
     console.print(f"input       {done.size} x {done.size} RGB, {done.precision}")
     if done.int8 is not None:
-        console.print(f"verdict     {_verdict(done.int8)}")
+        console.print(f"verdict     {verdict(done.int8.time_ratio)}")
     console.print(f"file        {done.path}", markup=False)
 
 
@@ -104,9 +104,10 @@ def _print_int8(int8: Int8, validation: int) -> None:
     print_table(f"{nodes}, on {seen}, %", ["", "fp32", "int8", "points lost"], rows)
 
 
-def _verdict(int8: Int8) -> str:
-    took = f"int8 takes {int8.time_ratio:.2f} of fp32's time here (one image, one thread)"
-    if int8.time_ratio > _WORTH:
+def verdict(time_ratio: float) -> str:
+    """Which file is the better one on a CPU where int8 takes `time_ratio` of fp32's time."""
+    took = f"int8 takes {time_ratio:.2f} of fp32's time here (one image, one thread)"
+    if time_ratio > _WORTH:
         return f"fp32 is the better file on such a CPU: {took}"
     return f"int8 is the faster file on such a CPU: {took}"
 
@@ -121,4 +122,6 @@ def _summary(done: Exported) -> dict[str, Any]:
         "threshold": asdict(done.calibration),
         "verified": asdict(done.agreement),
     }
-    return told if done.int8 is None else {**told, "int8": asdict(done.int8)}
+    if done.int8 is None:
+        return told
+    return {**told, "int8": asdict(done.int8), "verdict": verdict(done.int8.time_ratio)}
