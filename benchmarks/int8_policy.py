@@ -338,7 +338,7 @@ def main() -> None:
         )
     record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
     now = moment()
-    here = machine(now, now, datetime.now(UTC))
+    here = dict(machine(now, now, datetime.now(UTC)))
     for student in given.students or TARGETS:
         kept = record.get(student, {})
         same = all(kept.get(key) == here[key] for key in ("cpu", "flags", "onnxruntime"))
