@@ -5,6 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,10 +40,13 @@ def start(
     Raises: EdgeDistillError with what the process said when it does not answer.
     """
     command = [sys.executable, "-P", "-m", _MODULE, str(model), str(image), str(threads)]
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     root = str(Path(edgedistill.__file__).parents[1])
-    # -P keeps files of the current folder from being imported; ours may lie in no installation.
-    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
+    # -P keeps files of the current folder from being imported, and with them a checkout that is
+    # not installed.
+    if root not in sysconfig.get_paths().values():
+        paths = (root, os.environ.get("PYTHONPATH"))
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     begin = clock()
     process = subprocess.Popen(
         [*command, *providers],

@@ -169,3 +169,11 @@ def test_an_interrupted_measurement_is_one_line_and_writes_nothing(
     result = cli.start(*arguments, cwd=files, at=cli.at(signal.SIGINT, "easy.onnx", 3)).wait()
     assert (result.status, result.error) == (130, "interrupted")
     assert "timing" in result.err and not list(tmp_path.iterdir())
+
+
+def test_the_help_says_what_is_taken_when_nothing_is_given(cli: Any) -> None:
+    result = cli("bench", "--help")
+    # Broken into lines at the width of a terminal.
+    said = " ".join(result.out.split())
+    assert result.status == 0
+    assert "[default: the first]" in said and "RECIPE|FOLDER" in said
