@@ -66,6 +66,7 @@ def verify_recipe_caches(path: Path, sets: list[str], repair: bool) -> int:
     found = _caches(path, sets)
     console = _console()
     damaged = 0
+    sound: dict[int, Store] = {}
 
     def bad(line: str, folder: Path) -> None:
         nonlocal damaged
@@ -80,7 +81,8 @@ def verify_recipe_caches(path: Path, sets: list[str], repair: bool) -> int:
             console.print(f"images at {size} px: not stored yet")
             continue
         try:
-            wrong = Store(found.problem.index, size, folder).damaged_rows()
+            store = Store(found.problem.index, size, folder)
+            wrong = store.damaged_rows()
         except EdgeDistillError as error:
             bad(str(error).partition("; remove it")[0], folder)
             continue
@@ -88,6 +90,7 @@ def verify_recipe_caches(path: Path, sets: list[str], repair: bool) -> int:
             first = found.problem.index.paths[wrong[0]]
             bad(f"{folder}: pixels of {len(wrong)} images were edited, first {first}", folder)
         else:
+            sound[size] = store
             console.print(f"images at {size} px: {size_text(disk_bytes(folder))}, sound")
     if found.teacher is None or found.views is None:
         console.print(f"{_no_views(found.recipe)}: no view cache to check")
@@ -100,7 +103,8 @@ def verify_recipe_caches(path: Path, sets: list[str], repair: bool) -> int:
     elif fault := cache_files.complaint(found.views):
         bad(fault, found.views.folder)
     else:
-        damaged += _verify_rows(found, found.teacher, found.views, repair, console)
+        cut_from = sound.get(found.recipe.views.store_size)
+        damaged += _verify_rows(found, found.teacher, found.views, cut_from, repair, console)
     return int(damaged > 0 and not repair)
 
 
@@ -110,8 +114,14 @@ def clear_recipe_caches(path: Path, sets: list[str]) -> None:
 
 
 def _verify_rows(
-    found: _Caches, teacher: Teacher, files: CacheFiles, repair: bool, console: Console
+    found: _Caches,
+    teacher: Teacher,
+    files: CacheFiles,
+    store: Store | None,
+    repair: bool,
+    console: Console,
 ) -> int:
+    """1 if rows are damaged; `store` are the images views are cut from, if they are there."""
     index = found.problem.index
     marks = files.marks()
     done = np.flatnonzero(marks)
@@ -125,10 +135,8 @@ def _verify_rows(
             cache_files.forget(files, wrong)
             console.print("  forgotten; they are computed again when they are needed")
         return 1
-    folder = found.stores[found.recipe.views.store_size]
     stale = 0
-    if folder.exists():
-        store = open_store(index, found.recipe.views.store_size)
+    if store is not None:
         stale = int(np.count_nonzero(marks[done] != store.hashes[done]))
         off = disagreement(found.recipe, teacher, index, store, files)
         if off > _TOLERANCE:
