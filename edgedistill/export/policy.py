@@ -2,7 +2,7 @@
 
 int8 is not faster everywhere: every border between integers and floats costs a pass over the
 tensor, and squeeze-and-excitation works on too few numbers to win it back. `int8_policy.json`
-holds, per student, the nodes that `benchmarks/int8_policy.py` found to pay.
+holds, per student, the nodes with which `benchmarks/int8_policy.py` found the file fastest.
 """
 
 import json
@@ -24,8 +24,8 @@ _BLOCK = re.compile(r"backbone\.(features\.\d+(?:\.\d+(?=\.block))?|layer\d\.\d+
 def chosen_nodes(student: str, model: ModelProto) -> list[str]:
     """Names of the nodes to quantise, in the order of the graph.
 
-    The measured ones; by the rule of `pointwise_or_all` for a student that was not measured, or of
-    which no node paid: its file is smaller then, not faster.
+    The measured ones, the fastest that were found even where float is faster still: the file is
+    smaller then. By the rule of `pointwise_or_all` for a student that was not measured.
     """
     graph = model.graph
     names = set(_measured().get(student, ())) or pointwise_or_all(graph)
