@@ -46,7 +46,7 @@ def measured(content: Mapping[str, Any]) -> str:
     lines = [
         f"    {content['command']}",
         "",
-        f"{device}{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, "
+        f"{device}{machine['processor']}, {machine['cores']} cores, threads {machine['threads']}, "
         f"torch {machine['torch']}{busy}.",
         "",
     ]

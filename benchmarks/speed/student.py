@@ -5,10 +5,9 @@
 
 A step is forward, backward and SGD on random pictures, without a teacher and without an input
 pipeline. Each way takes the one before it and changes one thing, but bfloat16 and compilation,
-which both start from "our depthwise gradient"; compilation takes the plain gradient where torch
-cannot look into ours. A student is marked `cpu_bf16` in edgedistill/students.py only if bfloat16
-is the faster one here, on a CPU with instructions for it; "bf16 in hardware" in the table's
-title says whether this one has them.
+which both start from "our depthwise gradient". A student is marked `cpu_bf16` in
+edgedistill/students.py only if bfloat16 is the faster one here, on a CPU with instructions for it;
+the table's title says whether this one has them.
 """
 
 import argparse
@@ -112,7 +111,7 @@ def main() -> None:
             rows.append([student, name, found["seconds"], *found["faster"].values()])
         shown = Shown(
             f"A student's step of {options.batch} images at {options.size} px, "
-            f"bf16 in hardware: {'yes' if has_bf16 else 'no'}",
+            f"{'with' if has_bf16 else 'without'} bf16 in hardware",
             ["student", "way", "s", "times faster", "low", "high"],
             rows,
         )
