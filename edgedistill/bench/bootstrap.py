@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.integrate import trapezoid
 from scipy.stats import binomtest
 
 from edgedistill.bench.result import Difference, Interval, QualityMetric
@@ -216,7 +217,7 @@ def _at(running: NDArray[np.int64], position: NDArray[np.int64]) -> NDArray[np.i
 def _area(x: Floats, y: Floats) -> Floats:
     """Area under the line from the origin through the points of every row."""
     before = np.zeros((len(x), 1))
-    return np.trapezoid(
+    return trapezoid(
         np.concatenate([before, y], axis=1), np.concatenate([before, x], axis=1), axis=1
     )
 
