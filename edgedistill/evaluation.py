@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from edgedistill.atomic import write_bytes, write_json
+from edgedistill.data.split import training_hybridness
 from edgedistill.data.store import Decoded
 from edgedistill.openset import Outputs, calibrate, evaluate
 from edgedistill.preparation import Pictures
@@ -71,6 +72,8 @@ def measure(
         "source_val": {
             key: found["val"][key] for key in ("accuracy", "known_acceptance", "images_known")
         },
+        "protocol": recipe.data.protocol,
+        "hybridness": training_hybridness(problem.index, problem.split),
         "teacher": None,
         "openset": {
             "score": score,

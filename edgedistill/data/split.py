@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill.data.hybridness import hybridness
 from edgedistill.data.index import ImageIndex
 from edgedistill.data.nearest import choices
 from edgedistill.errors import EdgeDistillError
@@ -42,6 +43,14 @@ class Split:
     target_known: NDArray[np.int64]
     target_unknown: NDArray[np.int64]
     known_label: NDArray[np.int64]
+
+
+def training_hybridness(index: ImageIndex, split: Split) -> float | None:
+    """Hybridness of the classes that each source domain is trained on; None for a single source."""
+    domains = [index.domains.index(name) for name in split.sources]
+    rows = [split.train[index.domain[split.train] == domain] for domain in domains]
+    found = hybridness([set(index.label[of_domain].tolist()) for of_domain in rows])
+    return None if found is None else float(found)
 
 
 def instance_hash(seed: int, class_name: str, stem: str) -> float:

@@ -53,6 +53,8 @@ def collect_rows(plan: Plan, folder: SweepFolder) -> list[Row]:
             for axis, value in run.values.items()
         }
         rows.append({"run": run.name, **_fields(run), **axes, **_measured(run, folder)})
+        if run.recipe.data.classes_per_source:
+            rows[-1]["hybridness"] = (folder.metrics(run.name) or {}).get("hybridness")
     return rows
 
 

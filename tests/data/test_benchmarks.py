@@ -13,6 +13,7 @@ from edgedistill.data.benchmark_check import check_benchmark
 from edgedistill.data.benchmark_tree import read_benchmark
 from edgedistill.data.benchmarks import benchmarks, key
 from edgedistill.data.datasets import load_dataset
+from edgedistill.data.split import training_hybridness
 from edgedistill.data.store import open_store
 from edgedistill.errors import EdgeDistillError
 from edgedistill.problem import split_of
@@ -322,6 +323,8 @@ def test_a_user_s_own_split(small: Path) -> None:
     assert split.known == ("dog", "guitar", "horse", "house") and split.unknown == ("person",)
     split = split_of(section(**values, classes_per_source=listed), index)
     assert split.unknown == ("elephant", "giraffe", "person")
+    # One of three pairs shares one of four classes.
+    assert training_hybridness(index, split) == pytest.approx(1 / 12)
     for wrong, words in (
         ({**listed, "video": ["dog"]}, "no domain 'video'"),
         ({**listed, "photo": ["gitar"]}, "no class 'gitar'; did you mean 'guitar'"),
@@ -344,6 +347,7 @@ def test_any_folder_has_splits_of_a_hybridness(shapes: Path) -> None:
     data = data.model_copy(update={"hybridness": "0"})
     split = split_of(data, load_dataset(shapes))
     index = load_dataset(shapes)
+    assert training_hybridness(index, split) == 0
     by_domain = [
         {index.classes[c] for c in index.label[split.train[index.domain[split.train] == d]]}
         for d in range(4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import signal
 import time
 from collections.abc import Callable
@@ -44,6 +45,8 @@ def test_a_killed_sweep_goes_on_and_repeats_nothing(cli: Any, sweep: Path, tmp_p
     running.kill(signal.SIGKILL)
     running.wait()
     kept = first.read_bytes()
+    metrics = json.loads(kept)
+    assert (metrics["protocol"], metrics["hybridness"]) == ("hdg", 0)
 
     again = cli("sweep", sweep, "--out", tmp_path)
     assert again.status == 0, again.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -16,7 +17,12 @@ from typing import Any
 import pytest
 
 from edgedistill.errors import EdgeDistillError, Interrupted
+from edgedistill.sweep.drive import drive
 from edgedistill.sweep.engines import Engine, Job, Outcome, Request, find_engine
+from edgedistill.sweep.folder import SweepFolder
+from edgedistill.sweep.local import run_jobs
+from edgedistill.sweep.plan import Plan, PlannedRun
+from edgedistill.sweep.results import collect_rows
 
 pytestmark = [
     pytest.mark.slow,
@@ -209,3 +215,56 @@ def _refused(request: Request) -> None:
         find_engine("ray")(request, lambda name, text: None),
     ):
         pass
+
+
+FINISH = """
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+folder.mkdir(parents=True, exist_ok=True)
+target = {"domain": "line", "accuracy": len(folder.name) / 64, "h_score": 0.25}
+(folder / "metrics.json").write_text(json.dumps({"target": target, "seconds": 1.0}))
+"""
+
+
+def test_the_rows_are_those_of_the_local_engine(
+    engine: Engine, plan_of: Callable[[str], Plan], tmp_path: Path
+) -> None:
+    plan = plan_of('recipe = "base.toml"\ngrid.seed = [0, 10]\n')
+
+    def command(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
+        return (sys.executable, "-S", "-c", FINISH, str(folder.run(run.name)))
+
+    rows = []
+    for name, start in (("local", run_jobs), ("ray", engine)):
+        folder = SweepFolder(tmp_path / name)
+        assert drive(plan, folder, start, None, print, lambda: None, command) == {}
+        rows.append(collect_rows(plan, folder))
+    assert rows[0] == rows[1] and {row["status"] for row in rows[1]} == {"finished"}
+
+
+# A driver of its own, that may be killed: the folder of a job, and the cluster's address.
+DRIVER = """
+import pathlib, sys
+from edgedistill.sweep.engines import Job, Request, find_engine
+folder, address, *command = sys.argv[1:]
+folder = pathlib.Path(folder)
+with find_engine("ray")(Request(address=address), print) as run:
+    for outcome in run([Job(folder.name, tuple(command), folder, folder / "log")], None, print):
+        print("status", outcome.status)
+"""
+
+
+def test_what_a_killed_driver_left_is_taken_up_by_the_next(two_nodes: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    work = job(folder)
+    command = (sys.executable, "-c", DRIVER, str(folder), two_nodes.address, *work.command)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        until((folder / "start0").exists)
+        first.kill()
+    # Its job saves and ends, and holds nothing that the next one needs.
+    until((folder / "saved").exists)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as second:
+        until((folder / "start1").exists)
+        (folder / "go").touch()
+        assert second.stdout and second.stdout.read() == "status 0\n"
+    assert second.returncode == 0 and (folder / "done").exists()

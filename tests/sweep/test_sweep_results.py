@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,21 @@ def test_columns_have_one_type(plan_of: PlanOf, finish: Finish, tmp_path: Path) 
     assert rows[0]["prompts.templates"] == '["a {}"]' and rows[0]["data.hybridness"] == "0"
     assert rows[2]["hybridness"] == pytest.approx(1 / 6)
     assert rows[0]["teacher_accuracy"] == 0.75 and rows[0]["threshold"] == 0.25
+
+
+def test_a_split_of_one_s_own_has_the_hybridness_that_its_run_found(
+    plan_of: PlanOf, finish: Finish, tmp_path: Path
+) -> None:
+    plan = plan_of(
+        'recipe = "base.toml"\nset.data.protocol = "hdg"\n'
+        'set.data.classes_per_source = { camera = ["fruit"], colour = ["fruit", "fish"] }\n'
+    )
+    folder = SweepFolder(tmp_path / "out")
+    assert collect_rows(plan, folder)[0]["hybridness"] is None
+    finish(folder, "run", accuracy=0.5)
+    path = folder.run("run") / "metrics.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "hybridness": 0.5}))
+    assert collect_rows(plan, folder)[0]["hybridness"] == 0.5
 
 
 def test_tuned_axes_are_chosen_by_source_validation(
