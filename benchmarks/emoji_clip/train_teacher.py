@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from augment import augment
 from captions import TEMPLATES, group, write_merges
+from held_out import HELD_OUT
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -34,7 +35,6 @@ from edgedistill.train.depthwise import use_fast_depthwise
 
 PAIRS = 96
 WIDTH = 256
-HELD_OUT = ("fxemoji", "fxemoji-outline")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, as the trunk was trained
 
 
