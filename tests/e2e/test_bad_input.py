@@ -262,9 +262,7 @@ def test_compare_needs_no_training_extra(tmp_path: Path) -> None:
     assert "50.0" in found.stdout and "1 min 15 s" in found.stdout
 
 
-@pytest.mark.parametrize(
-    "args", [["run", "x.toml"], ["teacher", "eval", "x.toml"], ["data", "info", "emoji"]]
-)
+@pytest.mark.parametrize("args", [["run", "x.toml"], ["teacher", "eval", "x.toml"]])
 def test_without_the_training_extra_the_hint_is_one_line(args: list[str]) -> None:
     found = without({"torch"}, *args)
     assert found.returncode == 2
