@@ -4,11 +4,7 @@ Every contender gets the same thing, one uint8 image of its input size, and give
 probabilities: whatever normalisation, softmax and score its program needs is inside what is timed.
 """
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +17,7 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from edgedistill.errors import EdgeDistillError
+from edgedistill.export.graph import quiet_exporter
 from edgedistill.export.module import Deployed
 from edgedistill.export.session import Answers, open_session
 from edgedistill.export.session import answers as session_answers
@@ -227,7 +224,7 @@ def zero_shot_teacher(
 def export(module: nn.Module, example: Tensor, path: Path) -> None:
     """torch.onnx.export with its defaults. Raises EdgeDistillError when it fails."""
     try:
-        with _quiet(), torch.no_grad():
+        with quiet_exporter(), torch.no_grad():
             torch.onnx.export(module.eval(), (example,), path, dynamo=True, verbose=False)
     except Exception as error:
         # The exporter's errors have no common type.
@@ -261,16 +258,3 @@ def _bytes(folder: Path, path: Path) -> int:
 
 def _line(error: BaseException) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:200]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """torch's exporter talks to programmers, on stdout, in warnings and in logs."""
-    level = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

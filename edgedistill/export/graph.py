@@ -125,7 +125,7 @@ def _torch_export(module: Deployed, size: int) -> ModelProto:
     example = (torch.zeros(2, size, size, 3, dtype=torch.uint8), torch.tensor(0.0))
     shapes = {INPUTS[0]: {0: torch.export.Dim("N", min=1)}, INPUTS[1]: None}
     try:
-        with _quiet(), torch.no_grad():
+        with quiet_exporter(), torch.no_grad():
             program = torch.onnx.export(
                 module,
                 example,
@@ -150,7 +150,7 @@ def _torch_export(module: Deployed, size: int) -> ModelProto:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Torch's exporter reports to programmers, on stdout, in warnings and in logs."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
