@@ -1,20 +1,15 @@
-"""Model files, pictures, installed npm packages, and a browser, for the programs in export/."""
+"""Model files, pictures and installed npm packages for the programs in export/."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import select
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -203,13 +198,18 @@ def soft_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _program(name: str, what: str) -> str:
+@pytest.fixture(scope="session")
+def program() -> Callable[[str, str], str]:
     """Where a program is. Without it a test is skipped, but in CI, which installs it, it fails."""
-    found = shutil.which(name)
-    if found is None:
-        missing = pytest.fail if os.environ.get("CI") else pytest.skip
-        missing(f"needs {what}, which is not installed")
-    return str(found)
+
+    def find(name: str, what: str) -> str:
+        found = shutil.which(name)
+        if found is None:
+            missing = pytest.fail if os.environ.get("CI") else pytest.skip
+            missing(f"needs {what}, which is not installed")
+        return str(found)
+
+    return find
 
 
 def npm_folder(name: str) -> Path:
@@ -231,9 +231,11 @@ def npm_folder(name: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def installed(
+    tmp_path_factory: pytest.TempPathFactory, program: Callable[[str, str], str]
+) -> Callable[[str], Path]:
     """Copy a consumer out of the repository, with the packages it names."""
-    _program("npm", "Node.js 20.9 or newer with npm")
+    program("npm", "Node.js 20.9 or newer with npm")
 
     def copy(name: str) -> Path:
         folder = tmp_path_factory.mktemp(f"npm-{name}")
@@ -247,184 +249,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def node() -> Callable[..., str]:
+def node(program: Callable[[str, str], str]) -> Callable[..., str]:
     """Run a script of Node.js that may import from export/js; what it prints."""
-    program = _program("node", "Node.js 20.9 or newer")
+    executable = program("node", "Node.js 20.9 or newer")
 
     def run(script: str, *arguments: Path | str) -> str:
-        command = [program, "--input-type=module", "-e", script, "--", *map(str, arguments)]
+        command = [executable, "--input-type=module", "-e", script, "--", *map(str, arguments)]
         done = subprocess.run(command, cwd=EXPORT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     return run
-
-
-class Page:
-    """A tab of a headless Chromium, over the DevTools protocol on a pair of pipes."""
-
-    def __init__(self, chromium: str, profile: Path) -> None:
-        # Chromium reads at 3 and writes at 4; the ends must not be those numbers already.
-        their_in, our_out = (_high(fd) for fd in os.pipe())
-        our_in, their_out = (_high(fd) for fd in os.pipe())
-        flags = (
-            "--headless --remote-debugging-pipe --no-sandbox --disable-gpu --disable-dev-shm-usage "
-            "--no-first-run --disable-background-networking --disable-component-update "
-            "--disable-sync --disable-quic --disable-extensions --force-color-profile=srgb "
-            "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
-        )
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-ISc",
-                "import os, sys; fds = map(int, sys.argv[1:3]); os.dup2(next(fds), 3); "
-                "os.dup2(next(fds), 4); os.execv(sys.argv[3], sys.argv[3:])",
-                str(their_in),
-                str(their_out),
-                chromium,
-                *flags.split(),
-                f"--user-data-dir={profile}",
-                "about:blank",
-            ],
-            pass_fds=(their_in, their_out),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(their_in)
-        os.close(their_out)
-        self._in, self._out = our_in, our_out
-        self._buffer = b""
-        self._number = 0
-        self._session: str | None = None
-        self.log: list[str] = []
-        target = self.send("Target.createTarget", url="about:blank")["targetId"]
-        attached = self.send("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "DOM", "Accessibility"):
-            self.send(f"{domain}.enable")
-
-    def send(self, method: str, **parameters: Any) -> dict[str, Any]:
-        self._number += 1
-        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
-        message |= {"sessionId": self._session} if self._session else {}
-        os.write(self._out, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._receive()
-            if answer.get("id") == self._number:
-                assert "error" not in answer, (method, answer["error"])
-                result: dict[str, Any] = answer["result"]
-                return result
-            self._note(answer)
-
-    def _receive(self) -> dict[str, Any]:
-        while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._in], [], [], 300)
-            assert ready, "Chromium does not answer"
-            chunk = os.read(self._in, 1 << 20)
-            assert chunk, "Chromium has ended"
-            self._buffer += chunk
-        message, _, self._buffer = self._buffer.partition(b"\0")
-        answer: dict[str, Any] = json.loads(message)
-        return answer
-
-    def _note(self, event: dict[str, Any]) -> None:
-        parameters = event.get("params", {})
-        if event.get("method") == "Runtime.exceptionThrown":
-            details = parameters["exceptionDetails"]
-            self.log.append(str(details.get("exception", details).get("description", details)))
-        elif event.get("method") == "Log.entryAdded":
-            entry = parameters["entry"]
-            self.log.append(f"{entry['level']}: {entry['text']} {entry.get('url', '')}")
-
-    def open(self, address: str) -> None:
-        self.js("window.isOld = true")
-        self.log.clear()
-        self.send("Page.navigate", url=address)
-        self.until("document.readyState === 'complete' && !window.isOld")
-
-    def js(self, expression: str) -> Any:
-        """The value of an expression in the page; a promise is waited for."""
-        answer = self.send(
-            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
-        )
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
-
-    def until(self, condition: str) -> None:
-        """Wait until an expression is true in the page."""
-        wait = "new Promise((resolve) => setTimeout(resolve, 20))"
-        for _ in range(6000):
-            if self.js(f"{wait}.then(() => Boolean({condition}))"):
-                return
-        raise AssertionError(f"never happened: {condition}; {self.log}; {self.text()}")
-
-    def text(self) -> str:
-        return str(self.js("document.body.innerText"))
-
-    def choose(self, element: str, *files: Path) -> None:
-        """Choose files in a file input, as its dialog would."""
-        found = self.send("Runtime.evaluate", expression=f"document.getElementById('{element}')")
-        names = [str(file) for file in files]
-        self.send("DOM.setFileInputFiles", files=names, objectId=found["result"]["objectId"])
-
-    def key(self, key: str) -> None:
-        codes = {"Tab": 9, "Enter": 13, "ArrowRight": 39, "Home": 36}
-        event = {"key": key, "windowsVirtualKeyCode": codes[key]}
-        down = {"type": "keyDown", "text": "\r"} if key == "Enter" else {"type": "rawKeyDown"}
-        self.send("Input.dispatchKeyEvent", **down, **event)
-        self.send("Input.dispatchKeyEvent", type="keyUp", **event)
-
-    def screen(self, width: int, height: int, mobile: bool = False) -> None:
-        self.send(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=2 if mobile else 1,
-            mobile=mobile,
-        )
-
-    def close(self) -> None:
-        self._session = None
-        try:
-            self.send("Browser.close")
-        except (AssertionError, OSError):
-            self._process.kill()
-        self._process.wait()
-        os.close(self._in)
-        os.close(self._out)
-
-
-def _high(fd: int) -> int:
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 32)
-    os.close(fd)
-    return moved
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    chromium = _program("chromium", "Chromium (Debian: apt-get install chromium)")
-    opened = Page(chromium, tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def serve() -> Iterator[Callable[[Path], str]]:
-    """Serve a folder on this machine alone; the address of the server."""
-    servers = []
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    def start(folder: Path) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
