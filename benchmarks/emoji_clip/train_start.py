@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from augment import augment
 from held_out import HELD_OUT
 from lite0 import lite0_tensors, start_from_lite0
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
@@ -85,6 +86,10 @@ def build_net(student: str, init: str, width: int) -> nn.Sequential:
         if isinstance(module, StochasticDepth):
             module.p = 0.0
     net = nn.Sequential(backbone, nn.Linear(features, width, bias=False))
+    if init.endswith(".safetensors"):
+        with safe_open(init, framework="pt") as file:
+            if PROJECTION in file.keys():
+                net[1].load_state_dict({"weight": file.get_tensor(PROJECTION)})
     use_fast_depthwise(net)
     return net.to(memory_format=torch.channels_last)
 
@@ -178,7 +183,7 @@ def parse(arguments: list[str] | None) -> Any:
     parser.add_argument("out", type=Path, nargs="?", help="default: into the cache folder")
     parser.add_argument("--student", default="mobilenet_v3_small", choices=list(STUDENTS))
     parser.add_argument(
-        "--init", default="none", help="none (random), lite0, imagenet or a safetensors file"
+        "--init", default="none", help="none (random), lite0, imagenet or start weights of before"
     )
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=256, help="images a step")
