@@ -5,8 +5,6 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -15,6 +13,7 @@ import typer
 
 from edgedistill import __version__
 from edgedistill.cli.bench_command import bench
+from edgedistill.cli.extras import needs_extra
 from edgedistill.errors import EdgeDistillError, Interrupted
 
 app = typer.Typer(
@@ -74,7 +73,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")] = False,
 ) -> None:
     """Distil, calibrate, evaluate and report; started again, it goes on where it stopped."""
-    with _training_extra():
+    with needs_extra("train"):
         from edgedistill.cli.commands import run_recipe
 
     sets = list(overrides or [])
@@ -158,7 +157,7 @@ def export(
     """Write the student of a finished run as the file a device runs, checked against torch."""
     if not onnx:
         raise EdgeDistillError("export: say which format; there is one: --onnx")
-    with _training_extra():
+    with needs_extra("train"):
         from edgedistill.cli.export import export_run
 
         # torch.onnx looks for its own needs only when it is called.
@@ -193,7 +192,7 @@ def sweep(
     dry: Annotated[bool, typer.Option("--dry-run", help="Print the plan and end.")] = False,
 ) -> int:
     """Run a grid of recipes and collect tables and pictures; started again, it goes on."""
-    with _training_extra():
+    with needs_extra("train"):
         from edgedistill.cli.sweep import run_sweep
         from edgedistill.sweep.engines import Request
 
@@ -203,7 +202,7 @@ def sweep(
 @teacher_app.command("eval")
 def teacher_eval(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Zero-shot accuracy and open-set quality of the recipe's teacher, per domain."""
-    with _training_extra():
+    with needs_extra("train"):
         from edgedistill.cli.commands import evaluate_teacher
 
     evaluate_teacher(recipe, list(overrides or []), as_json)
@@ -233,7 +232,7 @@ def data_info(
     as_json: AsJson = False,
 ) -> int:
     """Domains, classes and counts of a dataset, its problem files, and a contact sheet."""
-    with _training_extra():
+    with needs_extra("train"):
         from edgedistill.cli.data_info import show_data
 
     return show_data(source, target, sheet, as_json, root, lists)
@@ -242,7 +241,7 @@ def data_info(
 @cache_app.command("build")
 def cache_build(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Store the images and compute the teacher's embeddings that runs of a recipe share."""
-    with _training_extra():
+    with needs_extra("train"):
         from edgedistill.cli.cache_recipe import build_recipe_caches
 
     build_recipe_caches(recipe, list(overrides or []))
@@ -251,7 +250,7 @@ def cache_build(recipe: RecipePath, overrides: Overrides = None) -> None:
 @cache_app.command("info")
 def cache_info(as_json: AsJson = False) -> None:
     """Every cache: what it holds and what it takes on the disk."""
-    with _training_extra():
+    with needs_extra("train"):
         from edgedistill.cli.cache import show_caches
 
     show_caches(as_json)
@@ -266,7 +265,7 @@ def cache_verify(
     ] = False,
 ) -> int:
     """Check every byte of what a recipe uses; status 1 if something is damaged."""
-    with _training_extra():
+    with needs_extra("train"):
         from edgedistill.cli.cache_recipe import verify_recipe_caches
 
     return verify_recipe_caches(recipe, list(overrides or []), repair)
@@ -283,7 +282,7 @@ def cache_clear(
     """Remove what a recipe uses, one cache, or all; runs make what they need again."""
     if everything == (which is not None):
         raise typer.BadParameter("give a recipe, the name of a cache, or --all")
-    with _training_extra():
+    with needs_extra("train"):
         from edgedistill.cli.cache import clear_caches
 
         if which is not None and which.endswith(".toml"):
@@ -292,18 +291,6 @@ def cache_clear(
             clear_recipe_caches(Path(which), list(overrides or []))
             return
     clear_caches(which)
-
-
-@contextmanager
-def _training_extra() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("edgedistill"):
-            raise
-        raise EdgeDistillError(
-            f'{error.name} is not installed; this command needs: pip install "edgedistill[train]"'
-        ) from None
 
 
 # Wrong usage. Newer versions of Typer carry their own copy of click, so click's class is no use.

@@ -15,6 +15,7 @@ from edgedistill.bench.markdown import to_markdown
 from edgedistill.bench.picture import describe, write_picture
 from edgedistill.bench.result import Result
 from edgedistill.bench.table import print_result
+from edgedistill.cli.extras import needs_extra
 from edgedistill.display import Display
 from edgedistill.errors import EdgeDistillError
 
@@ -127,7 +128,7 @@ def _check_outputs(request: Request) -> None:
     if request.report is not None and request.report.exists() and not request.report.is_dir():
         raise EdgeDistillError(f"--report {request.report}: is a file; name a folder")
     if request.plot is not None or request.report is not None:
-        with _extra("--plot" if request.report is None else "--report"):
+        with needs_extra("bench", "--plot" if request.report is None else "--report"):
             import edgedistill.bench.html  # noqa: F401
 
 
@@ -149,7 +150,7 @@ def _answers(
     providers: Sequence[str],
     display: Display,
 ) -> Answers:
-    with _extra("--data"):
+    with needs_extra("bench", "--data"):
         from edgedistill.bench.data import find_images, same_classes
         from edgedistill.bench.quality import answer, judge
 
@@ -196,15 +197,3 @@ def _write(result: Result, request: Request) -> Iterator[Path]:
         from edgedistill.bench.html import write_report
 
         yield from write_report(request.report, result)
-
-
-@contextmanager
-def _extra(option: str) -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("edgedistill"):
-            raise
-        raise EdgeDistillError(
-            f'{option}: {error.name} is not installed; it needs: pip install "edgedistill[bench]"'
-        ) from None
