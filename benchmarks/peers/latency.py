@@ -110,14 +110,14 @@ def record_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def numbers(text: str) -> list[int]:
-    """`224,64` as [224, 64]."""
+    """`224,96` as [224, 96]."""
     return [int(part) for part in text.split(",")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("students", nargs="*", metavar="STUDENT", help="default: all four")
-    parser.add_argument("--sizes", type=numbers, default=[224, 64], help="input sides, pixels")
+    parser.add_argument("--sizes", type=numbers, default=[224, 96], help="input sides, pixels")
     parser.add_argument("--threads", type=numbers, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=20, help="interleaved rounds")
     parser.add_argument("--record", type=Path, default=RECORD, help="JSON file to write")
