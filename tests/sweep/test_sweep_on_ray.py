@@ -1,0 +1,122 @@
+"""`edgedistill sweep --engine ray` with real training on two nodes, whatever is lost on the way."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="finds a task's worker in /proc"),
+]
+SWEEP = """
+recipe = "tiny.toml"
+[set]
+train.steps = 4
+train.eval_every = 2
+train.checkpoint_every = 1
+data.protocol = "hdg"
+data.hybridness = 0
+[grid]
+seed = [0, 1]
+"""
+
+
+class Sweep:
+    """Starts the command on a cluster, in a process of its own."""
+
+    def __init__(self, folder: Path, address: str, cache: Path) -> None:
+        self.folder, self._address, self._cache = folder, address, cache
+        self.out = folder / "on_ray"
+        self.runs = self.out / "grid" / "runs"
+
+    def start(self, *options: str, out: Path | None = None) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "edgedistill", "sweep", "grid.toml"]
+        command += ["--out", str(out or self.out), *options]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "EDGEDISTILL_CACHE": str(self._cache)}
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def on_ray(self) -> subprocess.Popen[str]:
+        return self.start("--engine", "ray", "--address", self._address)
+
+
+def until(what: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
+    """Wait for something that a sweep makes."""
+    while not (found := what()):
+        assert process.poll() is None or what(), process.communicate()[0]
+        time.sleep(0.05)
+    return found
+
+
+def worker_of_a_run() -> int | None:
+    """The process of Ray that is at work on a run, which it is called after, or None."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if re.match(rb"ray::s\d", (folder / "cmdline").read_bytes()):
+                return int(folder.name)
+    return None
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return [
+            {key: value for key, value in row.items() if key != "seconds"}
+            for row in csv.DictReader(file)
+        ]
+
+
+@pytest.fixture
+def sweep(
+    tmp_path: Path, two_nodes: Any, tree_of: Callable[..., dict[str, Any]], private_cache: Path
+) -> Sweep:
+    (tmp_path / "tiny.toml").write_text(tomli_w.dumps(tree_of(views={"count": 1})))
+    (tmp_path / "grid.toml").write_text(SWEEP)
+    return Sweep(tmp_path, two_nodes.address, tmp_path / "cache")
+
+
+def test_a_sweep_loses_workers_a_node_and_its_driver_but_no_run(
+    sweep: Sweep, two_nodes: Any
+) -> None:
+    first = sweep.on_ray()
+    # The caches were complete before any run began.
+    os.kill(until(worker_of_a_run, first), signal.SIGKILL)
+    finished = until(lambda: sorted(sweep.runs.glob("*/metrics.json")), first)[0]
+    two_nodes.lose_second()
+    first.kill()
+    first.communicate()
+    kept = finished.stat().st_mtime_ns
+
+    second = sweep.on_ray()
+    said, _ = second.communicate()
+    assert second.returncode == 0, said
+    assert finished.stat().st_mtime_ns == kept
+    assert f"{finished.parent.name}: accuracy" not in said
+
+    local = sweep.start("--jobs", "2", out=sweep.folder / "local")
+    said, _ = local.communicate()
+    assert local.returncode == 0, said
+    found, expected = (
+        rows(folder / "grid" / "results.csv") for folder in (sweep.out, sweep.folder / "local")
+    )
+    assert len(found) == 2 and {row["status"] for row in found} == {"finished"}
+    assert found == expected
