@@ -88,7 +88,7 @@ def build_net(student: str, init: str, width: int) -> nn.Sequential:
     net = nn.Sequential(backbone, nn.Linear(features, width, bias=False))
     if init.endswith(".safetensors"):
         with safe_open(init, framework="pt") as file:
-            if PROJECTION in file.keys():
+            if PROJECTION in set(file.keys()):
                 net[1].load_state_dict({"weight": file.get_tensor(PROJECTION)})
     use_fast_depthwise(net)
     return net.to(memory_format=torch.channels_last)

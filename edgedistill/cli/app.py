@@ -96,7 +96,7 @@ def predict(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images answered at a time.")] = 1,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads [default: one per physical core].")
+        int | None, typer.Option(min=1, max=1024, help="Threads [default: one per physical core].")
     ] = None,
     provider: Annotated[
         list[str] | None,
@@ -301,6 +301,7 @@ def main() -> None:
     """Entry point: 0 done, 1 a check failed, 2 bad input, 130 interrupted (and resumable)."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    _open_streams()
     sys.unraisablehook = _not_lost
     if not sys.warnoptions:
         # Libraries warn programmers; whoever runs a command can do nothing about it.
@@ -325,6 +326,13 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}", 2)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _open_streams() -> None:
+    """Nothing to read and nowhere to write, where whoever started us closed a standard stream."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

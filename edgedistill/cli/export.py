@@ -36,12 +36,17 @@ def export_run(
     run = load_finished(RunFolder(find_run(name, runs)))
     folder = run.folder.path
     if max_drop is None:
-        display.note(f"{folder}: exporting {run.recipe.student.model}")
+        display.note(
+            f"{folder}: exporting {run.recipe.student.model}, then checking it on source images"
+        )
         done = export_fp32(run, output or folder / "student.onnx", size)
     else:
         if max_drop < 0:
             raise EdgeDistillError("--max-drop: give the points int8 may lose, 0 or more")
-        display.note(f"{folder}: exporting {run.recipe.student.model} in int8")
+        display.note(
+            f"{folder}: exporting {run.recipe.student.model}, choosing what to compute in int8, "
+            "then timing both files"
+        )
         target = output or folder / "student-int8.onnx"
         done = export_int8(run, target, size, max_drop / 100)
     if as_json:
@@ -54,7 +59,11 @@ def _print(done: Exported) -> None:
     found = done.agreement
     share = f"{found.same_label} of {found.images}"
     title = f"onnxruntime {onnxruntime.__version__} beside torch {torch.__version__} on "
-    title += f"{found.images} source images"
+    validation = min(done.calibration.images, found.images)
+    title += f"{validation} source-validation"
+    if found.images > validation:
+        title += f" and {found.images - validation} training"
+    title += " images"
     if done.int8 is None:
         rows = [
             ["max |Δprobability|", f"{found.probability:.1e}", f"{TOLERANCE:.0e}"],
@@ -68,7 +77,7 @@ def _print(done: Exported) -> None:
             ["same label", share, "no limit in int8"],
         ]
     rows += [
-        ["batches, threshold given and left out", "as the contract says", "all"],
+        ["batches, threshold given and left out", "as the contract says", ""],
         ["onnx checker, full", f"passed, opset {OPSET}", ""],
         ["file size", f"{done.bytes / 1e6:.2f} MB", ""],
     ]
@@ -80,7 +89,7 @@ def _print(done: Exported) -> None:
     console.print(
         f"threshold   {limit.score} >= {limit.threshold:.4g}, keeps "
         f"{percent(done.metrics['source_val']['known_acceptance'])} % of {limit.images} "
-        "source-validation images"
+        f"source-validation images ({percent(limit.acceptance)} % asked for)"
     )
     console.print(f"input       {done.size} x {done.size} RGB, {done.precision}")
     if done.int8 is not None:

@@ -118,7 +118,11 @@ def _files(arguments: Sequence[str], fail: Callable[[str], None]) -> Iterator[st
         if argument == "-":
             for line in sys.stdin.buffer:
                 name = os.fsdecode(line.rstrip(b"\r\n"))
-                if name:
+                if "\0" in name:
+                    fail(
+                        f"{name}: names stand one per line; list them with find -print, not -print0"
+                    )
+                elif name:
                     yield from _expand(name, fail)
         else:
             yield from _expand(argument, fail)
@@ -128,7 +132,9 @@ def _expand(name: str, fail: Callable[[str], None]) -> Iterator[str]:
     matches = [name]
     # An existing file is itself, even with brackets in its name.
     if glob.has_magic(name) and not os.path.lexists(name):
-        matches = sorted(glob.glob(name, recursive=True)) or matches
+        matches = sorted(glob.glob(name, recursive=True))
+        if not matches:
+            fail(f"{name}: nothing matches")
     for match in matches:
         if os.path.isdir(match):
             # `**` matches the folders as well as what lies in them.

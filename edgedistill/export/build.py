@@ -1,5 +1,6 @@
 """`edgedistill export --onnx`: build the file, check it, and only then write it."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,10 @@ def _check_output(output: Path) -> None:
         raise EdgeDistillError(f"{output}: is a folder; give the name of a file with -o")
     if not output.parent.is_dir():
         raise EdgeDistillError(f"{output.parent}: no such folder; make it, or choose another -o")
+    if output.suffix != ".onnx":
+        raise EdgeDistillError(f"{output}: give -o a name that ends in .onnx")
+    if not os.access(output.parent, os.W_OK):
+        raise EdgeDistillError(f"{output.parent}: cannot be written to; choose another -o")
 
 
 def _measured_at(run: FinishedRun, images: RunImages) -> tuple[Calibration, dict[str, Any]]:

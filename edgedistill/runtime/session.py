@@ -14,6 +14,8 @@ Provider = str | tuple[str, dict[str, Any]]
 # label int64 [N], score float32 [N], probabilities float32 [N, C]
 Answer = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 
+# onnxruntime would start as many as it is told, until the memory is full.
+MOST_THREADS = 1024
 _CPU = "CPUExecutionProvider"
 # Every failure is raised and reported by us; onnxruntime would print it as well.
 _FATAL_ONLY = 4
@@ -44,8 +46,10 @@ class Session:
         threads: int | None,
     ) -> None:
         wanted = _names(providers)
-        if threads is not None and threads < 1:
-            raise EdgeDistillError(f"threads: {threads} is below 1; leave it out for all cores")
+        if threads is not None and not 1 <= threads <= MOST_THREADS:
+            raise EdgeDistillError(
+                f"threads: {threads} is not in 1..{MOST_THREADS}; leave it out for all cores"
+            )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         options.intra_op_num_threads = threads or 0

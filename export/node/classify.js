@@ -42,8 +42,8 @@ function options() {
     throw new Problem(`give a model and images; usage: ${USAGE}`);
   }
   const threads = number("threads", found.values.threads);
-  if (!Number.isInteger(threads) || threads < 0) {
-    throw new Problem("--threads: give a whole number, 0 for one per core");
+  if (!Number.isInteger(threads) || threads < 0 || threads > 1024) {
+    throw new Problem("--threads: give a whole number up to 1024, 0 for one per core");
   }
   const threshold =
     found.values.threshold === undefined ? null : number("threshold", found.values.threshold);

@@ -108,6 +108,9 @@ def pixels(path: Path, size: int) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Problem(f"{image.width} x {image.height} pixels are too many")
+            if image.format in ("EPS", "WMF"):
+                # Pillow would hand these to another program to draw.
+                raise Problem(f"a drawing ({image.format}), not pixels")
             rgb = on_white(upright(image))
         if size * rgb.height > MAX_PIXELS:
             raise Problem(f"{rgb.width} x {rgb.height} is too tall to be resized to {size} px")
@@ -135,18 +138,31 @@ def upright(image: Image.Image) -> Image.Image:
 def on_white(image: Image.Image) -> Image.Image:
     """RGB, transparency on white, 16-bit greyscale scaled to 8 bits."""
     if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise Problem("32-bit pixels have no agreed range")
-        grey = ((values * 255 + 32767) // 65535).astype(np.uint8)
+        values = np.asarray(image)
+        grey = np.empty(values.shape, np.uint8)
+        for top, bottom in strips(image):
+            strip = values[top:bottom].astype(np.int64)
+            if strip.min() < 0 or strip.max() > 65535:
+                raise Problem("32-bit pixels have no agreed range")
+            grey[top:bottom] = (strip * 255 + 32767) // 65535
         return Image.fromarray(grey).convert("RGB")
     if image.mode == "F":
         raise Problem("floating-point pixels have no agreed range")
     if "A" in image.getbands() or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        rgb = Image.new("RGB", image.size)
+        for top, bottom in strips(image):
+            rgba = image.crop((0, top, image.width, bottom)).convert("RGBA")
+            white = Image.new("RGBA", rgba.size, "white")
+            rgb.paste(Image.alpha_composite(white, rgba).convert("RGB"), (0, top))
+        return rgb
     return image.convert("RGB")
+
+
+def strips(image: Image.Image) -> Iterator[tuple[int, int]]:
+    """First row and row after the last of parts of a megapixel, so that memory stays bounded."""
+    rows = max(1, 2**20 // image.width)
+    for top in range(0, image.height, rows):
+        yield top, min(top + rows, image.height)
 
 
 def classify(model: Model, path: Path) -> dict[str, Any]:
@@ -232,8 +248,8 @@ def main() -> int:
     # Written so that NaN, which is no number to compare with, is refused as well.
     if options.threshold is not None and not abs(options.threshold) >= 0:
         parser.error("--threshold: give a number")
-    if not options.every >= 0 or options.threads < 0:
-        parser.error("--every and --threads: give 0 or more")
+    if not options.every >= 0 or not 0 <= options.threads <= 1024:
+        parser.error("--every: give 0 or more; --threads: give 0 to 1024")
     failed = False
     try:
         model = load(options.model, options.threshold, options.threads)

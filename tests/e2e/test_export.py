@@ -48,7 +48,14 @@ def exported(cli: Any, runs: Path) -> Any:
 def test_the_newest_run_becomes_a_file_and_a_table(exported: Any, runs: Path) -> None:
     path = runs / "tiny" / "student.onnx"
     assert path.is_file() and str(path) in exported.out
-    wanted = ("max |Δprobability|", "same label", "opset 18", "MB", "source images", "max_cosine")
+    wanted = (
+        "max |Δprobability|",
+        "same label",
+        "opset 18",
+        "MB",
+        "source-validation",
+        "max_cosine",
+    )
     for told in wanted:
         assert told in exported.out, exported.out
     assert "max |Δ" not in exported.err and "arning" not in exported.err, exported.err
@@ -125,6 +132,7 @@ def test_runs_that_cannot_be_exported(cli: Any, runs: Path, tmp_path: Path) -> N
     assert "no such run" in error("hole") and "whole" in error("hole")
     assert "is a folder" in error("-o", tmp_path)
     assert "no such folder" in error("-o", tmp_path / "absent" / "x.onnx")
+    assert "ends in .onnx" in error("-o", tmp_path / "student.safetensors")
     assert "--size" in error("--size", "16")
     assert "--max-drop" in error("--int8", "--max-drop", "-1")
 

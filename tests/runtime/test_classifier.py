@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -231,7 +232,7 @@ def test_a_threshold_is_a_number(
 
 
 def test_numbers_below_one(model: Path, classifier: Classifier) -> None:
-    with pytest.raises(EdgeDistillError, match="threads: 0 is below 1"):
+    with pytest.raises(EdgeDistillError, match="threads: 0 is not in"):
         Classifier(model, threads=0)
     with pytest.raises(EdgeDistillError, match="batch_size: 0 is below 1"):
         classifier.predict([solid(1, 2, 3)], batch_size=0)
@@ -255,6 +256,25 @@ def test_a_provider_that_cannot_run_the_model_is_not_replaced(model: Path) -> No
         Classifier(model, providers=["AzureExecutionProvider"])
     both = Classifier(model, providers=["AzureExecutionProvider", "CPUExecutionProvider"])
     assert both.predict(solid(255, 0, 0)).label == "red"
+
+
+def test_a_provider_that_did_not_start_is_not_replaced(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where a driver is missing: onnxruntime has the provider, and a session runs without it.
+    started = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "get_available_providers",
+        lambda: ["AbacusExecutionProvider", "CPUExecutionProvider"],
+    )
+
+    def without(data: bytes, options: Any, providers: Any, **rest: Any) -> Any:
+        return started(data, options, providers=["CPUExecutionProvider"], **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", without)
+    with pytest.raises(EdgeDistillError, match="AbacusExecutionProvider did not start"):
+        Classifier(model, providers=["AbacusExecutionProvider", "CPUExecutionProvider"])
 
 
 def test_provider_options(model: Path) -> None:

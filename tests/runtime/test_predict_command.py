@@ -9,6 +9,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ def test_unreadable_images_are_reported_and_the_rest_answered(
         "empty.png: the file is empty",
         "text.jpg: not an image",
         "none.png: no such file",
-        "*.tif: no such file",
+        "*.tif: nothing matches",
         "folder: no image files in this folder",
     ]
     assert half.startswith("half.jpg: cannot be decoded")
@@ -165,6 +166,7 @@ def test_names_that_no_terminal_should_see(predict: Predict, photos: Path, tmp_p
         (["x.png", "--threshold", "high"], "--threshold"),
         (["x.png", "--batch", "0"], "--batch"),
         (["x.png", "--threads", "0"], "--threads"),
+        (["x.png", "--threads", "100000"], "--threads"),
         (["x.png", "--provider", "Abacus"], "Abacus: not in this onnxruntime"),
     ],
 )
@@ -212,6 +214,24 @@ def test_a_reader_that_leaves_is_no_failure(command: Start, model: Path, photos:
     process.stdin.close()
     assert (process.wait(), process.stderr.read()) == (0, b"")
     process.stderr.close()
+
+
+def test_names_that_end_in_nul_are_one_line(command: Start, model: Path, photos: Path) -> None:
+    process = command("predict", model, "-", "--json", cwd=photos)
+    out, err = process.communicate(b"a\0b/*.png\nred.png\n")
+    assert process.returncode == 1 and json.loads(out)["image"] == "red.png"
+    assert len(err.splitlines()) == 1 and b"-print0" in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes streams by a shell")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_closed_stream_is_no_failure(closed: str, model: Path, photos: Path) -> None:
+    shell = f'"{sys.executable}" -m edgedistill predict "$0" "$1" - --json {closed}'
+    done = subprocess.run(
+        ["sh", "-c", shell, model, photos / "red.png"], input=b"", capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(done.stdout.splitlines()) == (0 if closed == ">&-" else 1)
 
 
 def png(width: int, height: int, compressed: bytes, before: bytes = b"") -> bytes:

@@ -14,6 +14,8 @@ export function startEngine() {
   const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   const waiting = new Map();
   let last = 0;
+  // A worker that could not be loaded answers nothing, ever.
+  let failed = null;
 
   worker.addEventListener("message", ({ data }) => {
     const { resolve, reject } = waiting.get(data.id);
@@ -25,13 +27,17 @@ export function startEngine() {
     }
   });
   worker.addEventListener("error", (event) => {
+    failed = new Error(`the worker failed: ${event.message || "it cannot be loaded"}`);
     for (const { reject } of waiting.values()) {
-      reject(new Error(`the worker failed: ${event.message || "it cannot be loaded"}`));
+      reject(failed);
     }
     waiting.clear();
   });
 
   function ask(what, payload) {
+    if (failed) {
+      return Promise.reject(failed);
+    }
     last += 1;
     const id = last;
     return new Promise((resolve, reject) => {
