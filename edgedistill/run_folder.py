@@ -91,9 +91,21 @@ def at_work(path: Path, recipe: Recipe) -> Iterator[tuple[RunFolder, State]]:
         yield folder, state
 
 
+def begun(folder: RunFolder) -> bool:
+    """Whether there is more in the folder than a recipe: the run found its images and its teacher.
+
+    A run that did not may start again with a corrected recipe.
+    """
+    return any(
+        path != folder.recipe and not path.name.startswith(".") for path in folder.path.iterdir()
+    )
+
+
 def _state(folder: RunFolder, recipe: Recipe) -> State:
     path = folder.path
     if folder.recipe.exists():
+        if not begun(folder):
+            return "new"
         old = load_recipe(folder.recipe)
         changed = differences(old.model_copy(update={"device": recipe.device}), recipe)
         if changed:

@@ -7,6 +7,7 @@ from rich.console import Console
 from edgedistill.cli.tables import print_table
 from edgedistill.display import Display
 from edgedistill.errors import Interrupted
+from edgedistill.sweep.check import check_data
 from edgedistill.sweep.collect import write_pictures, write_results
 from edgedistill.sweep.drive import drive, estimate, finished_seconds, time_left
 from edgedistill.sweep.engines import Request, find_engine
@@ -37,6 +38,7 @@ def run_sweep(
             console.print(f"  {run.name}{'  finished' if run.name in seconds else ''}")
         return 0
     display = Display()
+    check_data([run for run in plan.runs if run.name not in seconds], display.note)
     try:
         with open_engine(request, lambda name, text: display.note(f"{name}: {text}")) as start:
             failed = drive(

@@ -144,7 +144,8 @@ def hdg_list_split(
     list is the test.
 
     Raises:
-        EdgeDistillError: a list is missing, wrong, or names an image that is not there.
+        EdgeDistillError: a list is missing, wrong, or names an image that is not there, or a train
+            and a val list share an image.
     """
     sources = source_domains(index, target)
     known_names, unknown_names = class_lists(index, known, unknown)
@@ -154,6 +155,13 @@ def hdg_list_split(
         wanted += [(domain, "train"), (domain, "val")]
     wanted.append((target, "test"))
     rows = load_lists(name, index, lists, wanted)
+    for domain in sources:
+        both = np.intersect1d(rows[domain, "train"], rows[domain, "val"])
+        if len(both):
+            raise EdgeDistillError(
+                f"data: {len(both)} images of {domain} are in its train list and in its val list "
+                f"in {lists}, the first is {index.paths[both[0]]}; set data.lists to another copy"
+            )
     tested = rows[target, "test"]
     split = Split(
         known=known_names,

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgedistill.errors import EdgeDistillError
 from edgedistill.recipe import differences, load_recipe
+from edgedistill.run_folder import RunFolder, begun
 from edgedistill.sweep.plan import Plan
 
 
@@ -71,7 +72,7 @@ def refuse_other_recipes(folder: SweepFolder, plan: Plan) -> None:
     """Raise EdgeDistillError when a run of the same name and another recipe is there already."""
     for run in plan.runs:
         path = folder.run(run.name) / "recipe.toml"
-        if not path.exists():
+        if not path.exists() or not begun(RunFolder(path.parent)):
             continue
         old = load_recipe(path).model_copy(update={"device": run.recipe.device})
         changed = differences(old, run.recipe)

@@ -104,7 +104,11 @@ def make_plan(path: Path) -> Plan:
         values = {axis: picked[axis] for axis in axes}
         name = _name(values)
         tree = _tree(spec, path, values, bases)
-        runs.append(PlannedRun(name, values, resolve(tree, f"{path}: run {name}")))
+        recipe = resolve(tree, f"{path}: run {name}")
+        if HPARAMS_SEED in values:
+            _draw_hyperparameters(tree, recipe, values[HPARAMS_SEED], path)
+            recipe = resolve(tree, f"{path}: run {name}")
+        runs.append(PlannedRun(name, values, recipe))
     _refuse_same(runs, path)
     return Plan(path.stem, tuple(runs), axes, tuple(replicates), tuple(spec.tune), spec.spread)
 
@@ -131,13 +135,14 @@ def _tree(
     # A method's own fields mean nothing until it is known which method.
     for key in sorted(fields, key=lambda key: key != "method.name"):
         _assign(tree, key, fields[key], path)
-    if HPARAMS_SEED in values:
-        if tree.get("method", {}).get("name") != "scmd":
-            raise EdgeDistillError(f"{path}: {HPARAMS_SEED}: is for method scmd only")
-        trial = int(tree.get("data", {}).get("split_seed", 0))
-        for key, value in scmd_hyperparameters(int(values[HPARAMS_SEED]), trial).items():
-            _assign(tree, key, value, path)
     return tree
+
+
+def _draw_hyperparameters(tree: dict[str, Any], recipe: Recipe, seed: int, path: Path) -> None:
+    if recipe.method.name != "scmd":
+        raise EdgeDistillError(f"{path}: {HPARAMS_SEED}: is for method scmd only")
+    for key, value in scmd_hyperparameters(seed, recipe.data.split_seed).items():
+        _assign(tree, key, value, path)
 
 
 def _read(path: Path) -> dict[str, Any]:

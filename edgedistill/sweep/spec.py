@@ -109,7 +109,17 @@ def _check(spec: SweepSpec, path: Path) -> None:
             raise EdgeDistillError(f"{path}: grid.{axis}: needs a list of values, got {values!r}")
         if any(values.count(v) > 1 for v in values):
             raise EdgeDistillError(f"{path}: grid.{axis}: a value is listed twice")
+    for seed in spec.grid.get(HPARAMS_SEED, ()):
+        if type(seed) is not int or seed < 0:
+            raise EdgeDistillError(
+                f"{path}: grid.{HPARAMS_SEED}: needs whole numbers of 0 or more, got {seed!r}"
+            )
     for axis, labels in spec.variants.items():
+        for label, fields in labels.items():
+            if not isinstance(fields.get("recipe", ""), str):
+                raise EdgeDistillError(
+                    f"{path}: variants.{axis}.{label}.recipe: needs the name of a file"
+                )
         if not labels:
             raise EdgeDistillError(f"{path}: variants.{axis}: needs a variant or more")
         if "." in axis or axis in spec.grid or axis in SEEDS or axis in ("run", "status"):

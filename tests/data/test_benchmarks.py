@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +70,25 @@ def test_facts_are_consistent() -> None:
         "pacs": (6, 1),
         "officehome": (54, 11),
         "domainnet": (270, 75),
+    }
+
+
+def test_facts_are_those_that_were_compared_with_the_sources() -> None:
+    """Digests of what was read in the authors' repositories, number by number.
+
+    A swap of two classes keeps every sum, and would be seen nowhere else.
+    """
+    dumped = {n: f.model_dump(mode="json") for n, f in benchmarks().items()}
+    digests = {
+        name: hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        for name, facts in dumped.items()
+    }
+    assert digests == {
+        "pacs": "99f0de54fddb4bda",
+        "officehome": "36e69f7e931c7440",
+        "domainnet": "a6397efb501b2530",
+        "vlcs": "52a41bc47df87381",
+        "terraincognita": "69cd20ef0add29fb",
     }
 
 
@@ -205,6 +226,17 @@ def test_missing_and_extra_images_are_counted_by_class(pacs: Path, tmp_path: Pat
     assert not any("cartoon" in line for line in findings)
 
 
+def test_an_image_in_another_class_is_seen_where_the_total_fits(pacs: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(pacs / "kfold", tmp_path / "PACS", copy_function=shutil.copyfile))
+    (copy / "photo" / "dog" / "pic_007.png").rename(copy / "photo" / "horse" / "moved.png")
+    check = check_benchmark("pacs", copy)
+    assert all(row.found == row.published for row in check.domains)
+    assert {line for line in check.findings if "copy of" not in line} == {
+        "missing: 1 image in photo/dog, 188 of 189",
+        "extra: 1 image in photo/horse, 200 of 199",
+    }
+
+
 def test_extra_folders_are_named(copy: Path) -> None:
     shutil.copytree(copy / "photo", copy / "webcam")
     shutil.copytree(copy / "photo" / "dog", copy / "photo" / "wolf")
@@ -279,6 +311,17 @@ def test_a_broken_list_is_named_by_line(
     assert "photo_train_kfold.txt" in str(error.value) and words in str(error.value)
     findings = check_benchmark("pacs", small, str(lists)).findings
     assert any(f.startswith("wrong: photo_train_kfold.txt") and words in f for f in findings)
+
+
+def test_an_image_that_trains_and_validates(
+    small: Path, tmp_path: Path, write_lists: Maker
+) -> None:
+    lists = write_lists("pacs", tmp_path / "lists", images=3)
+    shutil.copy(lists / "photo_train_kfold.txt", lists / "photo_crossval_kfold.txt")
+    values = {"root": str(small), "protocol": "hdg", "hybridness": 1, "lists": str(lists)}
+    words = "14 images of photo are in its train list and in its val list in .*photo/dog/pic_001"
+    with pytest.raises(EdgeDistillError, match=words):
+        split_of(section(**values), load_dataset("pacs", small))
 
 
 def test_a_list_with_the_wrong_label_base(small: Path, tmp_path: Path, write_lists: Maker) -> None:

@@ -102,12 +102,32 @@ def test_wrong_options_are_one_line(cli: Any, sweep: Path, options: list[str], w
 
 
 def test_a_run_that_cannot_work_is_reported(cli: Any, sweep: Path, tmp_path: Path) -> None:
-    sweep.write_text(
-        SWEEP.replace("scipd = {}\n", "").replace("hybridness = 0", "hybridness = 0.4")
-    )
+    missing = SWEEP.replace("scipd = {}", 'scipd = { "teacher.model" = "local-dir:absent" }')
+    sweep.write_text(missing.replace('erm = { "method.name" = "erm" }\n', ""))
     found = cli("sweep", sweep, "--out", tmp_path)
     assert found.status == 1
     assert "1 of 1 runs failed twice" in found.out
-    assert "failed    erm: exit status 2: split: no hybridness 0.4" in found.out.replace(
-        "2/5", "0.4"
-    )
+    assert "failed    scipd: exit status 2: " in found.out and "absent" in found.out
+
+    # What it was begun with was wrong, so nothing hinders the corrected one.
+    sweep.write_text(SWEEP)
+    assert cli("sweep", sweep, "--out", tmp_path).status == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("hybridness", "0.4", "split: no hybridness"),
+        ("target", '"lien"', "lien"),
+        ("dataset", '"pasc"', "pasc"),
+    ],
+)
+def test_what_the_data_cannot_give_stops_a_sweep_before_it_starts(
+    cli: Any, sweep: Path, tmp_path: Path, field: str, value: str, says: str
+) -> None:
+    kept = SWEEP.replace("data.hybridness = 0\n", "") if field == "hybridness" else SWEEP
+    sweep.write_text(kept.replace("[variants", f"data.{field} = {value}\n[variants"))
+    found = cli("sweep", sweep, "--out", tmp_path)
+    assert found.status == 2 and found.error.startswith("run scipd: ")
+    assert says in found.error
+    assert not (tmp_path / "pair" / "runs").exists()

@@ -149,6 +149,15 @@ def test_hyper_parameters_follow_the_trial(plan_of: PlanOf) -> None:
         ('recipe = "base.toml"\nspread = "range"', "spread: Input should be 'std' or 'sem'"),
         ('recipe = "base.toml"\nvariants.seed.a = {}', "variants.seed: is the name of something"),
         ('recipe = "base.toml"\ngrid.hparams_seed = [1]', "hparams_seed: is for method scmd only"),
+        ('recipe = "base.toml"\ngrid.hparams_seed = ["a"]', "hparams_seed: needs whole numbers"),
+        ('recipe = "base.toml"\ngrid.hparams_seed = [1.5]', "hparams_seed: needs whole numbers"),
+        (
+            'recipe = "base.toml"\ngrid.hparams_seed = [1]\ngrid.data.split_seed = ["x"]',
+            "data.split_seed: must be",
+        ),
+        ('recipe = "base.toml"\ngrid.hparams_seed = [1]\nset.data = 3', "data"),
+        ('recipe = "base.toml"\ngrid.hparams_seed = [1]\nset.method = "scmd"', "method"),
+        ('variants.m.a.recipe = ["x.toml"]', "variants.m.a.recipe: needs the name of a file"),
         (
             'variants.a.x.recipe = "base.toml"\nvariants.b.y.recipe = "other.toml"',
             "a run has two recipes",

@@ -1,0 +1,67 @@
+"""From the start of a process to its first answer, beyond importing onnxruntime: user CPU time.
+
+    python benchmarks/first_answer.py runs/NAME/student.onnx [IMAGE]
+
+Every round starts four processes in turn: onnxruntime and nothing else, `Classifier` with one
+image, the command `edgedistill predict`, and onnxruntime again, whose difference to itself is the
+noise. Printed are medians over the rounds, in milliseconds of user CPU time of a whole process.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+IMPORT = "import onnxruntime"
+LIBRARY = """
+import sys
+from edgedistill.runtime import Classifier
+Classifier(sys.argv[1], threads=1).predict(sys.argv[2])
+"""
+
+
+def user_seconds(command: list[str]) -> float:
+    """User CPU time of a process and what it starts."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    before = os.times().children_user
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    return os.times().children_user - before
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("image", type=Path, nargs="?", help="default: one of 640 x 480 pixels")
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        image = options.image or Path(folder, "image.jpg")
+        if options.image is None:
+            drawn = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+            Image.fromarray(drawn).resize((640, 480)).save(image)
+        files = [str(options.model), str(image)]
+        ways = {
+            "import onnxruntime": [sys.executable, "-c", IMPORT],
+            "library": [sys.executable, "-c", LIBRARY, *files],
+            "command": [sys.executable, "-m", "edgedistill", "predict", "--threads", "1", *files],
+            "import onnxruntime again": [sys.executable, "-c", IMPORT],
+        }
+        for command in ways.values():
+            user_seconds(command)  # fills the disk cache
+        rounds = [
+            [user_seconds(command) for command in ways.values()] for _ in range(options.rounds)
+        ]
+    for place, name in enumerate(ways):
+        beyond = statistics.median(1000 * (row[place] - row[0]) for row in rounds)
+        whole = statistics.median(1000 * row[place] for row in rounds)
+        print(f"{name:<26}{whole:6.0f} ms, {beyond:5.0f} ms beyond importing onnxruntime")
+
+
+if __name__ == "__main__":
+    main()
