@@ -121,7 +121,7 @@ def render_methods(rows: Sequence[Row]) -> None:
     seeds = {r["seed"] for r in rows}
     targets = [t for t in TARGETS if any(r["target"] == t for r in rows)]
     head = (
-        f"{len(rows)} runs: {len(METHODS)} methods, the targets "
+        f"{len(rows)} runs: {len(METHODS)} methods, target{'s' * (len(targets) > 1)} "
         f"{', '.join(f'`{t}`' for t in targets)}, {len(seeds)} seeds."
     )
     write_between(
