@@ -104,10 +104,10 @@ def begun(folder: RunFolder) -> bool:
 def _state(folder: RunFolder, recipe: Recipe) -> State:
     path = folder.path
     if folder.recipe.exists():
-        if not begun(folder):
-            return "new"
         old = load_recipe(folder.recipe)
         changed = differences(old.model_copy(update={"device": recipe.device}), recipe)
+        if changed and not begun(folder):
+            return "new"
         if changed:
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             raise EdgeDistillError(

@@ -72,11 +72,11 @@ def refuse_other_recipes(folder: SweepFolder, plan: Plan) -> None:
     """Raise EdgeDistillError when a run of the same name and another recipe is there already."""
     for run in plan.runs:
         path = folder.run(run.name) / "recipe.toml"
-        if not path.exists() or not begun(RunFolder(path.parent)):
+        if not path.exists():
             continue
         old = load_recipe(path).model_copy(update={"device": run.recipe.device})
         changed = differences(old, run.recipe)
-        if changed:
+        if changed and begun(RunFolder(path.parent)):
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             raise EdgeDistillError(
                 f"{folder.run(run.name)}: holds a run of another recipe ({changed[0]}{more}); "
