@@ -30,7 +30,9 @@ def user_seconds(command: list[str]) -> float:
     """User CPU time of a process and what it starts."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     before = os.times().children_user
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+    subprocess.run(
+        command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
+    )
     return os.times().children_user - before
 
 
