@@ -143,6 +143,11 @@ def test_pixels_are_those_of_training(watch: Any, pictures: Path, tmp_path: Path
     Image.fromarray(rgba).save(tmp_path / "soft.png")
     Image.fromarray(rgba[..., :2]).save(tmp_path / "soft-grey.png")
     Image.fromarray(rng.integers(0, 65536, (37, 50)).astype(np.uint16)).save(tmp_path / "deep.png")
+    # Of more than a megapixel, which is worked through in parts.
+    large = np.tile(rgba, (41, 24, 1))
+    Image.fromarray(large).save(tmp_path / "large.png")
+    deep = large[..., 0].astype(np.uint16) * 257
+    Image.fromarray(deep).save(tmp_path / "large-deep.png")
     Image.fromarray(rgba, "CMYK").save(tmp_path / "print.jpg")
     Image.fromarray(rgba[..., :3]).quantize(9).save(tmp_path / "see-through.gif", transparency=3)
     for turn in range(1, 9):
