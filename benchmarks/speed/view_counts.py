@@ -1,6 +1,7 @@
 """Accuracy against the number of cached views: where more views stop to matter.
 
     python benchmarks/speed/view_counts.py                 # the five settings, three seeds
+    python benchmarks/speed/view_counts.py --jobs 2        # two runs at a time, cores shared
     python benchmarks/speed/view_counts.py recipes/resnet18_scipd.toml --seeds 0 1 2 3 4
 
 Runs `edgedistill run RECIPE --set views.count=N --seed S` for every N and S; finished runs are
@@ -10,9 +11,11 @@ same view twice: it is what the others are compared with, seed by seed.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -25,13 +28,15 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "mobilenet_scipd.toml"
 MEASURES = ("accuracy", "h_score", "auroc", "source_val")
 
 
-def one_run(recipe: Path, runs: Path, views: int, seed: int, more: list[str]) -> dict[str, float]:
+def one_run(options: argparse.Namespace, views: int, seed: int) -> dict[str, float]:
     """The metrics of one run, made now if it is not finished."""
-    name = f"views{views}-s{seed}"
-    sets = [word for change in (f"views.count={views}", *more) for word in ("--set", change)]
+    recipe, runs, name = options.recipe, options.runs, f"views{views}-s{seed}"
+    sets = [w for change in (f"views.count={views}", *options.sets) for w in ("--set", change)]
     command = ["run", str(recipe), *sets, "--seed", str(seed), "--name", name, "--runs", str(runs)]
     full = [sys.executable, "-m", "edgedistill", *command, "--quiet"]
-    subprocess.run(full, check=True, stdout=subprocess.DEVNULL)
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // options.jobs))}
+    environment = os.environ | (threads if options.jobs > 1 else {})
+    subprocess.run(full, check=True, stdout=subprocess.DEVNULL, env=environment)
     found: Mapping[str, Any] = json.loads((runs / name / "metrics.json").read_text())
     return {
         **{key: found["target"][key] for key in MEASURES[:3]},
@@ -72,17 +77,24 @@ def main() -> None:
     parser.add_argument("recipe", type=Path, nargs="?", default=RECIPE)
     parser.add_argument("--views", type=int, nargs="+", default=[0, 4, 8, 16, 32])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets")
     parser.add_argument("--runs", type=Path, default=Path("runs/view_counts"))
     parser.add_argument("--out", type=Path, default=results_file(__file__))
     options = parser.parse_args()
     results: dict[int, dict[int, dict[str, float]]] = {views: {} for views in options.views}
     # Seeds outside: whoever stops early has whole comparisons.
-    for seed in options.seeds:
-        for views in options.views:
-            results[views][seed] = one_run(options.recipe, options.runs, views, seed, options.sets)
-        shown = table(options.recipe, results)
-        record(options.out, torch.device("cpu"), vars(options), results, [shown])
+    pool = ThreadPoolExecutor(options.jobs)
+    pairs = [(views, seed) for seed in options.seeds for views in options.views]
+    runs = {pair: pool.submit(one_run, options, *pair) for pair in pairs}
+    try:
+        for seed in options.seeds:
+            for views in options.views:
+                results[views][seed] = runs[views, seed].result()
+            shown = table(options.recipe, results)
+            record(options.out, torch.device("cpu"), vars(options), results, [shown])
+    finally:
+        pool.shutdown(cancel_futures=True)
     show(shown)
 
 

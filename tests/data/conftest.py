@@ -71,6 +71,12 @@ def write_lists() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def small_pacs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three images of every class of PACS, in the domains' folders."""
+    return _grow("pacs", tmp_path_factory.mktemp("small"), images=3)
+
+
+@pytest.fixture(scope="session")
 def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """All of PACS, 9,991 images that are one tiny picture, and lists with the published counts."""
     root = tmp_path_factory.mktemp("pacs") / "PACS"
