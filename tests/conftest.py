@@ -167,10 +167,13 @@ def _draw(name: str, background: str, rng: np.random.Generator) -> Image.Image:
 
 
 def make_model(
-    classes: tuple[str, ...] = COLOURS, size: int = MODEL_SIZE, threshold: float = THRESHOLD
+    classes: tuple[str, ...] = COLOURS,
+    size: int = MODEL_SIZE,
+    threshold: float = THRESHOLD,
+    scale: float = SCALE,
 ) -> onnx.ModelProto:
-    """Classes are the colour channels; the logit is the channel's mean."""
-    weights = np.eye(3, len(classes), dtype=np.float32) * np.float32(SCALE / 255)
+    """Classes are the colour channels; the logit is `scale` times the channel's mean in 0..1."""
+    weights = np.eye(3, len(classes), dtype=np.float32) * np.float32(scale / 255)
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels"], ["means"], axes=[1, 2], keepdims=0),

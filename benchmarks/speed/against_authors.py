@@ -23,8 +23,8 @@ import made_up
 import open_clip
 import torch
 import torch.nn.functional as F
-from measuring import interleaved, ratios, record
-from tables import Shown, results_file, show
+from measuring import interleaved, measure_students, ratios
+from tables import results_file
 
 from edgedistill.methods import METHODS, Teaching
 from edgedistill.students import Student, build_backbone
@@ -119,8 +119,8 @@ def main() -> None:
     length = int(net.context_length)  # type: ignore[arg-type]
     tokens = torch.randint(1, 300, (options.classes, length), device=device)
     width = F.normalize(net.encode_text(tokens[:1]).float()).shape[1]  # type: ignore[operator]
-    results, rows = {}, []
-    for student in options.students:
+
+    def one(student: str) -> dict[str, Any]:
         sizes = made_up.Sizes(
             student,
             options.size,
@@ -129,17 +129,15 @@ def main() -> None:
             classes=options.classes,
             width=width,
         )
-        results[student] = measure(sizes, net, tokens, options)
-        for name, found in results[student].items():
-            rows.append([student, name, found["seconds"], *found["faster"].values()])
-        shown = Shown(
-            f"A step of {options.batch} images at {options.size} px, teacher {options.teacher}",
-            ["student", "way", "s", "times faster", "low", "high"],
-            rows,
-        )
-        # Whoever stops early has whole students.
-        record(options.out, device, vars(options), results, [shown])
-    show(shown)
+        return measure(sizes, net, tokens, options)
+
+    measure_students(
+        options,
+        device,
+        one,
+        title=f"A step of {options.batch} images at {options.size} px, teacher {options.teacher}",
+        columns=["student", "way", "s", "times faster", "low", "high"],
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Interleaved timing: what is compared takes turns, so that a slow minute hits every side alike."""
 
+import argparse
 import json
 import os
 import platform
@@ -13,7 +14,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from tables import Shown
+from tables import Shown, show
 
 
 def interleaved(
@@ -87,6 +88,30 @@ def record(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def measure_students(
+    options: argparse.Namespace,
+    device: torch.device,
+    measure: Callable[[str], Mapping[str, Mapping[str, Any]]],
+    *,
+    title: str,
+    columns: Sequence[str],
+) -> None:
+    """Measure `options.students` in turn and show a table; recorded after every one of them.
+
+    `measure(student)` gives for each way its `seconds` and, under one more key, its `ratios`.
+    Whoever stops early has whole students.
+    """
+    results, rows = {}, []
+    for student in options.students:
+        results[student] = measure(student)
+        for name, found in results[student].items():
+            seconds, ratio = found.values()
+            rows.append([student, name, seconds, *ratio.values()])
+        shown = Shown(title, columns, rows)
+        record(options.out, device, vars(options), results, [shown])
+    show(shown)
 
 
 def _command() -> str:

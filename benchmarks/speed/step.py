@@ -20,8 +20,8 @@ import made_up
 import numpy as np
 import torch
 import torch.nn.functional as F
-from measuring import interleaved, ratios, record
-from tables import Shown, results_file, show
+from measuring import interleaved, measure_students, ratios
+from tables import results_file
 
 from edgedistill.data.views import image_key, view_parameters
 from edgedistill.methods import Teaching
@@ -115,19 +115,15 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--out", type=Path, default=results_file(__file__))
     options = parser.parse_args()
-    results, rows = {}, []
-    for student in options.students:
-        sizes = made_up.Sizes(student, options.size, options.size * 5 // 4, options.batch)
-        results[student] = measure(sizes, options)
-        for name, taken in results[student].items():
-            rows.append([student, name, taken["seconds"], *taken["over_erm"].values()])
-    found = Shown(
-        f"A training step of {options.batch} images at {options.size} px",
-        ["student", "step", "s", "over ERM", "low", "high"],
-        rows,
+    measure_students(
+        options,
+        resolve_device(options.device),
+        lambda student: measure(
+            made_up.Sizes(student, options.size, options.size * 5 // 4, options.batch), options
+        ),
+        title=f"A training step of {options.batch} images at {options.size} px",
+        columns=["student", "step", "s", "over ERM", "low", "high"],
     )
-    show(found)
-    record(options.out, resolve_device(options.device), vars(options), results, [found])
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measuring import interleaved, ratios, record
-from tables import Shown, results_file, show
+from measuring import interleaved, measure_students, ratios
+from tables import results_file
 from torch import nn
 
 from edgedistill.students import build_backbone
@@ -103,21 +103,14 @@ def main() -> None:
     options = parser.parse_args()
     device = resolve_device(options.device)
     has_bf16 = cpu_has_bf16() if device.type == "cpu" else torch.cuda.is_bf16_supported()
-    results: dict[str, Any] = {}
-    rows = []
-    for student in options.students:
-        results[student] = measure(student, options, device)
-        for name, found in results[student].items():
-            rows.append([student, name, found["seconds"], *found["faster"].values()])
-        shown = Shown(
-            f"A student's step of {options.batch} images at {options.size} px, "
-            f"{'with' if has_bf16 else 'without'} bf16 in hardware",
-            ["student", "way", "s", "times faster", "low", "high"],
-            rows,
-        )
-        # Whoever stops early has whole students.
-        record(options.out, device, vars(options), results, [shown])
-    show(shown)
+    measure_students(
+        options,
+        device,
+        lambda student: measure(student, options, device),
+        title=f"A student's step of {options.batch} images at {options.size} px, "
+        f"{'with' if has_bf16 else 'without'} bf16 in hardware",
+        columns=["student", "way", "s", "times faster", "low", "high"],
+    )
 
 
 if __name__ == "__main__":

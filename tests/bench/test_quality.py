@@ -6,10 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from PIL import Image
 
 from edgedistill.bench.data import find_images, same_classes
@@ -24,68 +23,22 @@ CPU = ["CPUExecutionProvider"]
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (40, 40, 40)}
 
 
-def colour_model(size: int, threshold: float, classes: tuple[str, ...], gain: float) -> bytes:
-    """Classes are the colour channels; the logit is `gain` times the channel's mean in 0..1."""
-    weights = np.eye(3, dtype=np.float32) * np.float32(gain / 255)
-    nodes = [
-        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["pixels"], ["means"], axes=[1, 2], keepdims=0),
-        helper.make_node("MatMul", ["means", "weights"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-        helper.make_node("ReduceMax", ["logits"], ["score"], axes=[1], keepdims=0),
-        helper.make_node("ArgMax", ["logits"], ["best"], axis=1, keepdims=0),
-        helper.make_node("Less", ["score", "threshold"], ["rejected"]),
-        helper.make_node("Where", ["rejected", "unknown", "best"], ["label"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "student",
-        [
-            helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", size, size, 3]),
-            helper.make_tensor_value_info("threshold", TensorProto.FLOAT, []),
-        ],
-        [
-            helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]),
-            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"]),
-            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 3]),
-        ],
-        [
-            numpy_helper.from_array(weights, "weights"),
-            numpy_helper.from_array(np.float32(threshold), "threshold"),
-            numpy_helper.from_array(np.int64(-1), "unknown"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    calibration = {"value": threshold, "acceptance": 0.95, "calibration": "source validation"}
-    said = {
-        "contract": "1",
-        "classes": json.dumps(classes),
-        "unknown_label": "-1",
-        "score": "max_logit",
-        "threshold": json.dumps({**calibration, "images": 252}),
-        "input": json.dumps({"size": size, "resize": "pillow-bilinear-stretch/1"}),
-        "precision": "fp32",
-        "recipe_sha256": "0" * 64,
-        "version": "0.1.0",
-        "metrics": json.dumps({"target": {"domain": "sea"}}),
-        "student": "mobilenet_v3_small",
-        "method": "scipd",
-    }
-    helper.set_model_props(model, {f"edgedistill.{key}": value for key, value in said.items()})
-    return seal(onnx.ModelProto.SerializeToString(model))
-
-
 @pytest.fixture
-def model(tmp_path: Path) -> Callable[..., Path]:
+def model(tmp_path: Path, proto: Callable[..., onnx.ModelProto]) -> Callable[..., Path]:
     def write(
         name: str,
         size: int = 8,
         threshold: float = 6.0,
         classes: tuple[str, ...] = CLASSES,
-        gain: float = 12.0,
+        scale: float = 12.0,
     ) -> Path:
+        made = proto(classes, size, threshold, scale)
+        said = {p.key: p.value for p in made.metadata_props}
+        del made.metadata_props[:]
+        target = {"edgedistill.metrics": json.dumps({"target": {"domain": "sea"}})}
+        helper.set_model_props(made, said | target)
         path = tmp_path / f"{name}.onnx"
-        path.write_bytes(colour_model(size, threshold, classes, gain))
+        path.write_bytes(seal(made.SerializeToString()))
         return path
 
     return write

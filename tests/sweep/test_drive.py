@@ -189,23 +189,11 @@ def test_a_run_that_a_killed_sweep_left_running_is_waited_for(sweep: Sweep) -> N
     assert said == [f"s0: {BUSY}"] and [o.status for o in outcomes] == [0]
 
 
-ENDLESS = """
-import pathlib, signal, sys, time
-folder = pathlib.Path(sys.argv[1])
-def stop(*_):
-    (folder / "saved").touch()
-    sys.exit(130)
-signal.signal(signal.SIGTERM, stop)
-(folder / "started").touch()
-time.sleep(3600)
-"""
-
-
-def test_stopping_lets_the_processes_save(tmp_path: Path) -> None:
+def test_stopping_lets_the_processes_save(tmp_path: Path, endless: str) -> None:
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
         folder.mkdir()
-    jobs = [Job(f.name, python(ENDLESS, f), f, f / "log") for f in folders]
+    jobs = [Job(f.name, python(endless, f), f, f / "log") for f in folders]
     quick = Job("quick", python(""), tmp_path, tmp_path / "log")
     # The quick one's outcome hands over control while the two others run on.
     with closing(run_jobs([*jobs, quick], 3, lambda name, text: None)) as outcomes:

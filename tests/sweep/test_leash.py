@@ -15,16 +15,6 @@ from edgedistill.sweep import leash
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no signals to ask with"
 )
-SAVING = """
-import pathlib, signal, sys, time
-folder = pathlib.Path(sys.argv[1])
-def stop(*_):
-    (folder / "saved").touch()
-    sys.exit(130)
-signal.signal(signal.SIGTERM, stop)
-(folder / "started").touch()
-time.sleep(3600)
-"""
 
 
 def on_leash(script: str, *arguments: object) -> subprocess.Popen[bytes]:
@@ -37,8 +27,8 @@ def on_leash(script: str, *arguments: object) -> subprocess.Popen[bytes]:
     )
 
 
-def test_it_lets_the_program_save_when_its_holder_is_gone(tmp_path: Path) -> None:
-    with on_leash(SAVING, tmp_path) as process:
+def test_it_lets_the_program_save_when_its_holder_is_gone(tmp_path: Path, endless: str) -> None:
+    with on_leash(endless, tmp_path) as process:
         assert process.stdin and process.stdout
         # What was started is gone already: killing it kills nothing.
         assert process.wait() == 0
