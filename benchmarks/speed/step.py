@@ -4,9 +4,10 @@
     python benchmarks/speed/step.py --students resnet18 --size 224 --rounds 15
 
 SCMD trains on its hardest images first (it ranks the batch, then trains on a fifth) and on whole
-batches in the last quarter; both kinds of step are measured, and the mean over a run. "one pass"
-is the alternative to ranking in a pass of its own: the losses of the whole batch are computed
-once, and only the selected rows are propagated back.
+batches in the last quarter; both kinds of step are measured, and the mean over a run. "of it
+ranking" is the part of a selecting step that finds the hardest images. "one pass" is the
+alternative to ranking in a pass of its own: the losses of the whole batch are computed once, and
+only the selected rows are propagated back.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from edgedistill.methods import Teaching
 from edgedistill.methods.base import StudentOutput
 from edgedistill.methods.functional import hard_sample_indices
 from edgedistill.train.averaging import WeightAverage
+from edgedistill.train.batches import Batch
 from edgedistill.train.device import autocast, resolve_device, to_device
 from edgedistill.train.predict import normalise
 from edgedistill.train.step import batch_of
@@ -51,6 +53,7 @@ def measure(sizes: made_up.Sizes, options: argparse.Namespace) -> dict[str, Any]
             "erm": lambda: steps["erm"](0),
             "scipd": lambda: steps["scipd"](0),
             "scmd selecting": lambda: steps["scmd"](0),
+            "of it ranking": ranking(tasks["scmd"]),
             "scmd whole batch": lambda: steps["scmd"](sizes.steps - 1),
             "scmd selecting, one pass": one_pass(whole),
         }
@@ -66,6 +69,36 @@ def measure(sizes: made_up.Sizes, options: argparse.Namespace) -> dict[str, Any]
     }
 
 
+def ranking(made: Task) -> Callable[[], None]:
+    """The pass of an SCMD step that finds its hardest images, and nothing else of the step."""
+    share = made.method.keep_fraction(0, made.settings.steps)
+    assert share is not None
+    forward = made_up.forward_of(made)
+    _, stored, labels = first_batch(made)
+    x = normalise(stored.views(made.size)).contiguous(memory_format=torch.channels_last)
+
+    def rank() -> None:
+        made.student.eval()
+        with torch.no_grad(), autocast(made.device, made.dtype):
+            logits = forward(x).logits.float()
+        made.student.train()
+        hard_sample_indices(F.cross_entropy(logits, labels, reduction="none"), share)
+
+    return rank
+
+
+def first_batch(made: Task) -> tuple[Batch, Stored, torch.Tensor]:
+    """The first batch of a run, its stored images with the views to cut, and its labels."""
+    batch = batch_of(made, 0)
+    rows = made.images.rows[batch.positions]
+    keys = np.array([image_key(made.images.paths[row]) for row in rows], dtype=np.uint64)
+    stored = Stored(
+        to_device(made.images.pixels[batch.positions], made.device),
+        to_device(view_parameters(made.spec, keys, batch.views), made.device),
+    )
+    return batch, stored, to_device(made.images.labels[batch.positions], made.device)
+
+
 def one_pass(made: Task) -> Callable[[], None]:
     """An SCMD step that selects from the outputs it trains on."""
     share = made.method.keep_fraction(0, made.settings.steps)
@@ -76,15 +109,8 @@ def one_pass(made: Task) -> Callable[[], None]:
     average = WeightAverage(made.student, "ema", decay=made.settings.ema_decay)
 
     def step() -> None:
-        batch = batch_of(made, 0)
-        rows = made.images.rows[batch.positions]
-        keys = np.array([image_key(made.images.paths[row]) for row in rows], dtype=np.uint64)
-        stored = Stored(
-            to_device(made.images.pixels[batch.positions], made.device),
-            to_device(view_parameters(made.spec, keys, batch.views), made.device),
-        )
+        batch, stored, labels = first_batch(made)
         x = normalise(stored.views(made.size)).contiguous(memory_format=torch.channels_last)
-        labels = to_device(made.images.labels[batch.positions], made.device)
         with autocast(made.device, made.dtype):
             out = forward(x)
         ranked = F.cross_entropy(out.logits.detach().float(), labels, reduction="none")
