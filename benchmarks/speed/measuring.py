@@ -115,11 +115,12 @@ def measure_students(
 
 
 def _command() -> str:
-    """How the script was called, without `--out`."""
+    """How the script was called, without the folders it wrote to."""
     words = list(sys.argv[1:])
-    if "--out" in words:
-        at = words.index("--out")
-        del words[at : at + 2]
+    for option in ("--out", "--runs"):
+        if option in words:
+            at = words.index(option)
+            del words[at : at + 2]
     words = [Path(word).name if Path(word).is_absolute() else word for word in words]
     return shlex.join(["python", f"benchmarks/speed/{Path(sys.argv[0]).name}", *words])
 

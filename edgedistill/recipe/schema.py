@@ -97,7 +97,7 @@ class ViewsSection(Section):
     """Random crops that teacher and student both see."""
 
     count: Annotated[int, Field(ge=0, le=10_000)] = Field(
-        default=16, description="views per image whose teacher embeddings are cached; 0: on the fly"
+        default=4, description="views per image whose teacher embeddings are cached; 0: on the fly"
     )
     seed: Seed = Field(default=0, description="seeds the crops and colours of the views")
     store_size: Size = Field(default=80, description="side in pixels of the stored square images")
