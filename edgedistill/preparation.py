@@ -24,7 +24,7 @@ from edgedistill.teacher.clip import Teacher, load_teacher
 from edgedistill.teacher.recipe_cache import build_for, teacher_normalisation, view_spec
 from edgedistill.teacher.text import TextBank, build_text_bank, class_names
 from edgedistill.train.batches import Batch, TrainImages
-from edgedistill.train.depthwise import use_fast_depthwise
+from edgedistill.train.convolutions import use_fast_convolutions
 from edgedistill.train.device import to_device
 from edgedistill.train.predict import predict
 from edgedistill.train.task import Stored, Teach
@@ -88,7 +88,7 @@ def build_student(
     )
     head = method.head(width, classes, projection)
     student = Student(backbone, head, freeze_bn=recipe.student.freeze_bn)
-    use_fast_depthwise(student)
+    use_fast_convolutions(student)
     student.to(device)
     if recipe.train.channels_last:
         student.to(memory_format=torch.channels_last)

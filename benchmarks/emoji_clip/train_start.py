@@ -43,7 +43,7 @@ from edgedistill.students import (
     built_weights,
 )
 from edgedistill.teacher.clip import Teacher, load_teacher
-from edgedistill.train.depthwise import use_fast_depthwise
+from edgedistill.train.convolutions import use_fast_convolutions
 
 WARM_UP = 60
 
@@ -90,7 +90,7 @@ def build_net(student: str, init: str, width: int) -> nn.Sequential:
         with safe_open(init, framework="pt") as file:
             if PROJECTION in set(file.keys()):
                 net[1].load_state_dict({"weight": file.get_tensor(PROJECTION)})
-    use_fast_depthwise(net)
+    use_fast_convolutions(net)
     return net.to(memory_format=torch.channels_last)
 
 

@@ -18,7 +18,7 @@ from edgedistill.teacher.cache import ViewCache
 from edgedistill.teacher.text import TextBank
 from edgedistill.train.averaging import WeightAverage
 from edgedistill.train.batches import Batch, TrainImages
-from edgedistill.train.depthwise import use_fast_depthwise
+from edgedistill.train.convolutions import use_fast_convolutions
 from edgedistill.train.device import autocast_dtype, to_device
 from edgedistill.train.optim import build_optimizers
 from edgedistill.train.step import Forward, update
@@ -102,7 +102,7 @@ def task(
     learner = METHODS[method](METHODS[method].Hyper(), text=bank)
     backbone, width = build_backbone(sizes.student)
     student = Student(backbone, learner.head(width, sizes.classes))
-    use_fast_depthwise(student)
+    use_fast_convolutions(student)
     student.to(device).to(memory_format=torch.channels_last)
     student.train()
 

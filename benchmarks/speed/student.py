@@ -5,7 +5,7 @@
 
 A step is forward, backward and SGD on random pictures, without a teacher and without an input
 pipeline. Each way takes the one before it and changes one thing, but bfloat16 and compilation,
-which both start from "our depthwise gradient". bfloat16 is timed where there are instructions for
+which both start from "our convolutions". bfloat16 is timed where there are instructions for
 it (without them a CPU takes many times as long); a student is marked `cpu_bf16` in
 edgedistill/students.py only if it is the faster one here.
 """
@@ -23,7 +23,7 @@ from tables import results_file
 from torch import nn
 
 from edgedistill.students import build_backbone
-from edgedistill.train.depthwise import use_fast_depthwise
+from edgedistill.train.convolutions import use_fast_convolutions
 from edgedistill.train.device import autocast, cpu_has_bf16, resolve_device
 
 CLASSES = 54
@@ -35,7 +35,7 @@ def way(
     device: torch.device,
     *,
     channels_last: bool = True,
-    depthwise: bool = True,
+    convolutions: bool = True,
     dtype: torch.dtype | None = None,
     compiled: bool = False,
 ) -> Callable[[], None]:
@@ -43,8 +43,8 @@ def way(
     torch.manual_seed(0)
     backbone, width = build_backbone(student)
     net = nn.Sequential(backbone, nn.Linear(width, CLASSES)).to(device).train()
-    if depthwise:
-        use_fast_depthwise(net)
+    if convolutions:
+        use_fast_convolutions(net)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     net.to(memory_format=layout)
     pictures = torch.randn(options.batch, 3, options.size, options.size, device=device)
@@ -72,9 +72,9 @@ def way(
 def measure(student: str, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Seconds of every way, and how many times faster than eager defaults."""
     ways: dict[str, dict[str, Any]] = {
-        "eager defaults": {"channels_last": False, "depthwise": False},
-        "channels_last": {"depthwise": False},
-        "our depthwise gradient": {},
+        "eager defaults": {"channels_last": False, "convolutions": False},
+        "channels_last": {"convolutions": False},
+        "our convolutions": {},
     }
     has_bf16 = cpu_has_bf16() if device.type == "cpu" else torch.cuda.is_bf16_supported()
     if has_bf16:

@@ -3,7 +3,7 @@
 oneDNN's kernel for it takes up to a hundred times as long as the forward pass where the map is no
 larger than the 5 x 5 kernel, as in the last stages of MobileNetV3 and EfficientNet at 64 px; one
 product and one sum per kernel position take a fraction of that. The sums are the same up to the
-order of their terms. `python benchmarks/speed/depthwise.py` measures it.
+order of their terms. `python benchmarks/speed/student.py` measures what a step gains.
 """
 
 from typing import Any

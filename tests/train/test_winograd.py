@@ -1,0 +1,115 @@
+"""Convolutions with fewer multiplications are the ordinary ones, up to rounding."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from edgedistill.students import build_backbone
+from edgedistill.train import winograd
+from edgedistill.train.winograd import WinogradConv2d, convolve, use_winograd, weight_gradient
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    batch=st.integers(1, 20),
+    channels=st.integers(1, 5),
+    wide=st.integers(1, 5),
+    height=st.integers(1, 14),
+    width=st.integers(1, 14),
+    last=st.booleans(),
+)
+def test_output_and_gradients(
+    batch: int, channels: int, wide: int, height: int, width: int, last: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    layout = torch.channels_last if last else torch.contiguous_format
+
+    def draw(*shape: int) -> torch.Tensor:
+        drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
+        return drawn.contiguous(memory_format=layout).requires_grad_()
+
+    x, weight = draw(batch, channels, height, width), draw(wide, channels, 3, 3)
+    grad = draw(batch, wide, height, width).detach()
+    out = F.conv2d(x, weight, padding=1)
+    expected = torch.autograd.grad(out, (x, weight), grad)
+    torch.testing.assert_close(convolve(x, weight), out)
+    torch.testing.assert_close(weight_gradient(x, grad), expected[1])
+    through = torch.autograd.grad(winograd._convolution(x, weight), (x, weight), grad)
+    torch.testing.assert_close(through, expected)
+
+
+def test_float32_error_is_small_beside_the_result() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(4, 256, 14, 14), torch.randn(256, 256, 3, 3)
+    exact = F.conv2d(x.double(), weight.double(), padding=1)
+    error = (convolve(x, weight).double() - exact).abs().max() / exact.std()
+    assert error < 2e-4
+
+
+def test_operators_keep_what_torch_asks_of_them() -> None:
+    x = torch.randn(2, 3, 5, 7).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(4, 3, 3, 3, requires_grad=True)
+    torch.library.opcheck(winograd._convolution, (x, weight))
+    torch.library.opcheck(winograd._weight_gradient, (x.detach(), torch.randn(2, 4, 5, 7)))
+
+
+def test_a_student_gets_the_same_gradients() -> None:
+    torch.manual_seed(0)
+    plain, _ = build_backbone("resnet18")
+    plain.train().to(memory_format=torch.channels_last)
+    fast = copy.deepcopy(plain)
+    use_winograd(fast)
+    # Stages of 64 channels, strides and other kernels keep the direct sum.
+    assert sum(isinstance(m, WinogradConv2d) for m in fast.modules()) == 9
+    assert list(fast.state_dict()) == list(plain.state_dict())
+    x = torch.randn(4, 3, 224, 224).contiguous(memory_format=torch.channels_last)
+    # Batch norm makes the sum of squares nearly constant: a fixed direction is a better loss.
+    direction = torch.randn(512)
+    for net in (plain, fast):
+        (net(x) @ direction).mean().backward()
+    differ = False
+    for (key, p), q in zip(plain.named_parameters(), fast.parameters(), strict=True):
+        assert p.grad is not None and q.grad is not None
+        # A share e of changed signs before a ReLU moves gradients by the root of e.
+        assert (q.grad - p.grad).norm() < 0.05 * p.grad.norm(), key
+        differ |= not torch.equal(p.grad, q.grad)
+    assert differ, "the fast convolutions were not taken"
+
+
+def test_outside_training_nothing_changes() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(128, 128, 3, padding=1, bias=False)
+    fast = copy.deepcopy(conv)
+    use_winograd(nn.Sequential(fast))
+    x = torch.randn(2, 128, 8, 8)
+    assert not torch.equal(fast(x), conv(x))
+    fast.eval()
+    assert torch.equal(fast(x), conv(x))
+    fast.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert fast(x).dtype == torch.bfloat16
+    sparse = torch.randn(2, 128, 5, 5)
+    assert torch.equal(fast(sparse), conv(sparse))
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(64, 128, 3, padding=1, bias=False),
+        nn.Conv2d(128, 128, 3, padding=1),
+        nn.Conv2d(128, 128, 3, padding=0, bias=False),
+        nn.Conv2d(128, 128, 3, padding=1, stride=2, bias=False),
+        nn.Conv2d(128, 128, 3, padding=2, dilation=2, bias=False),
+        nn.Conv2d(128, 128, 3, padding=1, groups=2, bias=False),
+        nn.Conv2d(128, 128, 3, padding=1, padding_mode="reflect", bias=False),
+        nn.Conv2d(128, 128, 5, padding=1, bias=False),
+    ],
+)
+def test_other_convolutions_stay(conv: nn.Conv2d) -> None:
+    use_winograd(nn.Sequential(conv))
+    assert type(conv) is nn.Conv2d
