@@ -12,6 +12,7 @@ import hashlib
 import math
 import os
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -100,7 +101,7 @@ def render_views(images: Tensor, parameters: Tensor, size: int) -> Tensor:
 
 def _colour_map(x: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     """The jitter of each image as `colour -> matrix @ colour + offset`."""
-    luma = torch.tensor(_LUMA, device=x.device)
+    luma, to_yiq, from_yiq = _constants(x.device)
     eye = torch.eye(3, device=x.device)
     grey = luma.expand(3, 3)
     brightness, contrast, saturation = (p[:, i, None, None] for i in (5, 6, 7))
@@ -108,12 +109,18 @@ def _colour_map(x: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     cos, sin, one = p[:, 8].cos(), p[:, 8].sin(), torch.ones_like(p[:, 8])
     zero = torch.zeros_like(one)
     turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)
-    hue = _FROM_YIQ.to(x.device) @ turn @ _TO_YIQ.to(x.device)
+    hue = from_yiq @ turn @ to_yiq
     colour = hue @ (saturation * eye + (1 - saturation) * grey)
     colour = torch.where(p[:, 9, None, None] > 0, grey @ colour, colour)
     matrix = colour @ (contrast * brightness * eye)
     offset = colour @ ((1 - p[:, 6, None]) * mean).expand(-1, 3)[:, :, None]
     return matrix, offset[:, :, 0]
+
+
+@cache
+def _constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    # Kept on the device: sending them there makes the host wait.
+    return torch.tensor(_LUMA, device=device), _TO_YIQ.to(device), _FROM_YIQ.to(device)
 
 
 def _uniforms(

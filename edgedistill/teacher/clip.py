@@ -9,6 +9,7 @@ import pickle
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ class Teacher:
 
         `mean` and `std` replace the model's own normalisation (the authors' quirk).
         """
-        centre = pixels.new_tensor(mean or self.mean)[:, None, None]
-        spread = pixels.new_tensor(std or self.std)[:, None, None]
+        centre = _by_channel(mean or self.mean, pixels.device, pixels.dtype)
+        spread = _by_channel(std or self.std, pixels.device, pixels.dtype)
         x = ((pixels - centre) / spread).contiguous(memory_format=torch.channels_last)
         return F.normalize(self.model.encode_image(x).float(), dim=1)  # type: ignore[operator]
 
@@ -71,6 +72,12 @@ class Teacher:
             for i in range(0, len(texts), batch)
         ]
         return F.normalize(torch.cat(parts).float(), dim=1).cpu()
+
+
+@cache
+def _by_channel(values: Channels, device: torch.device, dtype: torch.dtype) -> Tensor:
+    # Kept on the device: sending them there makes the host wait.
+    return torch.tensor(values, device=device, dtype=dtype)[:, None, None]
 
 
 def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:

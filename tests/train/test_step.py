@@ -5,52 +5,134 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from edgedistill.data.normalise import CLIP_MEAN, CLIP_STD
 from edgedistill.methods import METHODS
+from edgedistill.teacher.clip import Teacher
+from edgedistill.train import step
 from edgedistill.train.batches import Batch
 from edgedistill.train.optim import build_optimizers
 from edgedistill.train.step import update
 from edgedistill.train.task import Stored, Task
 
 META = torch.device("meta")
+MakeMeta = Callable[..., tuple[Task, list[Optimizer]]]
+
+
+@pytest.fixture
+def on_meta(tiny_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch) -> MakeMeta:
+    """A task on the meta device, taught by `teach`, and its optimisers."""
+    # Autocast knows no meta device; it is off here anyway.
+    monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())
+
+    def make(
+        name: str, teach: Callable[[Batch, Stored, Tensor | None], Tensor]
+    ) -> tuple[Task, list[Optimizer]]:
+        hyper = {"worst_case_p": 0.5} if name == "scmd" else {}
+        task = tiny_task(name, hyper)
+        assert task.method.text is not None
+        text = task.method.text.to(META)
+        task = replace(
+            task,
+            device=META,
+            student=task.student.to(META),
+            method=METHODS[name](METHODS[name].Hyper(**hyper), text=text),
+            text=text,
+            teach=teach if task.method.needs_teacher else None,
+        )
+        groups = task.method.param_groups(task.student.backbone, task.student.head)
+        return task, build_optimizers(groups, "sgd", lr=0.1)
+
+    return make
+
+
+def off() -> torch.amp.GradScaler:
+    return torch.amp.GradScaler("cpu", enabled=False)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_step_reads_nothing_back(
-    name: str, tiny_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Autocast knows no meta device; it is off here anyway.
-    monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())
-    hyper = {"worst_case_p": 0.5} if name == "scmd" else {}
-    task = tiny_task(name, hyper)
-    assert task.method.text is not None
-    text = task.method.text.to(META)
-    seen: list[torch.Tensor | None] = []
+def test_a_step_reads_nothing_back(name: str, on_meta: MakeMeta) -> None:
+    seen: list[Tensor | None] = []
 
-    def teach(batch: Batch, stored: Stored, rows: torch.Tensor | None) -> torch.Tensor:
+    def teach(batch: Batch, stored: Stored, rows: Tensor | None) -> Tensor:
         seen.append(rows)
-        found = torch.empty(len(batch), text.pooled.shape[1], device=META)
+        found = torch.empty(len(batch), 8, device=META)
         return found if rows is None else found[rows]
 
-    task = replace(
-        task,
-        device=META,
-        student=task.student.to(META),
-        method=METHODS[name](METHODS[name].Hyper(**hyper), text=text),
-        text=text,
-        teach=teach if task.method.needs_teacher else None,
-    )
-    optimizers = build_optimizers(
-        task.method.param_groups(task.student.backbone, task.student.head), "sgd", lr=0.1
-    )
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
-    losses = update(task, task.student, optimizers, scaler, 0)
+    task, optimizers = on_meta(name, teach)
+    losses = update(task, task.student, optimizers, off(), 0)
     assert {value.device for value in losses.values()} == {META}
     if task.teach is not None:
         (rows,) = seen
         assert (rows is not None) == (name == "scmd")
     with pytest.raises(RuntimeError, match="meta"):
         losses["loss"].item()
+
+
+class Sent(TorchDispatchMode):
+    """Notes what sends a tensor of the host to the device: there the host waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        # A number makes a tensor without dimensions, which kernels take as an argument.
+        of_host = any(isinstance(a, Tensor) and a.device.type == "cpu" and a.dim() for a in args)
+        # What torch.tensor and new_tensor end with.
+        made = func is torch.ops.aten.lift_fresh.default
+        if (of_host or made) and isinstance(result, Tensor) and result.device == META:
+            self.by.append(str(func))
+        return result
+
+
+def test_what_is_sent_is_noticed() -> None:
+    with Sent() as sent:
+        torch.tensor([1.0, 2.0], device=META)
+        torch.ones(2, device=META).new_tensor([1.0])
+        torch.ones(2).to(META)
+        torch.empty(2, device=META).copy_(torch.ones(2))
+        torch.ones(2, device=META).mul_(3).clamp_(0, 1)
+        torch.eye(3, device=META)
+    assert len(sent.by) == 4
+
+
+class Averages(nn.Module):
+    """As wide as the task's texts, of three channels."""
+
+    def encode_image(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3)).repeat(1, 3)[:, :8]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_sends_its_batch_and_nothing_else(
+    name: str, on_meta: MakeMeta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Constants are on the device from the first step on, the teacher's too."""
+
+    def pinned(array: np.ndarray, device: torch.device) -> Tensor:
+        # On a GPU the host does not wait for these.
+        return torch.empty(array.shape, dtype=torch.from_numpy(array[:0]).dtype, device=device)
+
+    monkeypatch.setattr(step, "to_device", pinned)
+    teacher = Teacher(Averages(), None, "", "", 6, CLIP_MEAN, CLIP_STD, 20.0, META)
+
+    def teach(batch: Batch, stored: Stored, rows: Tensor | None) -> Tensor:
+        return teacher.encode_images(stored.views(teacher.size, rows))
+
+    task, optimizers = on_meta(name, teach)
+    update(task, task.student, optimizers, off(), 0)
+    with Sent() as sent:
+        update(task, task.student, optimizers, off(), 1)
+    assert sent.by == []
