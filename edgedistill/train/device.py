@@ -73,7 +73,8 @@ def enough_memory() -> Iterator[None]:
         if not lacking and "not enough memory" not in text and "allocate memory" not in text:
             raise
         raise EdgeDistillError(
-            "out of memory; lower train.batch_per_domain or teacher.batch, or close other programs"
+            "out of memory; lower train.batch_per_domain, or teacher.batch while views are cached "
+            "(the cache then begins anew), or close other programs"
         ) from error
 
 

@@ -2,27 +2,43 @@
 
 On a CPU without AVX-512, oneDNN's float32 kernels run about as fast as a large matrix product does,
 so the step of a ResNet only gets shorter with fewer multiplications. Winograd's minimal filtering
-F(4 x 4, 3 x 3) (Lavin and Gray, CVPR 2016) takes 36 where the direct sum takes 144. Its transforms
-are matrix products too; wide layers pay for them, narrow ones and small maps keep the direct sum.
-Results differ from it by some 1e-5 of their scale.
+(Lavin and Gray, CVPR 2016) takes 36 for a tile of 4 x 4 outputs where the direct sum takes 144, and
+25 for one of 3 x 3 where it takes 81. Its transforms are matrix products too; wide layers pay for
+them, narrow ones keep the direct sum. Results differ from it by some 1e-5 of their scale.
 `python benchmarks/speed/student.py` measures what a step gains.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-TILE = 4  # outputs per side of a tile, which reads two inputs more
-TILES_AT_ONCE = 64  # few enough that what is between two products stays in the CPU's caches
+TILES_AT_ONCE = 128  # few enough that what is between two products stays in the CPU's caches
 NARROWEST = 128  # channels on both sides that pay for the transforms
-FULLEST = 0.75  # least share of the tiles' outputs that lies on the map
+LEAST_SAVING = 2.5  # multiplications of the direct sum over ours that pay for them
 
-# One-dimensional transforms with the interpolation points 0, 1, -1, 2, -2 and infinity.
-_INPUT = torch.tensor(
-    [
+
+class Transforms(NamedTuple):
+    """Of a flattened tile of inputs, kernel or outputs; each takes rows and columns at once."""
+
+    into: Tensor  # [(tile + 2)^2, (tile + 2)^2]
+    kernel: Tensor  # [(tile + 2)^2, 9]
+    back: Tensor  # [tile^2, (tile + 2)^2]
+
+
+# One side's transforms. Interpolation points 0, 1, -1, 2, (-2 for tiles of four,) and infinity.
+_INTO = {
+    3: [
+        [2, -1, -2, 1, 0],
+        [0, -2, -1, 1, 0],
+        [0, 2, -3, 1, 0],
+        [0, -1, 0, 1, 0],
+        [0, 2, -1, -2, 1],
+    ],
+    4: [
         [4, 0, -5, 0, 1, 0],
         [0, -4, -4, 1, 1, 0],
         [0, 4, -4, -1, 1, 0],
@@ -30,89 +46,91 @@ _INPUT = torch.tensor(
         [0, 2, -1, -2, 1, 0],
         [0, 4, 0, -5, 0, 1],
     ],
-    dtype=torch.float64,
-)
-_KERNEL = torch.tensor(
-    [
-        [1 / 4, 0, 0],
-        [-1 / 6, -1 / 6, -1 / 6],
-        [-1 / 6, 1 / 6, -1 / 6],
-        [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6],
-        [0, 0, 1],
-    ],
-    dtype=torch.float64,
-)
-_OUTPUT = torch.tensor(
-    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
-    dtype=torch.float64,
-)
+}
+_KERNEL = {  # sixths, and twenty-fourths
+    3: [[3, 0, 0], [-3, -3, -3], [-1, 1, -1], [1, 2, 4], [0, 0, 6]],
+    4: [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]],
+}
+_BACK = {
+    3: [[1, 1, 1, 1, 0], [0, 1, -1, 2, 0], [0, 1, 1, 4, 1]],
+    4: [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
+}
 
 
-def _both(transform: Tensor, like: Tensor) -> Tensor:
-    """The transform of rows and columns of a flattened tile at once."""
-    return torch.kron(transform, transform).to(like.dtype)
+@cache
+def transforms(tile: int, dtype: torch.dtype) -> Transforms:
+    """What tiles of `tile` x `tile` outputs take."""
+    into, kernel, back = (
+        torch.tensor(t[tile], dtype=torch.float64) for t in (_INTO, _KERNEL, _BACK)
+    )
+    kernel /= {3: 6, 4: 24}[tile]
+    return Transforms(*(torch.kron(t, t).to(dtype) for t in (into, kernel, back)))
 
 
-def _tiles(size: int) -> int:
-    return -(-size // TILE)
+def best_tile(height: int, width: int) -> int | None:
+    """The tile whose covering of a map multiplies least, or none if it saves too little."""
+    products = {tile: -(-height // tile) * -(-width // tile) * (tile + 2) ** 2 for tile in (4, 3)}
+    best = min(products, key=products.__getitem__)
+    return best if 9 * height * width >= LEAST_SAVING * products[best] else None
 
 
-def _patches(x: Tensor, side: int, before: int) -> Tensor:
-    """Tiles of `x` that start every `TILE` pixels, as `[side, side, B, rows, columns, C]`.
+def _patches(x: Tensor, tile: int, side: int, before: int) -> Tensor:
+    """Squares of `x` that start every `tile` pixels, as `[side, side, B, rows, columns, C]`.
 
     Args:
-        x: `[B, C, H, W]`. side: pixels of a tile. before: zeros above and left of the map.
+        x: `[B, C, H, W]`. side: pixels of a square. before: zeros above and left of the map.
     """
     batch, channels, height, width = x.shape
-    rows, columns = _tiles(height), _tiles(width)
-    after = side - TILE - before
+    rows, columns = -(-height // tile), -(-width // tile)
+    after = side - tile - before
     padded = F.pad(
         x.permute(0, 2, 3, 1),
-        (0, 0, before, TILE * columns - width + after, before, TILE * rows - height + after),
+        (0, 0, before, tile * columns - width + after, before, tile * rows - height + after),
     ).contiguous()
     image, row, column, channel = padded.stride()
     return padded.as_strided(
         (side, side, batch, rows, columns, channels),
-        (row, column, image, TILE * row, TILE * column, channel),
+        (row, column, image, tile * row, tile * column, channel),
     )
 
 
-def _blocks(batch: int, tiles: int) -> Iterator[slice]:
+def _blocks(patches: Tensor) -> Iterator[slice]:
     """Images that are taken together."""
-    images = max(1, TILES_AT_ONCE // tiles)
+    batch, rows, columns = patches.shape[2:5]
+    images = max(1, TILES_AT_ONCE // (rows * columns))
     for start in range(0, batch, images):
         yield slice(start, min(batch, start + images))
 
 
-def convolve(x: Tensor, weight: Tensor) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, tile: int) -> Tensor:
     """A convolution of 3 x 3 with stride 1 and padding 1.
 
     Args:
-        x: `[B, C, H, W]`. weight: `[K, C, 3, 3]`, of the same dtype.
+        x: `[B, C, H, W]`. weight: `[K, C, 3, 3]`, of the same dtype. tile: 3 or 4.
 
     Returns:
         `[B, K, H, W]` in channels_last memory format.
     """
+    by = transforms(tile, x.dtype)
     batch, channels, height, width = x.shape
-    wide = weight.shape[0]
-    rows, columns = _tiles(height), _tiles(width)
-    patches = _patches(x, TILE + 2, 1)
-    kernels = _both(_KERNEL, x) @ weight.permute(2, 3, 1, 0).reshape(9, channels * wide)
-    kernels = kernels.view(36, channels, wide)
-    into, back = _both(_INPUT, x), _both(_OUTPUT, x)
-    result = x.new_empty(batch, TILE * rows, TILE * columns, wide)
-    for block in _blocks(batch, rows * columns):
-        seen = patches[:, :, block].reshape(36, -1)
-        products = torch.bmm((into @ seen).view(36, -1, channels), kernels)
-        found = (back @ products.view(36, -1)).view(TILE, TILE, -1, rows, columns, wide)
-        result[block].view(-1, rows, TILE, columns, TILE, wide).copy_(
+    wide, points = weight.shape[0], len(by.into)
+    patches = _patches(x, tile, tile + 2, 1)
+    rows, columns = patches.shape[3:5]
+    kernels = by.kernel @ weight.permute(2, 3, 1, 0).reshape(9, channels * wide)
+    kernels = kernels.view(points, channels, wide)
+    result = x.new_empty(batch, tile * rows, tile * columns, wide)
+    for block in _blocks(patches):
+        seen = by.into @ patches[:, :, block].reshape(points, -1)
+        products = torch.bmm(seen.view(points, -1, channels), kernels)
+        found = (by.back @ products.view(points, -1)).view(tile, tile, -1, rows, columns, wide)
+        result[block].view(-1, rows, tile, columns, tile, wide).copy_(
             found.permute(2, 3, 0, 4, 1, 5)
         )
-    return result[:, :height, :width].permute(0, 3, 1, 2)
+    found = result[:, :height, :width].permute(0, 3, 1, 2)
+    return found.contiguous(memory_format=torch.channels_last)
 
 
-def weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
+def weight_gradient(x: Tensor, grad: Tensor, tile: int) -> Tensor:
     """Gradient of `convolve`'s weight.
 
     Args:
@@ -121,52 +139,55 @@ def weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     Returns:
         `[K, C, 3, 3]`.
     """
-    channels, wide = x.shape[1], grad.shape[1]
-    patches, grads = _patches(x, TILE + 2, 1), _patches(grad, TILE, 0)
-    into, back = _both(_INPUT, x), _both(_OUTPUT, x).T.contiguous()
-    total = x.new_zeros(36, channels, wide)
-    for block in _blocks(len(x), _tiles(x.shape[2]) * _tiles(x.shape[3])):
-        seen = (into @ patches[:, :, block].reshape(36, -1)).view(36, -1, channels)
-        asked = (back @ grads[:, :, block].reshape(TILE * TILE, -1)).view(36, -1, wide)
-        total.baddbmm_(seen.transpose(1, 2), asked)
-    kernels = _both(_KERNEL, x).T @ total.view(36, -1)
+    by = transforms(tile, x.dtype)
+    channels, wide, points = x.shape[1], grad.shape[1], len(by.into)
+    patches, grads = _patches(x, tile, tile + 2, 1), _patches(grad, tile, tile, 0)
+    total = x.new_zeros(points, channels, wide)
+    for block in _blocks(patches):
+        seen = by.into @ patches[:, :, block].reshape(points, -1)
+        asked = by.back.T @ grads[:, :, block].reshape(tile**2, -1)
+        total.baddbmm_(
+            seen.view(points, -1, channels).transpose(1, 2), asked.view(points, -1, wide)
+        )
+    kernels = by.kernel.T @ total.view(points, -1)
     return kernels.view(3, 3, channels, wide).permute(3, 2, 0, 1).contiguous()
 
 
 # Operators, so that a compiled student calls these functions as they are.
 @torch.library.custom_op("edgedistill::winograd", mutates_args=())
-def _convolution(x: Tensor, weight: Tensor) -> Tensor:
-    return convolve(x, weight).contiguous(memory_format=torch.channels_last)
+def _convolution(x: Tensor, weight: Tensor, tile: int) -> Tensor:
+    return convolve(x, weight, tile)
 
 
 @_convolution.register_fake
-def _(x: Tensor, weight: Tensor) -> Tensor:
+def _(x: Tensor, weight: Tensor, tile: int) -> Tensor:
     shape = (x.shape[0], weight.shape[0], *x.shape[2:])
     return x.new_empty(shape).contiguous(memory_format=torch.channels_last)
 
 
 @torch.library.custom_op("edgedistill::winograd_weight_gradient", mutates_args=())
-def _weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
-    return weight_gradient(x, grad)
+def _weight_gradient(x: Tensor, grad: Tensor, tile: int) -> Tensor:
+    return weight_gradient(x, grad, tile)
 
 
 @_weight_gradient.register_fake
-def _(x: Tensor, grad: Tensor) -> Tensor:
+def _(x: Tensor, grad: Tensor, tile: int) -> Tensor:
     return x.new_empty(grad.shape[1], x.shape[1], 3, 3)
 
 
-def _setup(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
+def _setup(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
+    x, weight, ctx.tile = inputs
+    ctx.save_for_backward(x, weight)
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
     x, weight = ctx.saved_tensors
     x_grad = weight_grad = None
     if ctx.needs_input_grad[0]:
-        x_grad = _convolution(grad, weight.flip(2, 3).transpose(0, 1))
+        x_grad = _convolution(grad, weight.flip(2, 3).transpose(0, 1), ctx.tile)
     if ctx.needs_input_grad[1]:
-        weight_grad = _weight_gradient(x, grad)
-    return x_grad, weight_grad
+        weight_grad = _weight_gradient(x, grad, ctx.tile)
+    return x_grad, weight_grad, None
 
 
 _convolution.register_autograd(_backward, setup_context=_setup)
@@ -177,19 +198,16 @@ class WinogradConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         plain = (
-            input.device.type != "cpu"
+            not self.training
+            or input.device.type != "cpu"
             or input.dtype != torch.float32
             or torch.is_autocast_enabled("cpu")
         )
-        if self.training and not plain and _fills(*input.shape[2:]):
-            found: Tensor = _convolution(input, self.weight)
-            return found
-        return super().forward(input)
-
-
-def _fills(height: int, width: int) -> bool:
-    """Whether a map fills the tiles that cover it well enough."""
-    return height * width >= FULLEST * TILE**2 * _tiles(height) * _tiles(width)
+        tile = None if plain else best_tile(*input.shape[2:])
+        if tile is None:
+            return super().forward(input)
+        found: Tensor = _convolution(input, self.weight, tile)
+        return found
 
 
 def use_winograd(module: nn.Module) -> None:

@@ -11,7 +11,13 @@ from torch import nn
 
 from edgedistill.students import build_backbone
 from edgedistill.train import winograd
-from edgedistill.train.winograd import WinogradConv2d, convolve, use_winograd, weight_gradient
+from edgedistill.train.winograd import (
+    WinogradConv2d,
+    best_tile,
+    convolve,
+    use_winograd,
+    weight_gradient,
+)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -21,10 +27,17 @@ from edgedistill.train.winograd import WinogradConv2d, convolve, use_winograd, w
     wide=st.integers(1, 5),
     height=st.integers(1, 14),
     width=st.integers(1, 14),
+    tile=st.sampled_from([3, 4]),
     last=st.booleans(),
 )
 def test_output_and_gradients(
-    batch: int, channels: int, wide: int, height: int, width: int, last: bool
+    batch: int,
+    channels: int,
+    wide: int,
+    height: int,
+    width: int,
+    tile: int,
+    last: bool,
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     layout = torch.channels_last if last else torch.contiguous_format
@@ -37,25 +50,33 @@ def test_output_and_gradients(
     grad = draw(batch, wide, height, width).detach()
     out = F.conv2d(x, weight, padding=1)
     expected = torch.autograd.grad(out, (x, weight), grad)
-    torch.testing.assert_close(convolve(x, weight), out)
-    torch.testing.assert_close(weight_gradient(x, grad), expected[1])
-    through = torch.autograd.grad(winograd._convolution(x, weight), (x, weight), grad)
+    torch.testing.assert_close(convolve(x, weight, tile), out)
+    torch.testing.assert_close(weight_gradient(x, grad, tile), expected[1])
+    through = torch.autograd.grad(winograd._convolution(x, weight, tile), (x, weight), grad)
     torch.testing.assert_close(through, expected)
 
 
-def test_float32_error_is_small_beside_the_result() -> None:
+@pytest.mark.parametrize("tile", [3, 4])
+def test_float32_error_is_small_beside_the_result(tile: int) -> None:
     torch.manual_seed(0)
     x, weight = torch.randn(4, 256, 14, 14), torch.randn(256, 256, 3, 3)
     exact = F.conv2d(x.double(), weight.double(), padding=1)
-    error = (convolve(x, weight).double() - exact).abs().max() / exact.std()
+    error = (convolve(x, weight, tile).double() - exact).abs().max() / exact.std()
     assert error < 2e-4
+
+
+@pytest.mark.parametrize(
+    ("side", "tile"), [(56, 4), (14, 4), (12, 4), (7, 4), (6, 3), (3, 3), (5, None), (2, None)]
+)
+def test_tiles_that_fit_a_map(side: int, tile: int | None) -> None:
+    assert best_tile(side, side) == tile
 
 
 def test_operators_keep_what_torch_asks_of_them() -> None:
     x = torch.randn(2, 3, 5, 7).contiguous(memory_format=torch.channels_last).requires_grad_()
     weight = torch.randn(4, 3, 3, 3, requires_grad=True)
-    torch.library.opcheck(winograd._convolution, (x, weight))
-    torch.library.opcheck(winograd._weight_gradient, (x.detach(), torch.randn(2, 4, 5, 7)))
+    torch.library.opcheck(winograd._convolution, (x, weight, 4))
+    torch.library.opcheck(winograd._weight_gradient, (x.detach(), torch.randn(2, 4, 5, 7), 3))
 
 
 def test_a_student_gets_the_same_gradients() -> None:
