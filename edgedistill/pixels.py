@@ -10,6 +10,7 @@ Memory is bounded whatever the file says: its size and its number of pixels are 
 anything is decoded, and what needs more than the picture itself works in strips.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -44,10 +45,17 @@ _ANIMATED_FORMATS = frozenset({"GIF", "WEBP", "PNG", "TIFF"})
 # Pillow hands these to another program (Ghostscript) or to the system to draw.
 _DRAWN_FORMATS = frozenset({"EPS", "WMF"})
 _STRIP_PIXELS = 2**20
+# Pillow's own complaints about a broken file have no number; a broken offset in it asks the system
+# for a place before the file's beginning.
+_ERRNO_OF_BROKEN_FILES = frozenset({None, errno.EINVAL})
 
 
 class ImageProblem(Exception):
     """A file that is no usable image: one line that says why, without the path."""
+
+
+class ReadProblem(ImageProblem):
+    """The machine failed to read the file (permission, disk, memory): its picture may be fine."""
 
 
 def is_image(name: str) -> bool:
@@ -70,6 +78,7 @@ def read_rgb(path: str | Path, size: int | None) -> NDArray[np.uint8]:
 
     Raises:
         ImageProblem: missing, empty, truncated, too large, or not an image Pillow knows.
+        ReadProblem: an ImageProblem that may be gone at the next try.
     """
     return read_rgb_noted(path, size)[0]
 
@@ -107,7 +116,11 @@ def _as_problems() -> Iterator[None]:
         raise ImageProblem("no such file") from error
     except Image.UnidentifiedImageError as error:
         raise ImageProblem("not an image") from error
+    except MemoryError as error:
+        raise ReadProblem("too little memory to decode it") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno not in _ERRNO_OF_BROKEN_FILES:
+            raise ReadProblem(f"cannot be read: {error.strerror}") from error
         # Pillow's decoders raise a dozen types (OSError, SyntaxError, struct.error, ...) on
         # broken files; each of them means the same to the caller: this file has no picture.
         line = " ".join(str(error).split()) or type(error).__name__

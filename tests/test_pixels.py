@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import struct
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgedistill.pixels import ImageProblem, read_rgb, read_rgb_noted, to_rgb
+from edgedistill.pixels import ImageProblem, ReadProblem, read_rgb, read_rgb_noted, to_rgb
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -221,6 +222,34 @@ def test_damage_raises_nothing_but_image_problem(data: st.DataObject) -> None:
             assert "\n" not in str(problem)
         else:
             assert pixels.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), ReadProblem),
+        (OSError(errno.EMFILE, "Too many open files"), ReadProblem),
+        (MemoryError(), ReadProblem),
+        # What Pillow says of broken files, and what seeking to a broken offset does.
+        (OSError("image file is truncated"), ImageProblem),
+        (OSError(errno.EINVAL, "Invalid argument"), ImageProblem),
+        (ValueError("bad header"), ImageProblem),
+    ],
+)
+def test_a_failing_machine_is_told_from_a_broken_file(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    kind: type[ImageProblem],
+) -> None:
+    def failing(*args: object) -> None:
+        raise error
+
+    halves().save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "open", failing)
+    with pytest.raises(ImageProblem) as caught:
+        read_rgb(tmp_path / "a.png", 8)
+    assert type(caught.value) is kind and "\n" not in str(caught.value)
 
 
 def test_large_transparent_and_deep_pictures_are_as_small_ones(tmp_path: Path) -> None:

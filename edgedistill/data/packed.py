@@ -28,6 +28,8 @@ def unpack(data: bytes, size: int) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
             found = np.asarray(image.convert("RGB"))
+    except MemoryError:
+        raise
     except Exception as error:
         # Pillow's decoders raise a dozen types on broken bytes.
         raise ValueError(str(error)) from error

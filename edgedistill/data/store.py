@@ -26,7 +26,7 @@ from edgedistill.data.packed import PackedFile, pack
 from edgedistill.data.selection import Images, LazyImages, pixel_hash, pixel_hashes
 from edgedistill.display import current_display
 from edgedistill.errors import EdgeDistillError
-from edgedistill.pixels import ImageProblem, read_rgb_noted
+from edgedistill.pixels import ImageProblem, ReadProblem, read_rgb_noted
 
 # Part of every fingerprint: raise it whenever `read_rgb` gives other pixels for the same file, or
 # the files of a store change.
@@ -213,7 +213,8 @@ def open_store(
         workers: decoding threads, None for one per CPU core.
 
     Raises:
-        EdgeDistillError: the cache cannot be written.
+        EdgeDistillError: the cache cannot be written, or an image not be read for a reason that
+            does not lie in the image.
     """
     folder = build_once(
         store_folder(index, size, cache),
@@ -334,6 +335,12 @@ def _decode(path: Path, size: int) -> tuple[NDArray[np.uint8] | None, str | None
     try:
         return read_rgb_noted(path, size)
     except ImageProblem as problem:
+        # The store would leave the image out for good, even when the machine is well again. Where
+        # its whole folder is gone a disk went away.
+        if isinstance(problem, ReadProblem) or not path.parent.is_dir():
+            raise EdgeDistillError(
+                f"data: {path}: {problem}; make it readable or remove it, and start again"
+            ) from problem
         return None, f"{problem}; skipped"
 
 

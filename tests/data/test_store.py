@@ -1,9 +1,12 @@
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,6 +101,50 @@ def test_unreadable_files_are_dropped_and_reported_once(index: ImageIndex, tmp_p
     assert json.loads((store.folder / "report.json").read_text())["unreadable"] == [3]
     assert not store.readable[3]
     assert store.decoded(rows[8:]).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "Too many open files"),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), "Permission denied"),
+        (MemoryError(), "too little memory"),
+    ],
+)
+def test_a_failing_machine_stops_the_build_and_is_not_recorded(
+    index: ImageIndex,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    says: str,
+) -> None:
+    real = Image.open
+
+    def failing(path: Path, *more: Any) -> Image.Image:
+        if path == index.path(3):
+            raise error
+        return real(path, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", failing)
+        with pytest.raises(EdgeDistillError, match=says) as caught:
+            open_store(index, 8, tmp_path / "cache", workers=2)
+    message = str(caught.value)
+    assert str(index.path(3)) in message and "start again" in message and "\n" not in message
+    # The file is as it was, and so is the store's name.
+    assert open_store(index, 8, tmp_path / "cache").readable.all()
+
+
+def test_a_vanished_image_is_left_out_and_a_vanished_folder_stops_the_build(
+    index: ImageIndex, tmp_path: Path
+) -> None:
+    index.path(3).unlink()
+    store = open_store(index, 8, tmp_path / "cache")
+    assert np.flatnonzero(~store.readable).tolist() == [3]
+    assert store.problems() == ("a/cat/3.png: no such file; skipped",)
+    shutil.rmtree(index.path(0).parent)
+    with pytest.raises(EdgeDistillError, match="no such file; make it readable"):
+        open_store(index, 8, tmp_path / "cache")
 
 
 def test_a_class_without_a_readable_file_is_an_error(index: ImageIndex, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from edgedistill.data.folder import read_folder
 from edgedistill.data.index import ImageIndex
@@ -130,6 +131,17 @@ def shorten(file: Path) -> None:
 
 def garble(file: Path) -> None:
     file.write_bytes(b"{}")
+
+
+def test_too_little_memory_does_not_pass_for_edited_bytes(
+    packed: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*args: object, **more: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", failing)
+    with pytest.raises(MemoryError):
+        packed.gather(np.array([0]))
 
 
 @pytest.mark.parametrize("name", ["report.json", "hashes.npy", "domain0.npy"])
