@@ -65,8 +65,26 @@ def embed_views(
     views: NDArray[np.int64],
     spec: ViewSpec,
     normalisation: tuple[Channels, Channels] | None,
+    batch: int = 128,
 ) -> torch.Tensor:
-    """The teacher on view `views[i]` of stored image `positions[i]`: unit-norm float32 `[B, D]`."""
+    """The teacher on view `views[i]` of stored image `positions[i]`: unit-norm float32 `[B, D]`.
+
+    It is shown at most `batch` views at once.
+    """
+    parts = [slice(start, start + batch) for start in range(0, len(views), batch)]
+    return torch.cat(
+        [_embed(teacher, source, positions[p], views[p], spec, normalisation) for p in parts]
+    )
+
+
+def _embed(
+    teacher: Teacher,
+    source: ViewSource,
+    positions: NDArray[np.int64],
+    views: NDArray[np.int64],
+    spec: ViewSpec,
+    normalisation: tuple[Channels, Channels] | None,
+) -> torch.Tensor:
     keys = np.array([image_key(source.paths[r]) for r in source.rows[positions]], dtype=np.uint64)
     parameters = torch.from_numpy(view_parameters(spec, keys, views)).to(teacher.device)
     # Several views of an image need its pixels once.
@@ -107,7 +125,7 @@ def cache_header(
         "images": len(paths),
         "count": count,
         # The rounding of matrix products depends on their size.
-        "batch": count * _images_at_once(batch, count),
+        "batch": min(batch, count * _images_at_once(batch, count)),
         "width": int(teacher.encode_texts(["a"]).shape[1]),
         "paths": hashlib.blake2b(os.fsencode("\n".join(paths)), digest_size=16).hexdigest(),
     }
@@ -150,7 +168,7 @@ def build_view_cache(
         # one.
         positions = np.repeat(np.resize(part, per_batch), count)
         views = np.tile(np.arange(count), per_batch)
-        found = embed_views(teacher, source, positions, views, spec, normalisation)
+        found = embed_views(teacher, source, positions, views, spec, normalisation, batch)
         values = found.to("cpu", torch.float16).numpy().reshape(per_batch, -1)[: len(part)]
         _refuse_not_finite(teacher, source, part, values)
         return values

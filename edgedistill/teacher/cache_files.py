@@ -21,7 +21,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ MARKS = "pixels.u64"
 SUMS = "sums.u64"
 # Rows that a process claims at once: seconds of a GPU's work, minutes of a laptop's.
 BLOCK = 512
-# How much work a killed build may lose.
+# How much finished work a killed build may lose, beside the batch that it was at.
 FLUSH_SECONDS = 2.0
 
 
@@ -101,6 +101,10 @@ def open_files(root: Path, header: Mapping[str, Any]) -> CacheFiles:
     folder = files.folder
     (folder / "locks").mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "locks" / "open"):
+        # Whoever makes files here holds this lock: these are of processes that were killed.
+        for left in folder.glob(".*.tmp*"):
+            with suppress(OSError):
+                left.unlink()
         if not any((folder / name).exists() for name in (HEADER, *files.sizes)):
             # First of all, so that no kill leaves numbers without their description.
             write_json(folder / HEADER, header)

@@ -91,7 +91,13 @@ def disagreement(
     count = files.count
     positions, views = np.repeat(np.arange(len(rows)), count), np.tile(np.arange(count), len(rows))
     now = embed_views(
-        teacher, source, positions, views, view_spec(recipe), teacher_normalisation(recipe)
+        teacher,
+        source,
+        positions,
+        views,
+        view_spec(recipe),
+        teacher_normalisation(recipe),
+        recipe.teacher.batch,
     )
     then = files.vectors()[rows].reshape(-1, files.width).astype(np.float64)
     return float(np.max(1 - _cosines(now.cpu().double().numpy(), then)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import tracemalloc
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from numpy.typing import NDArray
 
 from edgedistill.data.folder import read_folder
 from edgedistill.data.selection import LazyImages
@@ -90,6 +92,35 @@ def in_child(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def in_two_children(work: Callable[[int, Callable[[], None]], object]) -> list[int]:
+    """Run `work(number, meet)` in two forked processes; returns their exit statuses.
+
+    `meet` returns once both have called it, and fails where the other one ended instead.
+    """
+    pipes, pids = [os.pipe(), os.pipe()], []
+    for number in range(2):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                # With its last writer a pipe ends, and so does reading from it.
+                os.close(pipes[1 - number][1])
+
+                def meet(number: int = number) -> None:
+                    os.write(pipes[number][1], b"x")
+                    assert os.read(pipes[1 - number][0], 1) == b"x"
+
+                work(number, meet)
+                status = 0
+            finally:
+                os._exit(status)
+        pids.append(pid)
+    for pipe in pipes:
+        for end in pipe:
+            os.close(end)
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
 def count_down(monkeypatch: pytest.MonkeyPatch, calls: int, then: Callable[[], None]) -> list[int]:
     """Call `then` in place of the step after `calls` steps that change files; counts them."""
     steps = [0]
@@ -124,12 +155,17 @@ def test_killed_at_any_step_it_resumes_to_the_same_bytes(
         steps = count_down(patch, 10**9, kill)
         build(tmp_path / "all", teacher, source)
     assert steps[0] > 60
+    leftovers = 0
     for number in {*range(0, 12, 2), *range(12, steps[0], 9), steps[0] - 1}:
         root = tmp_path / str(number)
         with monkeypatch.context() as patch:
             count_down(patch, number, kill)
             assert in_child(lambda root=root: build(root, teacher, source)) == -signal.SIGKILL
+        leftovers += len([*root.glob("*/.*.tmp*")])
         assert same(build(root, teacher, source), whole), number
+        assert not [*root.glob("*/.*.tmp*")]
+    # Some were killed between making a file and giving it its name.
+    assert leftovers
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing_that_was_committed(
@@ -194,6 +230,39 @@ def test_processes_share_the_work_block_by_block(
     assert seen and all(seen)
     assert same(built, whole)
     assert totals == {len(source.rows) - 1} and last == [len(source.rows) - 1]
+
+
+def test_two_processes_fill_different_blocks_at_the_same_time(
+    tmp_path: Path,
+    teacher: Teacher,
+    source: ViewSource,
+    whole: ViewCache,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work(number: int, meet: Callable[[], None]) -> None:
+        asked: list[int] = []
+
+        def embed(
+            teacher: Teacher, source: ViewSource, positions: NDArray[np.int64], *more: Any
+        ) -> torch.Tensor:
+            if not asked:
+                # At its first block, whose lock it holds, and so is the other one.
+                meet()
+            asked.extend(np.unique(source.rows[positions]).tolist())
+            return embed_views(teacher, source, positions, *more)
+
+        monkeypatch.setattr("edgedistill.teacher.cache.embed_views", embed)
+        build(tmp_path / "root", teacher, source)
+        (tmp_path / f"{number}.json").write_text(json.dumps(asked))
+
+    assert in_two_children(work) == [0, 0]
+    a, b = (json.loads((tmp_path / f"{number}.json").read_text()) for number in range(2))
+    assert {a[0] // BLOCK, b[0] // BLOCK} == {0, 1}
+    # Nothing was computed twice, and nothing is left to do.
+    assert sorted(a + b) == source.rows.tolist()
+    built = build(tmp_path / "root", teacher, source, report=lambda *_: pytest.fail("not whole"))
+    assert same(built, whole)
+    assert not len(cache_files.damaged_rows(files_of(built), source.rows))
 
 
 def test_what_another_process_filled_in_the_meantime_is_not_computed_again(
@@ -337,6 +406,28 @@ def test_the_teacher_is_shown_the_same_pixels_cached_and_on_the_fly(
     embed_views(looking, source, positions, views, SPEC, None)
     for image, key in zip(shown, zip(positions, views, strict=True), strict=True):
         assert torch.allclose(image, cached[key], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("count", "batch", "at_once"), [(3, 2, 2), (3, 7, 6), (2, 4, 4)])
+def test_the_teacher_is_never_shown_more_views_at_once_than_it_may_be(
+    tmp_path: Path, teacher: Teacher, source: ViewSource, count: int, batch: int, at_once: int
+) -> None:
+    shown: list[int] = []
+
+    class Counting(Teacher):
+        def encode_images(self, pixels: torch.Tensor, *more: Any) -> torch.Tensor:
+            shown.append(len(pixels))
+            return super().encode_images(pixels, *more)
+
+    counting = Counting(**vars(teacher))
+    built = build_view_cache(tmp_path, counting, source, SPEC, count, batch=batch)
+    header = json.loads((built.folder / "header.json").read_text())
+    assert max(shown) == header["batch"] == at_once
+    positions = np.repeat(np.arange(len(source.rows)), count)
+    views = np.tile(np.arange(count), len(source.rows))
+    expected = embed_views(teacher, source, positions, views, SPEC, None)
+    found = torch.from_numpy(built.embeddings[source.rows].astype(np.float32))
+    assert torch.allclose(found.flatten(0, 1), expected, atol=6e-4, rtol=0)
 
 
 def test_memory_does_not_grow_with_the_images(tmp_path: Path, teacher: Teacher) -> None:
