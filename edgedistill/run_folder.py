@@ -92,12 +92,13 @@ def at_work(path: Path, recipe: Recipe) -> Iterator[tuple[RunFolder, State]]:
 
 
 def begun(folder: RunFolder) -> bool:
-    """Whether there is more in the folder than a recipe: the run found its images and its teacher.
+    """Whether the run trained: there is more in the folder than what it was started with.
 
-    A run that did not may start again with a corrected recipe.
+    One that did not may start again with a corrected recipe, after too little memory say.
     """
+    started_with = (folder.recipe, folder.environment)
     return any(
-        path != folder.recipe and not path.name.startswith(".") for path in folder.path.iterdir()
+        path not in started_with and not path.name.startswith(".") for path in folder.path.iterdir()
     )
 
 

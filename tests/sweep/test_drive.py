@@ -132,8 +132,8 @@ def test_another_recipe_of_the_same_name_is_refused(sweep: Sweep, plan_of: PlanO
     folder.mkdir(parents=True)
     other = plan_of(TWO + "set.train.steps = 9\n").runs[0].recipe
     (folder / "recipe.toml").write_text(to_toml(other))
-    # A run that computed something; a recipe alone may be corrected.
-    (folder / "environment.json").write_text("{}")
+    # A run that trained; one that did not may be corrected.
+    (folder / "history.csv").write_text("")
     with pytest.raises(EdgeDistillError, match=r"another recipe \(train.steps: 9, 600\)"):
         sweep()
     # Another device is the same run.

@@ -251,8 +251,12 @@ def test_two_processes_fill_different_blocks_at_the_same_time(
             asked.extend(np.unique(source.rows[positions]).tolist())
             return embed_views(teacher, source, positions, *more)
 
+        def waiting() -> None:
+            # Not for the block of a process that waits for this one.
+            assert asked
+
         monkeypatch.setattr("edgedistill.teacher.cache.embed_views", embed)
-        build(tmp_path / "root", teacher, source)
+        build(tmp_path / "root", teacher, source, waiting=waiting)
         (tmp_path / f"{number}.json").write_text(json.dumps(asked))
 
     assert in_two_children(work) == [0, 0]
