@@ -7,7 +7,8 @@ import json
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints, is_typeddict
 
 import numpy as np
 import onnx
@@ -80,6 +81,12 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEDISTILL_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def mismatches() -> Callable[[Any, Any], list[str]]:
+    """Where a value of JSON is not what a TypedDict says, key by key; [] is agreement."""
+    return lambda value, hint: list(_mismatches(value, hint, "result"))
 
 
 @pytest.fixture(scope="session")
@@ -278,3 +285,30 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, colour in {**colours, "dark.bmp": (20, 10, 10)}.items():
         Image.new("RGB", (30, 20), colour).save(folder / name)
     return folder
+
+
+def _mismatches(value: Any, hint: Any, where: str) -> Iterator[str]:
+    """pydantic reads a TypedDict of the standard library on Python 3.12 and later only."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if is_typeddict(hint):
+        keys = get_type_hints(hint)
+        if not isinstance(value, dict) or value.keys() != keys.keys():
+            yield f"{where}: {value!r:.100} has not the keys {', '.join(keys)}"
+        else:
+            for key, inner in keys.items():
+                yield from _mismatches(value[key], inner, f"{where}.{key}")
+    elif origin is UnionType:
+        if all(list(_mismatches(value, part, where)) for part in parts):
+            yield f"{where}: {value!r:.100} is no {hint}"
+    elif origin is list and isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _mismatches(item, parts[0], f"{where}[{number}]")
+    elif origin is dict and isinstance(value, dict):
+        for key, item in value.items():
+            yield from _mismatches(key, parts[0], f"{where}.{key}")
+            yield from _mismatches(item, parts[1], f"{where}.{key}")
+    elif origin is Literal:
+        if value not in parts:
+            yield f"{where}: {value!r:.100} is none of {parts}"
+    elif type(value) is not hint and (hint, type(value)) != (float, int):
+        yield f"{where}: {value!r:.100} is no {hint}"

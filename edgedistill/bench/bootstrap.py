@@ -79,18 +79,18 @@ def resample(
 
 
 def interval(value: float | None, samples: Floats | None, images: int | None = None) -> Interval:
-    """Percentile interval of a figure, widened to hold the figure itself.
+    """The exact interval of a share of images, the percentile interval of any other figure.
 
-    A maximum such as the best H-score is larger on most resamples than on the images themselves;
-    its percentiles alone may miss it. A share of 0 or 1 is the same on all resamples; its interval
-    is the exact binomial one (Clopper & Pearson 1934).
+    The exact one is the binomial (Clopper & Pearson 1934): resamples of a share near 0 or 1 are too
+    much alike. A percentile interval is widened to hold the figure itself: a maximum such as the
+    best H-score is larger on most resamples than on the images, and its percentiles may miss it.
 
     Args:
         images: of a share of images, how many it is a share of; None for other figures.
     """
     if value is None or samples is None:
         return Interval(value=None, low=None, high=None)
-    if images is not None and value in (0, 1):
+    if images is not None:
         exact = binomtest(round(value * images), images).proportion_ci(CONFIDENCE)
         return Interval(value=value, low=float(exact.low), high=float(exact.high))
     low, high = _percentiles(samples)

@@ -30,7 +30,11 @@ from edgedistill.bench.result import (
     SettingNoise,
 )
 from edgedistill.bench.timing import (
+    FEWEST,
+    MOST,
     NOISY,
+    ROUND_SECONDS,
+    WARM_UP,
     Load,
     Samples,
     Work,
@@ -168,6 +172,10 @@ def collect(
         machine=where,
         method=Method(
             rounds=plan.rounds,
+            warm_up=WARM_UP,
+            round_seconds=ROUND_SECONDS,
+            calls_per_round=[FEWEST, MOST],
+            starts=STARTS,
             threads=list(plan.threads),
             batch=list(plan.batch),
             image=plan.described,

@@ -13,6 +13,9 @@ from edgedistill.errors import EdgeDistillError
 from edgedistill.report.page import data_uri, environment
 from edgedistill.report.style import png
 
+# In the folder of a report; the last only with labelled images.
+FILES = ("result.json", "result.md", "report.html", "pareto.png")
+
 
 def render(result: Result, picture: bytes | None) -> str:
     """The page as text; `picture` is the PNG of `pareto`, None where there is no quality."""
@@ -49,15 +52,14 @@ def write_report(folder: Path, result: Result) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EdgeDistillError(f"--report: {folder}: {error.strerror}; name a folder") from None
-    written = [folder / name for name in ("result.json", "result.md", "report.html")]
-    atomic.write_json(written[0], result)
-    atomic.write_text(written[1], to_markdown(result))
+    data, markdown, page, drawn = (folder / name for name in FILES)
+    atomic.write_json(data, result)
+    atomic.write_text(markdown, to_markdown(result))
     picture = png(pareto(result)) if points(result) else None
     if picture is not None:
-        written.append(folder / "pareto.png")
-        atomic.write_bytes(written[-1], picture)
-    atomic.write_text(written[2], render(result, picture))
-    return written
+        atomic.write_bytes(drawn, picture)
+    atomic.write_text(page, render(result, picture))
+    return [data, markdown, page, *([] if picture is None else [drawn])]
 
 
 def _card(model: Model, best: list[str]) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def quality_metric(result: Result) -> str | None:
 
 @styled
 def pareto(result: Result) -> Figure:
-    """Latency against H-score; area = file size, fp32 and int8 of one student joined.
+    """Latency against H-score; area = file size within limits, fp32 and int8 of a student joined.
 
     Raises: ValueError when `points` finds none.
     """
@@ -239,10 +239,14 @@ def _legend(axes: Axes, found: list[Point]) -> None:
     )
     if _pairs(found):
         handles.append(Line2D([], [], color=MUTED, linewidth=1.3, label="one student"))
+    # Or a small file could not be seen, and a large one would cover the others.
+    smallest, largest = _SMALLEST / _PER_MB, _LARGEST / _PER_MB
+    clipped = not all(smallest <= point.bytes / 1e6 <= largest for point in found)
+    limits = f" from {smallest:.1f} to {largest:.0f} MB, equal beyond" if clipped else ""
     figure = axes.figure
     figure.legend(
         handles=handles, loc="outside lower center", ncols=len(handles), fontsize=_FONT,
-        title="area = file size", title_fontsize=_FONT,
+        title=f"area = file size{limits}", title_fontsize=_FONT,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from edgedistill.bench.result import ColdStart
 from edgedistill.errors import EdgeDistillError
 
 _MODULE = "edgedistill.bench.first_answer"
+# Far longer than any model takes; a provider that hangs would hang all of it.
+LIMIT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,12 @@ def start(
     threads: int,
     providers: Sequence[str],
     clock: Callable[[], float] = time.perf_counter,
+    limit: float = LIMIT_SECONDS,
 ) -> Start:
     """Start Python, load the model, answer one image file.
 
-    Raises: EdgeDistillError with what the process said when it does not answer.
+    Raises: EdgeDistillError with what the process said when it does not answer, or not within
+        `limit` seconds.
     """
     command = [sys.executable, "-P", "-m", _MODULE, str(model), str(image), str(threads)]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
@@ -55,14 +60,25 @@ def start(
         stderr=subprocess.PIPE,
         env=environment,
     )
+    # Reading a pipe has no time limit of its own that works everywhere.
+    overdue = threading.Event()
+    late = threading.Timer(limit, lambda: (overdue.set(), process.kill()))
+    late.daemon = True
+    late.start()
     try:
         assert process.stdout is not None
         answer = process.stdout.readline()
         seconds = clock() - begin
         _, said = process.communicate()
     finally:
+        late.cancel()
         process.kill()
         process.wait()
+    if overdue.is_set():
+        raise EdgeDistillError(
+            f"{model}: a fresh process did not answer within {limit:g} s; close other programs, or "
+            "try edgedistill predict"
+        )
     if process.returncode or not answer:
         lines = said.decode(errors="replace").split("\n")
         why = next((line for line in reversed(lines) if line.strip()), "it said nothing")

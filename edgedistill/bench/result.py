@@ -84,7 +84,11 @@ class Contract(TypedDict):
 
 
 class Interval(TypedDict):
-    """A figure with its bootstrap 95 % interval; None where images of a kind are missing."""
+    """A figure with its 95 % interval; None where images of a kind are missing.
+
+    The interval is the exact binomial one (Clopper and Pearson) for accuracy, known_acceptance and
+    unknown_rejection, and that of the bootstrap for the others.
+    """
 
     value: float | None
     low: float | None
@@ -97,9 +101,10 @@ class Quality(TypedDict):
     data: the recipe or folder. target: name of the target domain, None for a folder without one.
     known, unknown: images answered; unreadable: images left out. unknown_classes: names of the
     classes whose images count as unknown. own_target: the domain that the file's own run held out,
-    as the file says. resamples: behind the intervals. The metrics are those of
+    as the file says. resamples: behind the bootstrap's intervals. The metrics are those of
     `edgedistill.openset.metrics`: h_score is the deployed one, oracle_h_score the grid maximum of
-    the HDG protocol, best_h_score the maximum over all thresholds.
+    the HDG protocol, best_h_score the maximum over all thresholds. The intervals of these two are
+    of the maximum that every resample has for itself.
     """
 
     data: str
@@ -127,7 +132,8 @@ class Timing(TypedDict):
 
     p50_ms: median of the medians of rounds. p95_ms, p99_ms: over all calls of all rounds; None
     with fewer than 20, 100 calls. rounds_ms: the median of every round, in order; entry i of two
-    models was taken in the same round. spread: (largest - smallest of rounds_ms) / p50_ms.
+    models was taken in the same round. spread: (largest - smallest of rounds_ms) / p50_ms. calls:
+    of all rounds together, as many in each.
     images_per_second: batch / p50.
     """
 
@@ -167,8 +173,10 @@ class ColdStart(TypedDict):
 class Model(TypedDict):
     """One file. parameters: weights and biases; macs: multiply-accumulates of one image.
 
-    providers: onnxruntime execution providers that ran it. peak_memory_bytes: most resident memory
-    of a fresh process that answers one image file.
+    providers: onnxruntime execution providers, in order of preference, that started and were the
+    only ones; with several of them, which one ran which layer is onnxruntime's choice.
+    peak_memory_bytes: most resident memory of a fresh process that answers one image file, batch 1,
+    with the first number of threads.
     """
 
     name: str
@@ -268,11 +276,18 @@ class Noise(TypedDict):
 class Method(TypedDict):
     """How it was measured.
 
-    rounds: of each setting. image: what `decision`, cold start and memory read: "WxH FORMAT, n
+    rounds: of each setting. warm_up: calls after each loading that do not count. round_seconds: a
+    model is called as often in a round as fits into these, but at least calls_per_round[0] and at
+    most calls_per_round[1] times. starts: fresh processes per model, for cold start and memory.
+    image: what `decision`, cold start and memory read: "WxH FORMAT, n
     bytes" and where it comes from.
     """
 
     rounds: int
+    warm_up: int
+    round_seconds: float
+    calls_per_round: list[int]
+    starts: int
     threads: list[int]
     batch: list[int]
     image: str

@@ -174,9 +174,11 @@ def _data_notes(quality: Quality) -> list[str]:
         *([f"Counted as unknown: {listed}."] if names else []),
         "Answers are those of the files at the threshold calibrated into them; oracle grid and "
         "best threshold read the labels of these images.",
-        f"Intervals: bootstrap over these images, {quality['resamples']:,} resamples, known and "
-        "unknown drawn apart. They say how much the draw of the images matters, not what another "
-        "training seed would give.",
+        "Intervals: exact binomial for accuracy, known accepted and unknown rejected, else "
+        f"bootstrap over these images, {quality['resamples']:,} resamples, known and unknown drawn "
+        "apart. They say how much the draw of the images matters, not what another training seed "
+        "would give. Those of oracle grid and best threshold are of the maximum that every "
+        "resample has for itself.",
         "p: McNemar's exact test for shares of images, else paired bootstrap; not corrected for "
         f"the number of comparisons. Better and worse: p below {SIGNIFICANT:g}.",
     ]
@@ -247,6 +249,7 @@ _TIMES: dict[str, Callable[[Latency], str]] = {
     "model, p99": lambda latency: _number(latency["model"]["p99_ms"]),
     "image to decision, p50": lambda latency: _number(latency["decision"]["p50_ms"]),
     "image to decision, p95": lambda latency: _number(latency["decision"]["p95_ms"]),
+    "image to decision, p99": lambda latency: _number(latency["decision"]["p99_ms"]),
     "images per second": lambda latency: _number(latency["model"]["images_per_second"]),
 }
 

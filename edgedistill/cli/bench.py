@@ -1,5 +1,7 @@
 """`edgedistill bench`: which of these files to ship on this CPU."""
 
+import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -7,19 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgedistill.atomic import write_bytes, write_json, write_text
 from edgedistill.bench import gate
 from edgedistill.bench.collect import Answers, Loaded, Plan, collect, load
 from edgedistill.bench.machine import cores
-from edgedistill.bench.markdown import to_markdown
 from edgedistill.bench.picture import describe, write_picture
-from edgedistill.bench.result import Result
 from edgedistill.bench.table import print_result
+from edgedistill.cli.bench_outputs import Outputs, check_outputs, write_outputs
 from edgedistill.cli.extras import needs_extra
 from edgedistill.display import Display
 from edgedistill.errors import EdgeDistillError
 
 MOST = 1024
+# Of a wrong argument, in its error message.
+_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Request:
         rounds: of timing.
         image: the file that times are taken with, None for a generated one.
         providers: onnxruntime execution providers.
-        json, markdown, plot: files, and report: a folder to write, None for none.
+        outputs: what to write.
         require: comparisons that every one of `models` must hold.
     """
 
@@ -45,10 +47,7 @@ class Request:
     rounds: int
     image: Path | None
     providers: Sequence[str]
-    json: Path | None
-    markdown: Path | None
-    plot: Path | None
-    report: Path | None
+    outputs: Outputs
     require: Sequence[str]
 
 
@@ -64,20 +63,35 @@ def bench_files(request: Request, quiet: bool) -> int:
     """
     display = Display(quiet)
     requirements = _requirements(request)
-    _check_outputs(request)
     threads, batch = numbers("--threads", request.threads), numbers("--batch", request.batch)
+    inputs = [*request.models, *(path for path in (request.baseline, request.image) if path)]
+    inputs += [] if request.data is None else [Path(request.data).expanduser()]
+    for path in inputs:
+        _refuse_unwritable(f"{path}: this path", str(path))
+    check_outputs(request.outputs, inputs, request.data is not None)
     if max(threads) > cores():
         display.warn(f"{max(threads)} threads on {cores()} cores: they wait for each other")
     paths, first = _with_baseline(request.models, request.baseline)
     models = load(paths, request.providers)
+    for model in models:
+        info = model.info
+        said = (model.name, *info.classes, info.student, info.method, info.precision, info.score)
+        _refuse_unwritable(f"{model.path}: its name or metadata", said)
     answers = None
     if request.data is not None:
         answers = _answers(request.data, models, models[first].name, request.providers, display)
+        _refuse_unwritable(f"--data {request.data}: the name of a class or domain", answers.quality)
+        plot, quality = request.outputs.plot, answers.quality[models[first].name]
+        if plot is not None and not quality["known"]:
+            raise EdgeDistillError(
+                f"--plot {plot}: {request.data} has no images of known classes that can be read, "
+                "so there is no quality to draw"
+            )
     with _image(request.image) as (image, described):
         plan = Plan(threads, batch, request.rounds, image, described, request.providers)
         result = collect(models, models[first].name, plan, answers, display)
     print_result(result)
-    for written in _write(result, request):
+    for written in write_outputs(request.outputs, result):
         display.note(f"wrote {written}")
     # A baseline from elsewhere is only what the others are compared with.
     held = [model.name for model in models[len(models) - len(request.models) :]]
@@ -90,14 +104,29 @@ def bench_files(request: Request, quiet: bool) -> int:
 def numbers(option: str, text: str) -> list[int]:
     """ "1,2" as numbers, each once. Raises EdgeDistillError for anything but 1..1024."""
     found = []
-    for part in text.split(","):
-        if not part.strip().isdecimal() or not 1 <= int(part) <= MOST:
+    for part in map(str.strip, text.split(",")):
+        # Python refuses to read thousands of digits.
+        if not re.fullmatch("[0-9]{1,4}", part) or not 1 <= int(part) <= MOST:
             raise EdgeDistillError(
-                f"{option} {text}: {part.strip() or 'nothing'!r} is no number from 1 to {MOST}; "
-                "write numbers with commas between, such as 1,2"
+                f"{option} {_short(text)}: {_short(part) or 'nothing'!r} is no number from 1 to "
+                f"{MOST}; write numbers with commas between, such as 1,2"
             )
         found.append(int(part))
     return list(dict.fromkeys(found))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _refuse_unwritable(what: str, value: object) -> None:
+    """Text of another encoding, as file names may be, can be neither printed nor written."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise EdgeDistillError(
+            f"{what} is not UTF-8, so no result can hold it; rename it"
+        ) from None
 
 
 def _requirements(request: Request) -> list[gate.Requirement]:
@@ -108,28 +137,6 @@ def _requirements(request: Request) -> list[gate.Requirement]:
                 f"--require {requirement}: needs labelled images; give --data RECIPE or FOLDER"
             )
     return found
-
-
-def _check_outputs(request: Request) -> None:
-    """Say now what would fail after minutes of measuring."""
-    if request.plot is not None and request.data is None:
-        raise EdgeDistillError("--plot: shows the H-score; give --data RECIPE or FOLDER as well")
-    if request.plot is not None and request.plot.suffix.lower() != ".png":
-        raise EdgeDistillError(f"--plot {request.plot}: writes PNG; name a .png file")
-    for option, path in (
-        ("--json", request.json),
-        ("--markdown", request.markdown),
-        ("--plot", request.plot),
-    ):
-        if path is not None and path.is_dir():
-            raise EdgeDistillError(f"{option} {path}: is a folder; name a file in it")
-        if path is not None and not path.parent.is_dir():
-            raise EdgeDistillError(f"{option} {path}: no folder {path.parent}; make it first")
-    if request.report is not None and request.report.exists() and not request.report.is_dir():
-        raise EdgeDistillError(f"--report {request.report}: is a file; name a folder")
-    if request.plot is not None or request.report is not None:
-        with needs_extra("bench", "--plot" if request.report is None else "--report"):
-            import edgedistill.bench.html  # noqa: F401
 
 
 def _with_baseline(models: Sequence[Path], baseline: Path | None) -> tuple[list[Path], int]:
@@ -173,27 +180,3 @@ def _image(given: Path | None) -> Iterator[tuple[Path, str]]:
     with tempfile.TemporaryDirectory() as folder:
         path = write_picture(Path(folder))
         yield path, f"{describe(path)}, generated"
-
-
-def _write(result: Result, request: Request) -> Iterator[Path]:
-    if request.json is not None:
-        write_json(request.json, result)
-        yield request.json
-    if request.markdown is not None:
-        write_text(request.markdown, to_markdown(result))
-        yield request.markdown
-    if request.plot is not None:
-        from edgedistill.bench.pareto import pareto, points
-        from edgedistill.report.style import png
-
-        if not points(result):
-            raise EdgeDistillError(
-                f"--plot {request.plot}: {request.data} has no images of known classes that all "
-                "models answered, so there is no quality to draw"
-            )
-        write_bytes(request.plot, png(pareto(result)))
-        yield request.plot
-    if request.report is not None:
-        from edgedistill.bench.html import write_report
-
-        yield from write_report(request.report, result)

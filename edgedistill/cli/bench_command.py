@@ -45,6 +45,7 @@ def bench(
 ) -> int:
     """Measure exported files on this machine; exit status 1 when a requirement does not hold."""
     from edgedistill.cli.bench import Request, bench_files
+    from edgedistill.cli.bench_outputs import Outputs
 
     request = Request(
         models=models,
@@ -55,10 +56,7 @@ def bench(
         rounds=rounds,
         image=image,
         providers=provider or ["CPUExecutionProvider"],
-        json=json,
-        markdown=markdown,
-        plot=plot,
-        report=report,
+        outputs=Outputs(json=json, markdown=markdown, plot=plot, report=report),
         require=require or [],
     )
     return bench_files(request, quiet)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Callable
+from functools import reduce
 from io import BytesIO, StringIO
+from operator import getitem
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import matplotlib
 import pytest
@@ -18,12 +21,14 @@ from rich.console import Console
 from edgedistill.bench.html import write_report
 from edgedistill.bench.markdown import to_markdown
 from edgedistill.bench.pareto import pareto, points, quality_metric
+from edgedistill.bench.result import Comparison, Method, Model, Result
 from edgedistill.bench.sheet import comparisons, notes
 from edgedistill.bench.table import print_result
 from edgedistill.errors import EdgeDistillError
 from edgedistill.report.style import png
 
 GOLDEN = Path(__file__).parent / "golden"
+Mismatches = Callable[[Any, Any], list[str]]
 
 
 def printed(result: Any, width: int) -> str:
@@ -47,6 +52,42 @@ def without_data(bench_result: Any) -> Any:
     for each in found["comparisons"]:
         each["quality"] = None
     return found
+
+
+def test_the_example_is_of_the_schema(bench_result: Any, mismatches: Mismatches) -> None:
+    assert mismatches(bench_result, Result) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "wrong"),
+    [
+        ((), "extra", 1),
+        (("machine",), "cores", "four"),
+        (("noise",), "verdict", "loud"),
+        (("models", 0), "parameters", 1.5),
+        (("models", 0, "quality", "auroc"), "low", "0.1"),
+        (("models", 2, "latency", 1, "model"), "rounds_ms", [1.0, None]),
+        (("comparisons", 0, "quality"), "speed", {"value": 0, "low": 0, "high": 0, "p": 1}),
+    ],
+)
+def test_what_is_not_of_the_schema_is_found(
+    bench_result: Any, mismatches: Mismatches, place: tuple[Any, ...], key: str, wrong: Any
+) -> None:
+    reduce(getitem, place, bench_result)[key] = wrong
+    assert len(mismatches(bench_result, Result)) == 1
+
+
+def test_the_documented_keys_are_those_of_the_schema() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "benchmarking.md").read_text("utf-8")
+    table = page.partition("### result.json")[2]
+    rows = dict(re.findall(r"^\| `([\w.\[\]]+)` \| (.*) \|$", table, re.MULTILINE))
+    assert {name.partition("[")[0] for name in rows} == get_type_hints(Result).keys() - {"schema"}
+    for name, hint in (("models[]", Model), ("method", Method), ("comparisons[]", Comparison)):
+        said = set(re.findall(r"`(\w+)(?:\[\])?`", rows[name]))
+        inner = {
+            part.rpartition(".")[2].strip("[]") for part in rows if part.startswith("models[]")
+        }
+        assert get_type_hints(hint).keys() <= said | inner, name
 
 
 def test_table_is_the_golden_one(bench_result: Any) -> None:
@@ -153,6 +194,12 @@ def test_without_unknown_images_accuracy_is_drawn(bench_result: Any) -> None:
         model["quality"]["h_score"] = {"value": None, "low": None, "high": None}
     assert quality_metric(bench_result) == "accuracy"
     assert "accuracy, closed-set on recipes/tiny.toml" in texts(pareto(bench_result))
+
+
+def test_an_area_that_is_not_the_size_is_said_so(bench_result: Any) -> None:
+    assert "area = file size from" not in texts(pareto(bench_result))
+    bench_result["models"][0]["bytes"] = 300_000_000
+    assert "area = file size from 1.1 to 68 MB" in texts(pareto(bench_result))
 
 
 def test_times_far_apart_are_drawn_on_a_logarithmic_axis(bench_result: Any) -> None:

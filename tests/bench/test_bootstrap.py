@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -134,6 +136,18 @@ def test_a_share_of_all_images_is_not_certain() -> None:
     assert found["low"] == pytest.approx(0.025 ** (1 / 20)) and found["high"] == 1
     assert interval(0.0, 0 * ones, 20)["high"] == pytest.approx(1 - 0.025 ** (1 / 20))
     assert interval(1.0, ones) == {"value": 1, "low": 1, "high": 1}
+
+
+@pytest.mark.parametrize("images", [1, 7, 50, 203])
+def test_more_right_images_raise_both_ends_of_a_share(images: int) -> None:
+    found = []
+    for right in range(images + 1):
+        model = Scored(*(np.arange(images) < n for n in (images, right)), *[np.ones(images)] * 3, 1)
+        draws = resample([model], 200)[0]["accuracy"]
+        found.append(interval(right / images, draws, images))
+    for fewer, more in pairwise(found):
+        assert fewer["low"] < more["low"] and fewer["high"] < more["high"]
+    assert all(each["low"] <= each["value"] <= each["high"] for each in found)
 
 
 def test_mcnemar_counts_the_images_that_one_model_alone_gets_right() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from edgedistill.bench.collect import short_names
+from edgedistill.bench.collect import Plan, _noise, _Pair, short_names
 from edgedistill.bench.picture import describe, write_picture
+from edgedistill.bench.timing import NOISY, Samples
 from edgedistill.errors import EdgeDistillError
 
 
@@ -27,6 +29,24 @@ from edgedistill.errors import EdgeDistillError
 )
 def test_names_are_short_and_tell_files_apart(paths: list[str], names: list[str]) -> None:
     assert short_names([Path(path) for path in paths]) == names
+
+
+def taken(seconds: float) -> Samples:
+    return Samples([np.full(3, seconds)] * 6)
+
+
+@pytest.mark.parametrize(("again", "verdict"), [(1.01, "quiet"), (0.99, "quiet"), (0.9, "noisy")])
+def test_a_machine_is_noisy_when_one_setting_is(again: float, verdict: str) -> None:
+    plan = Plan([1], [1, 8], 6, Path("x.png"), "", ["CPUExecutionProvider"])
+    quiet = [taken(5.0), taken(2.0), taken(2.0)]
+    # The second model is the baseline; what is last is its second loading.
+    pairs = [_Pair(quiet, quiet), _Pair(quiet, [taken(5.0), taken(2.0), taken(2.0 * again)])]
+    found = _noise(plan, pairs, 1)
+    assert (found["verdict"], found["limit"]) == (verdict, NOISY)
+    assert found["worst"] == pytest.approx(abs(again - 1))
+    assert [row["batch"] for row in found["settings"]] == [1, 8]
+    assert found["settings"][0]["model"] == {"value": 1, "low": 1, "high": 1, "noise": 0}
+    assert found["settings"][1]["decision"]["value"] == pytest.approx(again)
 
 
 def test_the_generated_picture_is_a_photo_in_size_and_weight(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,16 @@ def test_a_process_that_cannot_answer_is_one_line(photos: Path, tmp_path: Path) 
     with pytest.raises(EdgeDistillError) as caught:
         start(broken, photos / "red.png", 1, CPU)
     assert "status 2" in str(caught.value) and "not an ONNX file" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name")
+def test_a_process_that_hangs_is_one_line(model: Path, tmp_path: Path) -> None:
+    # Nobody ever writes to it, so reading the image never ends.
+    image = tmp_path / "image.png"
+    os.mkfifo(image)
+    with pytest.raises(EdgeDistillError, match=r"did not answer within 0\.5 s") as caught:
+        start(model, image, 1, CPU, limit=0.5)
     assert "\n" not in str(caught.value)
 
 

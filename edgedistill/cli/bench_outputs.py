@@ -1,0 +1,83 @@
+"""The files that `edgedistill bench` writes: checked before anything is measured, written last."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgedistill.atomic import write_bytes, write_json, write_text
+from edgedistill.bench.markdown import to_markdown
+from edgedistill.bench.result import Result
+from edgedistill.cli.extras import needs_extra
+from edgedistill.errors import EdgeDistillError
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """`json`, `markdown`, `plot`: files, and `report`: a folder to write; None for none."""
+
+    json: Path | None = None
+    markdown: Path | None = None
+    plot: Path | None = None
+    report: Path | None = None
+
+
+def check_outputs(outputs: Outputs, inputs: Sequence[Path], has_data: bool) -> None:
+    """Say now what would fail, or destroy something, after minutes of measuring.
+
+    Args:
+        inputs: what is read: models, image, recipe.
+        has_data: there are labelled images.
+
+    Raises: EdgeDistillError that names the option.
+    """
+    if outputs.plot is not None and not has_data:
+        raise EdgeDistillError("--plot: shows the H-score; give --data RECIPE or FOLDER as well")
+    if outputs.plot is not None and outputs.plot.suffix.lower() != ".png":
+        raise EdgeDistillError(f"--plot {outputs.plot}: writes PNG; name a .png file")
+    files = [
+        (f"--{name} {path}", path)
+        for name, path in vars(outputs).items()
+        if path is not None and name != "report"
+    ]
+    for option, path in files:
+        if path.is_dir():
+            raise EdgeDistillError(f"{option}: is a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise EdgeDistillError(f"{option}: no folder {path.parent}; make it first")
+    if outputs.plot is not None or outputs.report is not None:
+        with needs_extra("bench", "--plot" if outputs.report is None else "--report"):
+            from edgedistill.bench.html import FILES
+    if outputs.report is not None:
+        there = next(p for p in (outputs.report, *outputs.report.parents) if p.exists())
+        if not there.is_dir():
+            raise EdgeDistillError(f"--report {outputs.report}: {there} is a file; name a folder")
+        files += [(f"--report {outputs.report}", outputs.report / name) for name in FILES]
+    taken = {os.path.realpath(path): "is what is measured" for path in inputs}
+    for option, path in files:
+        said = taken.setdefault(os.path.realpath(path), f"is also written by {option}")
+        if said != f"is also written by {option}":
+            raise EdgeDistillError(f"{option}: {path} {said}; name another file")
+
+
+def write_outputs(outputs: Outputs, result: Result) -> Iterator[Path]:
+    """Write what was asked for; yields every path when it is complete.
+
+    Raises: EdgeDistillError when the file system refuses.
+    """
+    if outputs.json is not None:
+        write_json(outputs.json, result)
+        yield outputs.json
+    if outputs.markdown is not None:
+        write_text(outputs.markdown, to_markdown(result))
+        yield outputs.markdown
+    if outputs.plot is not None:
+        from edgedistill.bench.pareto import pareto
+        from edgedistill.report.style import png
+
+        write_bytes(outputs.plot, png(pareto(result)))
+        yield outputs.plot
+    if outputs.report is not None:
+        from edgedistill.bench.html import write_report
+
+        yield from write_report(outputs.report, result)
