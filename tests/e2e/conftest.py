@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ import pytest
 import tomli_w
 
 SERVER = """
-import json, os, sys, traceback
+import json, os, sys, threading, traceback
 import edgedistill.cli.commands, edgedistill.cli.data_info, edgedistill.cli.export
+from edgedistill import pipeline
 from edgedistill.cli.app import main
 
 CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
@@ -52,17 +53,44 @@ def watch_lines(path, seen):
         return local
     sys.settrace(trace)
 
-WATCH = {"file": watch_files, "line": watch_lines}
+def within(names, seen):
+    running = []
+    def counted(call):
+        def run(*args, **options):
+            running.append(call)
+            try:
+                return call(*args, **options)
+            finally:
+                running.pop()
+        return run
+    for name in names:
+        setattr(pipeline, name, counted(getattr(pipeline, name)))
+    return lambda: seen() if running else None
 
-def arm(signal, path, nth, mark, kind):
+def watch(kind, path, names, seen):
+    how = {"file": watch_files, "line": watch_lines}[kind]
+    how(path, within(names, seen) if names else seen)
+
+RUN = pipeline._run.__code__
+
+def at_work():
+    frame, name = sys._current_frames()[threading.main_thread().ident], ""
+    while frame and frame.f_code is not RUN:
+        if "/edgedistill/" in frame.f_code.co_filename:
+            name = frame.f_code.co_name
+        frame = frame.f_back
+    return name if frame else ""
+
+def arm(signal, mark, nth, *moment):
     left = [nth]
     def seen():
         left[0] -= 1
         if left[0] == 0:
             if mark:
-                open(mark, "w").close()
+                with open(mark, "w") as file:
+                    file.write(at_work())
             os.kill(os.getpid(), signal)
-    WATCH[kind](path, seen)
+    watch(*moment, seen)
 
 def count(moments):
     counts = [0] * len(moments)
@@ -70,8 +98,8 @@ def count(moments):
         def seen():
             counts[number] += 1
         return seen
-    for number, (kind, path) in enumerate(moments):
-        WATCH[kind](path, counting(number))
+    for number, moment in enumerate(moments):
+        watch(*moment, counting(number))
     return counts
 
 ended = {}
@@ -168,15 +196,22 @@ class Cli:
 
     @staticmethod
     def at(
-        number: int, path: str | Path, nth: int = 1, mark: Path | None = None, kind: str = "file"
+        number: int,
+        path: str | Path,
+        nth: int = 1,
+        *,
+        mark: Path | None = None,
+        kind: str = "file",
+        within: Sequence[str] = (),
     ) -> list[Any]:
         """A signal that a command sends itself, so that its moment depends on nothing else.
 
         It comes just before the `nth` time the command opens, makes, renames or removes a file or
         folder with `path` in its name, or runs a line of a source file of such a name (`kind`
-        "line"); `mark` is a file made first.
+        "line"), while one of the functions `within` runs that `edgedistill.pipeline` calls, where
+        any are named. `mark` is a file made first; in it is the function that the pipeline was in.
         """
-        return [number, str(path), nth, None if mark is None else str(mark), kind]
+        return [number, None if mark is None else str(mark), nth, kind, str(path), within]
 
     def ask(self, request: dict[str, Any]) -> str:
         assert self._server.stdin and self._server.stdout
@@ -192,9 +227,9 @@ class Cli:
         out: Path | None = None,
         max_file: int = 0,
         at: list[Any] | None = None,
-        count: list[tuple[str, str]] | None = None,
+        count: Sequence[tuple[str, str, Sequence[str]]] = (),
     ) -> Running:
-        """`count` names moments (kind, path) as `at` does; how many there were ends stderr."""
+        """`count` names moments (kind, path, within) as of `at`; their numbers end stderr."""
 
         self._count += 1
         stdout = out or self._folder / f"{self._count}.out"
@@ -207,7 +242,7 @@ class Cli:
             "err": str(stderr),
             "max_file": max_file,
             "at": at,
-            "count": count or [],
+            "count": count,
         }
         return Running(int(self.ask(request)), self.ask, stdout, stderr)
 
@@ -248,6 +283,19 @@ def recipe(tmp_path: Path, tree_of: Callable[..., dict[str, Any]]) -> Callable[.
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def finished(
+    cli: Any, tree_of: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Any, Path]:
+    """A finished run: its folder, what the command said, and its recipe."""
+    folder = tmp_path_factory.mktemp("finished")
+    path = folder / "tiny.toml"
+    path.write_text(tomli_w.dumps(tree_of()))
+    env = {"EDGEDISTILL_CACHE": str(folder / "cache")}
+    result = cli("run", path, "--runs", folder / "runs", env=env)
+    return folder / "runs" / "tiny-sea-s0", result, path
 
 
 @pytest.fixture(scope="session")

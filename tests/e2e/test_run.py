@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import random
 import shutil
 import signal
 import sys
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tomli_w
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -33,19 +31,6 @@ FILES = {
     "environment.json",
     "report.html",
 }
-
-
-@pytest.fixture(scope="module")
-def finished(
-    cli: Any, tree_of: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Any, Path]:
-    """A finished run: its folder, what the command said, and its recipe."""
-    folder = tmp_path_factory.mktemp("finished")
-    path = folder / "tiny.toml"
-    path.write_text(tomli_w.dumps(tree_of()))
-    env = {"EDGEDISTILL_CACHE": str(folder / "cache")}
-    result = cli("run", path, "--runs", folder / "runs", env=env)
-    return folder / "runs" / "tiny-sea-s0", result, path
 
 
 def visible(folder: Path) -> set[str]:
@@ -163,111 +148,6 @@ def test_a_method_without_teacher_runs_without_one(
     assert result.status == 0, result.err
     assert "warning: no teacher to compare with" in result.err
     assert json.loads((tmp_path / "x" / "metrics.json").read_text())["teacher"] is None
-
-
-class Killed:
-    """A run that is killed again and again, and what it must end with all the same."""
-
-    def __init__(self, cli: Any, finished: tuple[Path, Any, Path], folder: Path) -> None:
-        self._cli = cli
-        self._whole, _, self._recipe = finished
-        self._folder = folder
-        self._count = 0
-        self.kills = 0
-        self._renew()
-
-    def _renew(self) -> None:
-        """A run folder and a cache of its own, so that the cache's building is killed too."""
-        self._count += 1
-        self.run = self._folder / f"runs{self._count}" / "x"
-        self._env = {"EDGEDISTILL_CACHE": str(self._folder / f"cache{self._count}")}
-        self._args = ["run", self._recipe, "--runs", self.run.parent, "--name", "x"]
-
-    def start(self, at: Any) -> None:
-        """Start it, and have it killed at a moment of its own; it may end before."""
-        result = self._cli(*self._args, env=self._env, at=at)
-        assert result.status in (-signal.SIGKILL, 0), result.err
-        self.kills += result.status != 0
-        if (self.run / "metrics.json").exists():
-            assert visible(self.run) >= FILES
-            self._check()
-            self._renew()
-
-    def end(self) -> None:
-        result = self._cli(*self._args, env=self._env)
-        assert result.status == 0, result.err
-        self._check()
-
-    def _check(self) -> None:
-        for name in ("student.safetensors", "history.csv", "openset.json"):
-            assert (self.run / name).read_bytes() == (self._whole / name).read_bytes(), name
-        ours, whole = (
-            {k: v for k, v in metrics.items() if "seconds" not in k}
-            for metrics in (
-                json.loads((f / "metrics.json").read_text()) for f in (self.run, self._whole)
-            )
-        )
-        assert ours == whole
-
-
-def test_killed_in_every_stage_and_resumed_ends_with_the_same_bytes(
-    cli: Any, finished: tuple[Path, Any, Path], tmp_path: Path
-) -> None:
-    killed = Killed(cli, finished, tmp_path)
-    moments = {"/store/": 5, "/views/": 6, "checkpoint.pt": 3, "openset": 2, "report.html": 1}
-    for path, nth in moments.items():
-        killed.start(cli.at(signal.SIGKILL, path, nth))
-    assert killed.kills == len(moments)
-    killed.end()
-    cache = tmp_path / "cache1"
-    assert not list(cache.glob("**/.*.tmp-*"))
-    assert not [p for p in killed.run.iterdir() if ".tmp" in p.name]
-
-
-# Moments of each stage: touches of files of such a name, and lines of such sources.
-STAGES = {
-    "store": (("file", "/store/"), ("line", "/edgedistill/data/store.py")),
-    "cache": (("file", "/views/"), ("line", "/edgedistill/teacher/cache")),
-    "training": (("file", "checkpoint"), ("line", "/edgedistill/train/")),
-    "evaluation": (("file", "openset"), ("line", "/edgedistill/openset/")),
-    "report": (("file", "report"), ("line", "/edgedistill/report/")),
-}
-
-
-@pytest.fixture(scope="module")
-def moments(
-    cli: Any, finished: tuple[Path, Any, Path], tmp_path_factory: pytest.TempPathFactory
-) -> dict[tuple[str, str], int]:
-    """How many moments of each kind an uninterrupted run has."""
-    folder = tmp_path_factory.mktemp("counted")
-    env = {"EDGEDISTILL_CACHE": str(folder / "cache")}
-    kinds = [moment for stage in STAGES.values() for moment in stage]
-    result = cli("run", finished[2], "--runs", folder, "--name", "x", env=env, count=kinds)
-    assert result.status == 0, result.err
-    counts = dict(zip(kinds, json.loads(result.err.splitlines()[-1]), strict=True))
-    assert all(counts.values())
-    return counts
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-def test_killed_at_random_moments_and_resumed_ends_with_the_same_bytes(
-    cli: Any,
-    finished: tuple[Path, Any, Path],
-    moments: dict[tuple[str, str], int],
-    tmp_path: Path,
-    seed: int,
-) -> None:
-    killed, draw = Killed(cli, finished, tmp_path), random.Random(seed)
-    # Where a run has gone on too far for another moment of a stage, it ends and is made anew.
-    for stage in [stage for stage in STAGES for _ in range(2)]:
-        before = killed.kills
-        while killed.kills == before:
-            kind, path = moment = draw.choice(STAGES[stage])
-            nth = draw.randint(1, moments[moment])
-            killed.start(cli.at(signal.SIGKILL, path, nth, kind=kind))
-    assert killed.kills == 10
-    killed.end()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
