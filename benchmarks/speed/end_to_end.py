@@ -23,7 +23,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from measuring import ratios, record
+from measuring import commit, ratios, record
 from tables import Shown, results_file, show
 
 HERE = Path(__file__).resolve().parents[2]
@@ -61,13 +61,6 @@ def one_run(checkout: Path, recipe: Path, work: Path, name: str, sets: list[str]
         "steps": steps,
         "stages": stages and {**stages, "start and rest": whole - sum(stages.values())},
     }
-
-
-def commit(checkout: Path) -> str:
-    """The checkout's commit, or its folder's name where there is no git."""
-    asked = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
-    found = subprocess.run(asked, capture_output=True, text=True)
-    return found.stdout.strip() or checkout.name
 
 
 def stage_table(runs: dict[str, list[dict[str, Any]]], recipe: Path) -> Shown:
@@ -118,7 +111,7 @@ def main() -> None:
     checkouts = {"now": HERE}
     if options.before:
         checkouts = {"before": options.before.resolve(), **checkouts}
-    names = {version: commit(checkout) for version, checkout in checkouts.items()}
+    names = {version: commit(checkout) or checkout.name for version, checkout in checkouts.items()}
     found: dict[str, dict[str, list[dict[str, Any]]]] = {
         version: {t: [] for t in TEMPERATURES} for version in checkouts
     }

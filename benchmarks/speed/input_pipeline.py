@@ -13,7 +13,7 @@ import argparse
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -64,8 +64,10 @@ def make_up(root: Path, count: int) -> None:
         picture.save(folder / f"{number}.jpg", quality=90)
 
 
-def torchvisions(root: Path, size: int, batch: int, device: torch.device) -> Callable[[], Tensor]:
-    """The next batch of a DataLoader that never ends."""
+def torchvisions(
+    root: Path, size: int, batch: int, device: torch.device
+) -> Callable[[], Generator[Tensor, None, None]]:
+    """Starts a DataLoader that never ends; closing what it gives ends its workers."""
     change = v2.Compose(
         [
             v2.PILToTensor(),
@@ -77,17 +79,23 @@ def torchvisions(root: Path, size: int, batch: int, device: torch.device) -> Cal
             v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
         ]
     )
-    loader = DataLoader(
-        ImageFolder(str(root), change),
-        batch_size=batch,
-        shuffle=True,
-        drop_last=True,
-        num_workers=WORKERS,
-        persistent_workers=True,
-        pin_memory=device.type == "cuda",
-    )
-    batches: Iterator[Any] = itertools.chain.from_iterable(itertools.repeat(loader))
-    return lambda: next(batches)[0].to(device, non_blocking=True)
+    images = ImageFolder(str(root), change)
+
+    def batches() -> Generator[Tensor, None, None]:
+        loader = DataLoader(
+            images,
+            batch_size=batch,
+            shuffle=True,
+            drop_last=True,
+            num_workers=WORKERS,
+            persistent_workers=True,
+            pin_memory=device.type == "cuda",
+        )
+        for epoch in itertools.repeat(loader):
+            for found, _ in epoch:
+                yield found.to(device, non_blocking=True)
+
+    return batches
 
 
 def ours(
@@ -119,23 +127,32 @@ def measure(root: Path, cache: Path, options: argparse.Namespace) -> dict[str, A
         start = time.perf_counter()
         opened[name] = store.open_store(index, options.store_size, cache / name.split()[0])
         once[name] = time.perf_counter() - start
-    theirs = torchvisions(root, options.size, options.batch, device)
-    following = {"torchvision": theirs}
+    begin = torchvisions(root, options.size, options.batch, device)
+    theirs = begin()
+    following: dict[str, Callable[[], Tensor]] = {"torchvision": lambda: next(theirs)}
     for name, limit in (("plain store", 2**60), ("packed store", 0)):
         store.RAM_LIMIT = limit
         following[name] = ours(index, opened[name], options.size, options.batch, device)
 
-    def ready() -> None:
-        # What the workers fetched while others had their turn is not counted as speed.
+    def hire() -> None:
+        nonlocal theirs
+        theirs = begin()
+        # What the workers fetch before their turn is not counted as speed.
         for _ in range(WORKERS * 2):
-            theirs()
+            next(theirs)
+
+    def dismiss() -> None:
+        # Left alone, the workers would fetch ahead on the cores that the stores are timed on.
+        theirs.close()
 
     def read(name: str) -> None:
         for _ in range(options.batches):
             following[name]()
 
     jobs = {name: partial(read, name) for name in following}
-    seconds = interleaved(jobs, options.rounds, device, before={"torchvision": ready})
+    before = {name: hire if name == "torchvision" else dismiss for name in jobs}
+    seconds = interleaved(jobs, options.rounds, device, before=before)
+    dismiss()
     images = options.batches * options.batch
     return {
         name: {

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -66,6 +67,16 @@ def machine(device: torch.device) -> dict[str, Any]:
     }
 
 
+def commit(checkout: Path) -> str | None:
+    """The commit of a checkout, "-dirty" behind it where files differ; None where there is none."""
+    asked = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
+    try:
+        found = subprocess.run(asked, capture_output=True, text=True)
+    except OSError:
+        return None
+    return found.stdout.strip() or None
+
+
 def record(
     path: Path,
     device: torch.device,
@@ -73,7 +84,7 @@ def record(
     results: object,
     tables: Sequence[Shown],
 ) -> None:
-    """Write results as JSON, with the command, the machine and the settings they were taken with.
+    """Write results as JSON, with the command, commit, machine and settings they were taken with.
 
     Paths among the settings are left out, and in the command only their last parts are kept: they
     mean nothing elsewhere.
@@ -81,6 +92,7 @@ def record(
     kept = {k: v for k, v in settings.items() if not isinstance(v, Path)}
     content = {
         "command": _command(),
+        "commit": commit(Path(__file__).parent),
         "machine": machine(device),
         "settings": kept,
         "tables": [asdict(table) for table in tables],

@@ -1,11 +1,12 @@
-"""Put what the scripts here found into docs/performance.md, each table with its command.
+"""Put what the scripts here found into docs/performance.md and docs/scale.md, with the commands.
 
     python benchmarks/speed/render.py
-    python benchmarks/speed/render.py --check       # status 1 if the page would change
+    python benchmarks/speed/render.py --check       # status 1 if a page would change
 
 Between `<!-- begin NAME -->` and `<!-- end NAME -->` stand the tables of results/NAME.json and of
 every results/NAME-*.json, such as one from another machine. Where there is none the page says so,
-and which command makes it.
+and which command makes it. A NAME of `scale.py` stands for what that works out, from the results of
+`throughput.py` where it needs rates.
 """
 
 import argparse
@@ -16,9 +17,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tables import RESULTS, cell
+from scale import ARITHMETIC, MEASURED
+from tables import RESULTS, Shown, cell
 
-PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [DOCS / "performance.md", DOCS / "scale.md"]
 _BLOCK = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 
@@ -28,31 +31,46 @@ def rendered(page: str, results: Path) -> str:
 
 
 def block(name: str, results: Path) -> str:
-    """What stands between the markers of a script's name."""
-    files = [results / f"{name}.json", *sorted(results.glob(f"{name}-*.json"))]
-    parts = [measured(json.loads(f.read_text(encoding="utf-8"))) for f in files if f.is_file()]
-    if not parts:
-        return f"\nNot measured yet. `python benchmarks/speed/{name}.py` measures it.\n\n"
-    return "\n" + "\n".join(parts) + "\n"
+    """What stands between the markers of a name."""
+    if name in ARITHMETIC:
+        return f"\n{shown(ARITHMETIC[name]())}\n"
+    script = "throughput" if name in MEASURED else name
+    files = [results / f"{script}.json", *sorted(results.glob(f"{script}-*.json"))]
+    found = [json.loads(f.read_text(encoding="utf-8")) for f in files if f.is_file()]
+    if not found:
+        return f"\nNot measured yet. `python benchmarks/speed/{script}.py` measures it.\n\n"
+    return (
+        "\n" + "\n".join(f"{measured(content)}{_tables(name, content)}" for content in found) + "\n"
+    )
 
 
 def measured(content: Mapping[str, Any]) -> str:
-    """The tables of one result file, under the command and the machine."""
+    """The command of a result file, and the machine and the commit it was run on."""
     machine = content["machine"]
     device = "" if machine["device"] == "cpu" else f"{machine['device']}, "
     load = max(machine["load"])
     # Half a core of something else is noise; more than all of them is not.
     busy = f"; load {load:g}, so not alone on it" if load > machine["cores"] + 0.5 else ""
-    lines = [
-        f"    {content['command']}",
-        "",
+    commit = f"; commit {content['commit']}" if content.get("commit") else ""
+    return (
+        f"    {content['command']}\n\n"
         f"{device}{machine['processor']}, {machine['cores']} cores, threads {machine['threads']}, "
-        f"torch {machine['torch']}{busy}.",
-        "",
-    ]
-    for table in content["tables"]:
-        lines += [f"{table['title']}:", "", *markdown(table["columns"], table["rows"]), ""]
+        f"torch {machine['torch']}{busy}{commit}.\n\n"
+    )
+
+
+def shown(tables: Sequence[Shown]) -> str:
+    """Tables under their titles."""
+    lines = []
+    for table in tables:
+        lines += [f"{table.title}:", "", *markdown(table.columns, table.rows), ""]
     return "\n".join(lines)
+
+
+def _tables(name: str, content: Mapping[str, Any]) -> str:
+    if name in MEASURED:
+        return shown(MEASURED[name](content))
+    return shown([Shown(**table) for table in content["tables"]])
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
@@ -67,16 +85,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--page", type=Path, action="append", help="[default: both]")
     options = parser.parse_args()
-    before = options.page.read_text(encoding="utf-8")
-    after = rendered(before, options.results)
-    if options.check:
-        if after != before:
-            sys.exit(f"{options.page} is not what {options.results} says: run this without --check")
-        return
-    options.page.write_text(after, encoding="utf-8")
-    print(f"wrote {options.page}")
+    for page in options.page or PAGES:
+        before = page.read_text(encoding="utf-8")
+        after = rendered(before, options.results)
+        if options.check:
+            if after != before:
+                sys.exit(f"{page} is not what {options.results} says: run this without --check")
+            continue
+        page.write_text(after, encoding="utf-8")
+        print(f"wrote {page}")
 
 
 if __name__ == "__main__":

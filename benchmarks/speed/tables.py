@@ -35,7 +35,7 @@ def show(shown: Shown) -> None:
 
 
 def cell(value: object) -> str:
-    """A number with three digits that count, anything else as it is."""
+    """A number with three digits that count, a whole one with all, anything else as it is."""
     if not isinstance(value, float):
-        return str(value)
+        return f"{value:,}" if isinstance(value, int) else str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")

@@ -6,7 +6,8 @@
 
 Runs `edgedistill run RECIPE --set views.count=N --seed S` for every N and S; finished runs are
 not repeated, unfinished ones go on. 0 views asks the teacher in every step and never shows the
-same view twice: it is what the others are compared with, seed by seed.
+same view twice: it is what the others are compared with, seed by seed. Another recipe than the
+default has runs and results of its own: runs/view_counts-NAME, results/view_counts-NAME.json.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from typing import Any
 
 import torch
 from measuring import record
-from tables import Shown, results_file, show
+from tables import RESULTS, Shown, show
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "mobilenet_scipd.toml"
 MEASURES = ("accuracy", "h_score", "auroc", "source_val")
@@ -68,6 +69,12 @@ def table(recipe: Path, results: Mapping[int, Mapping[int, Mapping[str, float]]]
     )
 
 
+def places(recipe: Path) -> tuple[Path, Path]:
+    """Where a recipe's runs and results go unless told otherwise."""
+    name = "view_counts" if recipe.stem == RECIPE.stem else f"view_counts-{recipe.stem}"
+    return Path("runs") / name, RESULTS / f"{name}.json"
+
+
 def _called(views: int) -> str:
     return str(views) if views else "on the fly"
 
@@ -79,9 +86,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets")
-    parser.add_argument("--runs", type=Path, default=Path("runs/view_counts"))
-    parser.add_argument("--out", type=Path, default=results_file(__file__))
+    parser.add_argument("--runs", type=Path, help="default: runs/view_counts[-NAME]")
+    parser.add_argument("--out", type=Path, help="default: results/view_counts[-NAME].json")
     options = parser.parse_args()
+    runs_here, results_here = places(options.recipe)
+    options.runs, options.out = options.runs or runs_here, options.out or results_here
     results: dict[int, dict[int, dict[str, float]]] = {views: {} for views in options.views}
     # Seeds outside: whoever stops early has whole comparisons.
     pool = ThreadPoolExecutor(options.jobs)

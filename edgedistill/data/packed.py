@@ -1,8 +1,7 @@
 """Images of one size, each compressed without loss, one after another in a file.
 
-WebP lossless at its fastest setting: on photographs of 224 px it is half of the raw bytes and a
-fifth smaller than PNG, and encodes and decodes faster than PNG does; line art is a twentieth. The
-file has no header: where each image ends is kept beside it.
+WebP lossless at its fastest setting; `benchmarks/speed/formats.py` compares it with PNG and with more
+effort. The file has no header: where each image ends is kept beside it.
 """
 
 import io
