@@ -44,6 +44,7 @@ from edgedistill.export.policy import POLICY_FILE, block_of, node_kinds
 from edgedistill.export.quantise import Ranges, quantise
 from edgedistill.marked import write_between
 from edgedistill.methods.heads import LinearHead
+from edgedistill.script import run_script, whole
 from edgedistill.students import STUDENTS, Student, build_backbone
 
 CONVOLUTIONS = frozenset({"convolution", "pointwise", "depthwise", "maxpool"})
@@ -327,9 +328,13 @@ def main() -> None:
     parser.add_argument(
         "students", nargs="*", metavar="STUDENT", help=f"default: {', '.join(TARGETS)}"
     )
-    parser.add_argument("--size", type=int, default=SIZE, help="input side, pixels")
-    parser.add_argument("--rounds", type=int, default=25, help="interleaved runs per comparison")
-    parser.add_argument("--passes", type=int, default=1, help="times every block is tried")
+    parser.add_argument("--size", type=whole(32, 1024), default=SIZE, help="input side, pixels")
+    parser.add_argument(
+        "--rounds", type=whole(1, 1000), default=25, help="interleaved runs per comparison"
+    )
+    parser.add_argument(
+        "--passes", type=whole(1, 100), default=1, help="times every block is tried"
+    )
     parser.add_argument("--write", action="store_true", help="keep what was found")
     parser.add_argument("--again", action="store_true", help="measure what was kept once more")
     given = parser.parse_args()
@@ -357,4 +362,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -11,7 +11,6 @@ tables between `<!-- fidelity -->` marks.
 import argparse
 import json
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from edgedistill.data.normalise import (
 )
 from edgedistill.errors import EdgeDistillError
 from edgedistill.marked import write_between
+from edgedistill.script import read_record, run_script, whole
 from edgedistill.students import EMBEDDED_FOLDER
 
 MARK = "<!-- fidelity -->"
@@ -95,23 +95,20 @@ def collect(out: Path) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--jobs", type=whole(1, 1024), default=1, help="runs at a time")
     parser.add_argument("--out", type=Path, help="folder of the sweeps; default: below runs/")
     parser.add_argument("--finished", action="store_true", help="collect finished runs only")
     parser.add_argument("--render", action="store_true", help="only write the tables again")
     options = parser.parse_args()
     out = options.out or default_out()
-    try:
-        if not options.render:
-            make_off_teacher(OFF_TEACHER)
-            for sweep in () if options.finished else METHODS.values():
-                train(SWEEPS / f"{sweep}.toml", options.jobs, out)
-            write_text(RECORD, to_text(collect(out)))
-        rows = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else []
-        write_between(ROOT / "docs" / "fidelity.md", MARK, document(rows))
-    except EdgeDistillError as error:
-        sys.exit(f"fidelity.py: {error}")
+    if not options.render:
+        make_off_teacher(OFF_TEACHER)
+        for sweep in () if options.finished else METHODS.values():
+            train(SWEEPS / f"{sweep}.toml", options.jobs, out)
+        write_text(RECORD, to_text(collect(out)))
+    rows = read_record(RECORD, "python benchmarks/emoji/fidelity.py")
+    write_between(ROOT / "docs" / "fidelity.md", MARK, document(rows))
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

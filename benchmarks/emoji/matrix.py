@@ -6,8 +6,9 @@
 
 Every finished run of the sweep's folder is exported in fp32 and int8 into its own folder, and both
 files answer the target's images in onnxruntime; what is done already is not done again, until the
-run, the int8 policy or the version changes (or the sweep's folder `files` is deleted). One file per
-student and method is then timed by `edgedistill bench`, all taking turns. The numbers go to
+run, a file, the int8 policy, the code that exports and answers or a version that it is done with
+changes. One file per student and method is then timed by `edgedistill bench`, all taking turns,
+once for the same files, machine and versions. The numbers go to
 benchmarks/emoji/matrix.json and from there into docs/results.md and README.md, between
 `<!-- matrix -->` marks. Runs that are missing leave gaps. With --record FILE the tables are
 printed, and no document is touched.
@@ -20,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from matrix_tables import document, summary
 
 from edgedistill import __version__
 from edgedistill.atomic import write_json, write_text
+from edgedistill.bench.machine import machine, moment
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.build import export_fp32, export_int8
 from edgedistill.export.finished import load_finished
@@ -37,6 +41,7 @@ from edgedistill.export.session import answers, open_session
 from edgedistill.marked import write_between
 from edgedistill.onnx_file import read_model
 from edgedistill.run_folder import RunFolder
+from edgedistill.script import read_record, run_script, whole
 from edgedistill.sweep.folder import SweepFolder, refuse_other_recipes
 from edgedistill.sweep.plan import Plan, PlannedRun, make_plan
 
@@ -45,6 +50,9 @@ SWEEP = ROOT / "benchmarks" / "emoji.toml"
 RECORD = Path(__file__).with_name("matrix.json")
 MARK = "<!-- matrix -->"
 FILES = {"fp32": "student.onnx", "int8": "student-int8.onnx"}
+# What files are made with and answer with, besides this package.
+VERSIONS = ("onnx", "onnxruntime", "torch")
+CODE = ("export", "methods", "openset", "students.py", "onnx_file.py", "pixels.py")
 TEACHER = ("name", "accuracy", "h_score", "oracle_h_score", "auroc", "fpr95", "oscr")
 
 
@@ -58,7 +66,7 @@ def measured(run: PlannedRun, folder: SweepFolder) -> dict[str, Any]:
     kept = folder.path / "files" / f"{run.name}.json"
     key = fingerprint(place)
     done = _kept(kept, key)
-    if done is not None and all((place / f).is_file() for p, f in FILES.items() if _made(done, p)):
+    if done is not None and all(_same(place / f, done[p]) for p, f in FILES.items()):
         return done
     found = load_finished(RunFolder(place))
     target = RunImages(found, found.recipe.student.size).target()
@@ -90,11 +98,14 @@ def answered(path: Path, target: Labelled) -> dict[str, Any]:
 
 
 def fingerprint(run: Path) -> str:
-    """Changes with everything that a run's files come from: its results, the policy, the code."""
-    digest = hashlib.sha256(__version__.encode())
-    for path in (*(run / n for n in ("student.safetensors", "openset.json")), POLICY_FILE):
-        digest.update(path.read_bytes() if path.is_file() else b"")
-    return digest.hexdigest()
+    """Changes with what a run's files come from: its results, the policy, `CODE`, `VERSIONS`."""
+    package = ROOT / "edgedistill"
+    code = [p for name in CODE for p in sorted((package / name).rglob("*.py"))]
+    code += [package / name for name in CODE if name.endswith(".py")]
+    results = [run / name for name in ("student.safetensors", "openset.json")]
+    parts = [_sha256(path) for path in (*results, POLICY_FILE, *code)]
+    parts += [metadata.version(name) for name in VERSIONS]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def row_of(run: PlannedRun, metrics: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,10 +156,12 @@ def timed(
     """What `edgedistill bench` says of one file per student and method; kept beside the sweep."""
     files = one_of_each(rows, folder)
     kept = folder.path / "files" / "bench.json"
-    wanted = hashlib.sha256(
-        "".join(row[precision]["sha256"] for row, precision in files.values()).encode()
-    ).hexdigest()
-    key = f"{wanted} {options.threads} {options.rounds}"
+    wanted = [row[precision]["sha256"] for row, precision in files.values()]
+    now = moment()
+    here = machine(now, now, datetime.now(UTC))
+    where = [str(here[name]) for name in ("cpu", "cores", "flags", "onnxruntime", "edgedistill")]
+    parts = [*wanted, *where, str(options.threads), str(options.rounds)]
+    key = hashlib.sha256(" ".join(parts).encode()).hexdigest()
     done = _kept(kept, key)
     if done is not None:
         return done["result"]
@@ -164,6 +177,8 @@ def timed(
                 f"edgedistill bench: ended with status {status}; what it said is above"
             )
         result = json.loads(out.read_text(encoding="utf-8"))
+    if {model["sha256"] for model in result["models"]} != set(wanted):
+        raise EdgeDistillError(f"{folder.path}: files changed while they were timed; start again")
     write_json(kept, {"key": key, "result": result})
     return result
 
@@ -250,6 +265,16 @@ def _values(plan: Plan, field: Any) -> list[Any]:
     return list(dict.fromkeys(field(run) for run in plan.runs))
 
 
+def _same(path: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether a file is the one that was answered with; of a refused one there is none."""
+    return "refused" in entry or _sha256(path) == entry.get("sha256")
+
+
+def _sha256(path: Path) -> str:
+    """ "" where there is no file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
 def _made(row: Mapping[str, Any], precision: str) -> bool:
     return "sha256" in row[precision]
 
@@ -280,31 +305,30 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", help="the sweep's folder: sweeps/emoji")
     parser.add_argument("--sweep", type=Path, default=SWEEP, help="the sweep's file")
     parser.add_argument("--record", type=Path, default=RECORD, help="JSON file to write")
-    parser.add_argument("--threads", type=int, default=1, help="of the timing")
-    parser.add_argument("--rounds", type=int, help="of the timing; bench's own number if left out")
+    parser.add_argument("--threads", type=whole(1, 1024), default=1, help="of the timing")
+    parser.add_argument(
+        "--rounds", type=whole(6, 1000), help="of the timing; bench's own number if left out"
+    )
     parser.add_argument("--untimed", action="store_true", help="export and answer, measure no time")
     parser.add_argument("--render", action="store_true", help="only write the tables again")
     options = parser.parse_args()
     if options.render == (options.folder is not None):
         parser.error("give either the sweep's folder or --render")
-    try:
-        if not options.render:
-            plan, folder = make_plan(options.sweep), SweepFolder(options.folder)
-            if not folder.runs.is_dir():
-                raise EdgeDistillError(
-                    f"{folder.path}: not a sweep's folder; train with 'edgedistill sweep "
-                    f"{options.sweep}', or name the folder it wrote"
-                )
-            refuse_other_recipes(folder, plan)
-            write_text(options.record, to_text(collect(plan, folder, options)))
-        record = json.loads(options.record.read_text(encoding="utf-8"))
-        if options.record.resolve() == RECORD:
-            render(record)
-        else:
-            print(document(record), summary(record), sep="\n\n")
-    except EdgeDistillError as error:
-        sys.exit(f"matrix.py: {error}")
+    if not options.render:
+        plan, folder = make_plan(options.sweep), SweepFolder(options.folder)
+        if not folder.runs.is_dir():
+            raise EdgeDistillError(
+                f"{folder.path}: not a sweep's folder; train with 'edgedistill sweep "
+                f"{options.sweep}', or name the folder it wrote"
+            )
+        refuse_other_recipes(folder, plan)
+        write_text(options.record, to_text(collect(plan, folder, options)))
+    record = read_record(options.record, "python benchmarks/emoji/matrix.py SWEEP_FOLDER")
+    if options.record.resolve() == RECORD:
+        render(record)
+    else:
+        print(document(record), summary(record), sep="\n\n")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

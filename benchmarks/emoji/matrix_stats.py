@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import permutation_test
 
-# 2^16 sign flips are counted one by one; with more pairs as many are drawn.
-_FLIPS = 2**16
+# So many pairs have 2^16 sign flips, counted one by one; with more pairs as many are drawn.
+EXACT_PAIRS = 16
+FLIPS = 2**EXACT_PAIRS
 LEVEL = 0.05
 
 
@@ -44,6 +45,8 @@ class Comparison:
 def sign_flip_p(differences: Sequence[float]) -> float:
     """Two-sided p of the mean of paired differences, over all flips of their signs.
 
+    Of more than EXACT_PAIRS differences an estimate (Monte Carlo), from FLIPS random ones.
+
     Under the hypothesis that the two sides of every pair might as well be exchanged. The smallest
     possible value for n pairs is 2 / 2^n. Raises ValueError without differences.
     """
@@ -60,7 +63,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
         (values,),
         mean,
         permutation_type="samples",
-        n_resamples=_FLIPS,
+        n_resamples=FLIPS,
         vectorized=True,
         random_state=np.random.default_rng(0),
     )

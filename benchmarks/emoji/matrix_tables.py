@@ -5,6 +5,8 @@ from statistics import fmean, median, stdev
 from typing import Any
 
 from matrix_stats import (
+    EXACT_PAIRS,
+    FLIPS,
     LEVEL,
     Comparison,
     beaten,
@@ -194,12 +196,16 @@ def cost_table(record: Record, rows: Sequence[Row]) -> str:
 
 def differences(compared: Mapping[str, Sequence[Comparison]]) -> list[str]:
     """What can be concluded about methods, and every significant difference."""
+    targets = max((c.targets for found in compared.values() for c in found), default=1)
     parts = [
-        "Differences between methods: pairs of runs with the same student, target and seed, exact "
-        "test over all flips of the signs of the paired differences, corrected by Holm over all "
-        f"pairs of methods of all students of a metric; significant is p < {LEVEL:g}. The test is "
-        "about these target domains: four of them cannot show that a fifth would agree, so the "
-        "last column says in how many the difference has the same sign."
+        "Differences between methods: pairs of runs with the same student, target and seed, "
+        f"{_flips(_most_pairs(compared))} of the signs of the paired differences, corrected by "
+        "Holm over all pairs of methods of all students of a metric; significant is p < "
+        f"{LEVEL:g}. The test is conditional on these targets and their images, which the seeds "
+        "of a target share: it says whether training again would give the difference on them, and "
+        "not whether other images or another target would. Over targets alone, with one mean "
+        f"difference each, no p could come below {2 / 2**targets:.2g}, as there "
+        f"{_are(targets)}, so the last column says in how many the difference has the same sign."
     ]
     lines = [
         _line(["metric", "student", "higher", "lower", "points", "pairs", "p (Holm)", "targets"]),
@@ -236,17 +242,35 @@ def int8_differences(rows: Sequence[Row]) -> list[str]:
         _line(["student", "metric", "int8 - fp32, points", "runs", "p (Holm)"]),
         "|---|---|---:|---:|---:|",
     ]
+    compared = {metric: int8_compared(rows, metric) for metric in TESTED}
     for metric, title in TESTED.items():
-        for c in int8_compared(rows, metric):
+        for c in compared[metric]:
             shown = [f"{100 * c.difference:+.2f}", str(c.pairs), f"{c.adjusted:.2g}"]
             lines.append(_line([c.group, title, *shown]))
     if len(lines) == 2:
         return []
     text = (
-        "What int8 changes on the target, over all runs of a student, by the same test with every "
-        "run as a pair, corrected over the students of a metric:"
+        "What int8 changes on the target, over all runs of a student, with every run as a pair: "
+        f"{_flips(_most_pairs(compared))} of the signs of the paired differences, corrected over "
+        "the students of a metric. It too is conditional on these targets and images, which the "
+        "runs of a target share:"
     )
     return [text + "\n\n" + "\n".join(lines)]
+
+
+def _most_pairs(compared: Mapping[str, Sequence[Comparison]]) -> int:
+    return max((c.pairs for found in compared.values() for c in found), default=0)
+
+
+def _flips(pairs: int) -> str:
+    """How the test of so many pairs was done."""
+    if pairs <= EXACT_PAIRS:
+        return "exact test over all flips"
+    return f"Monte Carlo test over {FLIPS:,} random flips"
+
+
+def _are(count: int) -> str:
+    return "is 1" if count == 1 else f"are {count}"
 
 
 def _rows(record: Record) -> list[Row]:

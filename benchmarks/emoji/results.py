@@ -11,7 +11,6 @@ and renders the tables between marks. Nothing there is typed by hand.
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from swept import (
 from edgedistill.atomic import write_text
 from edgedistill.errors import EdgeDistillError
 from edgedistill.marked import write_between
+from edgedistill.script import read_record, run_script, whole
 
 METHODS = ("erm", "kd", "clipbase", "scipd", "scmd")
 TARGETS = ("line", "openmoji", "twemoji", "camera")
@@ -117,18 +117,25 @@ def tables(rows: Sequence[Row], columns: Mapping[str, str], single: Sequence[str
     return found + [table(rows, [t], columns) for t in targets if t in single]
 
 
-def render_methods(rows: Sequence[Row]) -> None:
+def methods_text(rows: Sequence[Row]) -> str:
+    """Everything that docs/results.md says between the marks."""
     seeds = {r["seed"] for r in rows}
     targets = [t for t in TARGETS if any(r["target"] == t for r in rows)]
     head = (
         f"{len(rows)} runs: {len(METHODS)} methods, target{'s' * (len(targets) > 1)} "
         f"{', '.join(f'`{t}`' for t in targets)}, {len(seeds)} seeds."
     )
-    write_between(
-        ROOT / "docs/results.md", MARK, "\n\n".join([head, *tables(rows, COLUMNS, TARGETS)])
-    )
-    short = "\n\n".join(tables(rows, SHOWN, ("line",)))
-    write_between(ROOT / "README.md", MARK, short)
+    return "\n\n".join([head, *tables(rows, COLUMNS, TARGETS)])
+
+
+def methods_summary(rows: Sequence[Row]) -> str:
+    """The README's part."""
+    return "\n\n".join(tables(rows, SHOWN, ("line",)))
+
+
+def render_methods(rows: Sequence[Row]) -> None:
+    write_between(ROOT / "docs/results.md", MARK, methods_text(rows))
+    write_between(ROOT / "README.md", MARK, methods_summary(rows))
 
 
 def ablation_text(rows: Sequence[Row]) -> str:
@@ -156,7 +163,7 @@ def to_text(rows: Sequence[Row]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("methods", "ablations"))
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--jobs", type=whole(1, 1024), default=1, help="runs at a time")
     parser.add_argument("--out", type=Path, help="folder of the sweeps; default: below runs/")
     parser.add_argument("--finished", action="store_true", help="collect finished runs only")
     parser.add_argument("--render", action="store_true", help="only write the tables again")
@@ -165,19 +172,16 @@ def main() -> None:
     record = RECORDS["results" if methods else "ablations"]
     sweeps = [METHOD_SWEEP] if methods else [SWEEPS / f"{s}.toml" for s in ABLATIONS.values()]
     out = options.out or default_out()
-    try:
-        if not options.render:
-            for sweep in () if options.finished else sweeps:
-                train(sweep, options.jobs, out)
-            rows = method_rows(out) if methods else _ablation_rows(sweeps, out)
-            write_text(record, to_text(rows))
-        rows = json.loads(record.read_text(encoding="utf-8"))
-        if methods:
-            render_methods(rows)
-        else:
-            write_between(ROOT / "docs/results.md", ABLATION_MARK, ablation_text(rows))
-    except EdgeDistillError as error:
-        sys.exit(f"results.py: {error}")
+    if not options.render:
+        for sweep in () if options.finished else sweeps:
+            train(sweep, options.jobs, out)
+        rows = method_rows(out) if methods else _ablation_rows(sweeps, out)
+        write_text(record, to_text(rows))
+    rows = read_record(record, f"python benchmarks/emoji/results.py {options.command}")
+    if methods:
+        render_methods(rows)
+    else:
+        write_between(ROOT / "docs/results.md", ABLATION_MARK, ablation_text(rows))
 
 
 def _ablation_rows(sweeps: Sequence[Path], out: Path) -> list[dict[str, Any]]:
@@ -192,4 +196,4 @@ def _ablation_rows(sweeps: Sequence[Path], out: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -9,7 +9,6 @@ part of docs/deploy.md between `<!-- threshold -->` marks.
 """
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from numpy.typing import NDArray
 
 from edgedistill.atomic import write_bytes
 from edgedistill.data.store import Store, open_store
-from edgedistill.errors import EdgeDistillError
 from edgedistill.export.session import Answers, answers, open_session
 from edgedistill.marked import write_between
 from edgedistill.onnx_file import LOWEST, ModelInfo, read_model
@@ -30,6 +28,7 @@ from edgedistill.problem import load_problem
 from edgedistill.recipe import load_recipe
 from edgedistill.report.style import BLUE, GREEN, INK, MUTED, VERMILION, png, styled
 from edgedistill.run_lookup import find_run
+from edgedistill.script import run_script
 
 DOCS = Path(__file__).parents[2] / "docs"
 MARK = "<!-- threshold -->"
@@ -143,31 +142,26 @@ def _answered(
     return scored(answers(open_session(model), read.images), known_label[read.rows])
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", metavar="RUN", help="an exported run: its name, or its folder")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs lie")
     given = parser.parse_args()
-    try:
-        folder = find_run(given.run, given.runs)
-        recipe = load_recipe(folder / "recipe.toml")
-        data, info = read_model(folder / "student.onnx")
-        problem = load_problem(recipe)
-        store = open_store(problem.index, info.size)
-        labels = problem.split.known_label[problem.index.label]
-        validation = _answered(data, store, problem.split.val, labels)
-        target = _answered(data, store, problem.target, labels)
-        domain = recipe.data.target
-        image = png(picture(curves(validation, target), info, domain))
-        write_bytes(DOCS / "threshold.png", image)
-        written = part(validation, target, info, domain, folder.name)
-        write_between(DOCS / "deploy.md", MARK, written)
-    except EdgeDistillError as error:
-        print(f"threshold.py: {error}", file=sys.stderr)
-        return 2
+    folder = find_run(given.run, given.runs)
+    recipe = load_recipe(folder / "recipe.toml")
+    data, info = read_model(folder / "student.onnx")
+    problem = load_problem(recipe)
+    store = open_store(problem.index, info.size)
+    labels = problem.split.known_label[problem.index.label]
+    validation = _answered(data, store, problem.split.val, labels)
+    target = _answered(data, store, problem.target, labels)
+    domain = recipe.data.target
+    image = png(picture(curves(validation, target), info, domain))
+    write_bytes(DOCS / "threshold.png", image)
+    written = part(validation, target, info, domain, folder.name)
+    write_between(DOCS / "deploy.md", MARK, written)
     print(written)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

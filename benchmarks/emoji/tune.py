@@ -17,7 +17,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -32,6 +31,7 @@ from tuning_text import MARK, applied, document
 from edgedistill.atomic import write_json, write_text
 from edgedistill.errors import EdgeDistillError
 from edgedistill.marked import write_between
+from edgedistill.script import read_record, run_script, whole
 
 ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("tuning.json")
@@ -218,34 +218,36 @@ def apply(record: Any, folder: Path) -> None:
         print(f"{path.name}: {json.dumps(found['chosen'])}")
 
 
+def rung(text: str) -> tuple[int, int]:
+    """`200:5` as (200, 5)."""
+    steps, _, trials = text.partition(":")
+    return whole(1, 10**6)(steps), whole(1, 1000)(trials)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("run", "apply", "render"))
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--jobs", type=whole(1, 1024), default=1, help="runs at a time")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "tune")
     parser.add_argument("--record", type=Path, default=RECORD, help="JSON file of all trials")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument(
-        "--rungs", nargs="+", default=[f"{s}:{k}" for s, k in RUNGS], help="STEPS:TRIALS of each"
+        "--rungs", nargs="+", type=rung, default=list(RUNGS), help="STEPS:TRIALS of each"
     )
     options = parser.parse_args()
-    try:
-        if options.command == "run":
-            # Of this process too: the children inherit it before they start.
-            os.environ["OMP_NUM_THREADS"] = "1"
-            rungs = [(int(s), int(k)) for s, k in (r.split(":") for r in options.rungs)]
-            search(options.methods, rungs, options)
-            return
-        record = json.loads(options.record.read_text(encoding="utf-8"))
-        if "methods" not in record:
-            raise EdgeDistillError(f"{options.record}: of an earlier search; start `run` first")
-        if options.command == "apply":
-            apply(record, ROOT / "recipes")
-        else:
-            write_between(ROOT / "docs" / "results.md", MARK, document(record))
-    except EdgeDistillError as error:
-        sys.exit(f"tune.py: {error}")
+    if options.command == "run":
+        # Of this process too: the children inherit it before they start.
+        os.environ["OMP_NUM_THREADS"] = "1"
+        search(options.methods, options.rungs, options)
+        return
+    record = read_record(options.record, "python benchmarks/emoji/tune.py run")
+    if "methods" not in record:
+        raise EdgeDistillError(f"{options.record}: of an earlier search; start `run` first")
+    if options.command == "apply":
+        apply(record, ROOT / "recipes")
+    else:
+        write_between(ROOT / "docs" / "results.md", MARK, document(record))
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

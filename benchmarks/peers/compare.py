@@ -16,7 +16,6 @@ Numbers go to benchmarks/peers/peers.json and from there into docs/results.md, b
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -44,6 +43,7 @@ from edgedistill.export.module import Deployed
 from edgedistill.marked import write_between
 from edgedistill.preparation import load_texts
 from edgedistill.run_folder import RunFolder
+from edgedistill.script import read_record, run_script, whole
 from edgedistill.teacher.clip import load_teacher
 
 ROOT = Path(__file__).parents[2]
@@ -196,24 +196,21 @@ def render(record: Mapping[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="*", help="folders of finished runs")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=20, help="interleaved rounds")
+    parser.add_argument("--threads", type=whole(1, 1024), default=1)
+    parser.add_argument("--rounds", type=whole(6, 1000), default=20, help="interleaved rounds")
     parser.add_argument("--record", type=Path, default=RECORD, help="JSON file to write")
     parser.add_argument("--render", action="store_true", help="only write the tables again")
     options = parser.parse_args()
     if options.render == bool(options.runs):
         parser.error("give either folders of finished runs or --render")
-    try:
-        if not options.render:
-            write_json(options.record, record_of(options.runs, options.threads, options.rounds))
-        record = json.loads(options.record.read_text(encoding="utf-8"))
-        if options.record.resolve() == RECORD:
-            render(record)
-        else:
-            print(peers_document(record))
-    except EdgeDistillError as error:
-        sys.exit(f"compare.py: {error}")
+    if not options.render:
+        write_json(options.record, record_of(options.runs, options.threads, options.rounds))
+    record = read_record(options.record, "python benchmarks/peers/compare.py RUN")
+    if options.record.resolve() == RECORD:
+        render(record)
+    else:
+        print(peers_document(record))
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

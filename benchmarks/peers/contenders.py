@@ -5,6 +5,7 @@ probabilities: whatever normalisation, softmax and score its program needs is in
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,22 +73,26 @@ def exported(name: str, data: bytes, size: int, threads: int) -> Contender:
 
 def eager(name: str, module: Deployed, size: int, threads: int) -> Contender:
     """The same computation in PyTorch, as it is."""
-    return Contender(name, size, None, lambda: _torch_answer(module, threads))
+    return Contender(name, size, None, lambda: _torch_answer(deepcopy(module), threads))
 
 
 def compiled(name: str, module: Deployed, size: int, threads: int) -> Contender:
-    """The same through torch.compile, compiled once for one image.
+    """The same through torch.compile, for one image; compiled by the first call of each loading.
 
     Raises EdgeDistillError where it cannot be compiled, for want of a C++ compiler mostly.
     """
-    torch.set_num_threads(threads)
-    fast = torch.compile(module, dynamic=False)
+
+    def load() -> Answer:
+        # torch compiles a module's code a few times only, and then runs it as it is.
+        torch.compiler.reset()
+        return _torch_answer(torch.compile(deepcopy(module), dynamic=False), threads)
+
     try:
-        _torch_answer(fast, threads)(np.zeros((1, size, size, 3), np.uint8))
+        load()(np.zeros((1, size, size, 3), np.uint8))
     except Exception as error:
         # The compiler's errors have no common type.
         raise EdgeDistillError(f"torch.compile: {_line(error)}") from error
-    return Contender(name, size, None, lambda: _torch_answer(fast, threads))
+    return Contender(name, size, None, load)
 
 
 def openvino(name: str, data: bytes, size: int, threads: int) -> Contender:

@@ -1,7 +1,7 @@
 """Latency of every student: onnxruntime fp32 and int8, PyTorch, OpenVINO; threads and input sizes.
 
     python benchmarks/peers/latency.py                         # all, on an idle machine
-    python benchmarks/peers/latency.py resnet18 --sizes 224 --threads 1 --rounds 5
+    python benchmarks/peers/latency.py resnet18 --sizes 224 --threads 1 --rounds 6
     python benchmarks/peers/latency.py --render                # only the table, from latency.json
 
 The weights are random, as speed does not depend on them; int8 files have the nodes that the
@@ -14,8 +14,6 @@ Numbers go to benchmarks/peers/latency.json and from there into docs/deploy.md, 
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -33,6 +31,7 @@ from edgedistill.bench.machine import machine, moment
 from edgedistill.bench.timing import measure, ratio, self_ratio, timing
 from edgedistill.errors import EdgeDistillError
 from edgedistill.marked import write_between
+from edgedistill.script import read_record, run_script, whole, wholes
 
 ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("latency.json")
@@ -109,34 +108,26 @@ def record_of(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def numbers(text: str) -> list[int]:
-    """`224,96` as [224, 96]."""
-    return [int(part) for part in text.split(",")]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("students", nargs="*", metavar="STUDENT", help="default: all four")
-    parser.add_argument("--sizes", type=numbers, default=[224, 96], help="input sides, pixels")
-    parser.add_argument("--threads", type=numbers, default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=20, help="interleaved rounds")
+    parser.add_argument("--sizes", type=wholes(32, 1024), default=[224, 96], help="input sides")
+    parser.add_argument("--threads", type=wholes(1, 1024), default=[1, 2])
+    parser.add_argument("--rounds", type=whole(6, 1000), default=20, help="interleaved rounds")
     parser.add_argument("--record", type=Path, default=RECORD, help="JSON file to write")
     parser.add_argument("--render", action="store_true", help="only write the table again")
     options = parser.parse_args()
     unknown = sorted(set(options.students) - set(STUDENTS))
     if unknown:
         parser.error(f"no student {unknown[0]!r}; choose from {', '.join(STUDENTS)}")
-    try:
-        if not options.render:
-            write_json(options.record, record_of(options))
-        record = json.loads(options.record.read_text(encoding="utf-8"))
-        if options.record.resolve() == RECORD:
-            write_between(ROOT / "docs/deploy.md", MARK, latency_document(record))
-        else:
-            print(latency_document(record))
-    except EdgeDistillError as error:
-        sys.exit(f"latency.py: {error}")
+    if not options.render:
+        write_json(options.record, record_of(options))
+    record = read_record(options.record, "python benchmarks/peers/latency.py")
+    if options.record.resolve() == RECORD:
+        write_between(ROOT / "docs/deploy.md", MARK, latency_document(record))
+    else:
+        print(latency_document(record))
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

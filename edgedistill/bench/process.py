@@ -62,7 +62,12 @@ def start(
     )
     # Reading a pipe has no time limit of its own that works everywhere.
     overdue = threading.Event()
-    late = threading.Timer(limit, lambda: (overdue.set(), process.kill()))
+
+    def end() -> None:
+        overdue.set()
+        process.kill()
+
+    late = threading.Timer(limit, end)
     late.daemon = True
     late.start()
     try:

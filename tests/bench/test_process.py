@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,13 +38,14 @@ def test_a_process_that_cannot_answer_is_one_line(photos: Path, tmp_path: Path) 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name")
-def test_a_process_that_hangs_is_one_line(model: Path, tmp_path: Path) -> None:
-    # Nobody ever writes to it, so reading the image never ends.
-    image = tmp_path / "image.png"
-    os.mkfifo(image)
+def test_a_process_that_hangs_is_one_line(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hangs.py").write_text("import threading\nthreading.Event().wait()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("edgedistill.bench.process._MODULE", "hangs")
     with pytest.raises(EdgeDistillError, match=r"did not answer within 0\.5 s") as caught:
-        start(model, image, 1, CPU, limit=0.5)
+        start(model, photos / "red.png", 1, CPU, limit=0.5)
     assert "\n" not in str(caught.value)
 
 

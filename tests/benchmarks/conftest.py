@@ -5,5 +5,5 @@ from pathlib import Path
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 # Behind everything else: no installed module may be hidden by a script's name.
-for folder in ("emoji", "emoji_clip", "peers"):
+for folder in ("", "emoji", "emoji_clip", "peers"):
     sys.path.append(str(BENCHMARKS / folder))

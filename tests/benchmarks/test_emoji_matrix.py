@@ -105,6 +105,12 @@ def test_document_of_the_whole_matrix() -> None:
     assert "| *teacher, zero-shot* |  | 90.0 | 90.0 |" in text
     assert "| H deployed | resnet18 | scipd | erm | 30.0 | 10 |" in text
     assert "| resnet18 | accuracy | -1.00 | 20 |" in text
+    # Ten pairs have 2^10 flips, all of them counted; twenty have too many.
+    assert "student, target and seed, exact test over all flips" in text
+    assert "as a pair: Monte Carlo test over 65,536 random flips" in text
+    # Two targets: 2 / 2^2.
+    assert "conditional on these targets and their images" in text
+    assert "no p could come below 0.5, as there are 2" in text
     assert "the times have not been measured" in text
 
 

@@ -62,6 +62,28 @@ def test_the_exported_teacher_is_the_zero_shot_teacher(
         assert made.bytes == sum(part.stat().st_size for part in tmp_path.iterdir())
 
 
+def test_every_loading_of_a_module_is_a_copy_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_student("mobilenet_v3_small", 32)
+    seen: list[Any] = []
+
+    def compile_nothing(module: Any, **options: Any) -> Any:
+        seen.append(module)
+        return module
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    compiled = contenders.compiled("compiled", made.module, 32, 1)
+    first, second = compiled.load(), compiled.load()
+    # Once to see that it can be compiled, then for every loading.
+    assert len(seen) == len({id(module) for module in seen}) == 3
+    assert all(module is not made.module for module in seen)
+    weights = [next(module.parameters()).data_ptr() for module in (*seen, made.module)]
+    assert len(set(weights)) == 4
+    expected = contenders.eager("eager", made.module, 32, 1).load()(made.images[:1])
+    for answer in (first, second):
+        for mine, theirs in zip(answer(made.images[:1]), expected, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
 def test_openvino_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     with pytest.raises(EdgeDistillError, match="pip install openvino"):
