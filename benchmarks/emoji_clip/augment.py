@@ -121,19 +121,9 @@ def photograph(x: Tensor, drawn: Tensor, size: int) -> Tensor:
     return scene + 0.035 * torch.rand(n, 1, 1, 1) * noise
 
 
-def augment(images: Tensor, size: int, photos: float = 0.25, redraw: bool = False) -> Tensor:
-    """uint8 `[B, 3, S0, S0]` on white to float `[B, 3, size, size]`; a share of them as photos.
-
-    With `redraw` many are first drawn otherwise: bent, outlined, in fewer or in other colours, in
-    part missing.
-    """
+def augment(images: Tensor, size: int, photos: float = 0.25) -> Tensor:
+    """uint8 `[B, 3, S0, S0]` on white to float `[B, 3, size, size]`; a share of them as photos."""
     x = images.float() / 255
-    if redraw:
-        x = sometimes(x, 0.4, lambda part, at: bent(part))
-        x = sometimes(x, 0.2, lambda part, at: outlined(part))
-        x = sometimes(x, 0.2, lambda part, at: flattened(part))
-        x = sometimes(x, 0.25, lambda part, at: turned(part))
-        x = sometimes(x, 0.3, lambda part, at: erased(part))
     drawn = (x < 0.97).any(1, keepdim=True).float()
     camera = torch.rand(len(x)) < photos
     taken = photograph(x[camera], drawn[camera], size) if camera.any() else x[:0]
@@ -156,80 +146,6 @@ def recolour(x: Tensor) -> Tensor:
     """Other contrast and another offset for each channel."""
     contrast, offset = 0.5 + torch.rand(len(x), 3, 1, 1), torch.rand(len(x), 3, 1, 1) - 0.5
     return ((x - 0.5) * contrast + 0.5 + 0.3 * offset).clamp(0, 1)
-
-
-def bent(x: Tensor) -> Tensor:
-    """Proportions of another hand: every point moves smoothly, by some hundredths of the side."""
-    n, size = len(x), x.shape[-1]
-    reach = 0.02 + 0.1 * torch.rand(n, 1, 1, 1)
-    move = F.interpolate(torch.randn(n, 2, 4, 4) * reach, size=(size, size), mode="bicubic")
-    stay = F.affine_grid(torch.eye(2, 3).expand(n, 2, 3), [n, 3, size, size], align_corners=False)
-    grid = stay + move.permute(0, 2, 3, 1)
-    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-
-
-def outlined(x: Tensor) -> Tensor:
-    """Dark strokes along the borders of the colours, one to three pixels wide."""
-    strokes = edges(x)
-    return x * (strokes if torch.rand(()) < 0.5 else -F.max_pool2d(-strokes, 3, 1, 1))
-
-
-def flattened(x: Tensor) -> Tensor:
-    """Two to five steps of each colour: no gradients, no shading."""
-    steps = torch.randint(1, 5, (len(x), 1, 1, 1))
-    return (x * steps).round() / steps
-
-
-def turned(x: Tensor) -> Tensor:
-    """Hues turned by any angle about grey; white and black stay."""
-    angle = 6.283 * torch.rand(len(x), 1, 1)
-    axis = torch.full((3,), 1 / 3**0.5)
-    cross = torch.linalg.cross(axis.expand(3, 3), torch.eye(3)).T
-    turn = (
-        torch.cos(angle) * torch.eye(3)
-        + torch.sin(angle) * cross
-        + (1 - torch.cos(angle)) * torch.outer(axis, axis)
-    )
-    return torch.einsum("bij,bjhw->bihw", turn, x).clamp(0, 1)
-
-
-def erased(x: Tensor) -> Tensor:
-    """A rectangle of up to half the side in one colour or in white."""
-    n, size = len(x), x.shape[-1]
-    at = torch.arange(size) / size
-    middle, half = torch.rand(2, n, 1), 0.05 + 0.2 * torch.rand(2, n, 1)
-    inside = (at - middle).abs() < half
-    patch = (inside[0][:, None, :, None] & inside[1][:, None, None, :]).float()
-    colour = torch.where(torch.rand(n, 1, 1, 1) < 0.5, torch.rand(n, 3, 1, 1), 1.0)
-    return x * (1 - patch) + colour * patch
-
-
-def exchanged(pairs: Tensor) -> Tensor:
-    """uint8 `[B, 2, 3, S, S]`: a third of the pairs swap what lies on one side of a line.
-
-    Both drawings of a pair show the same thing, so either of the results does too.
-    """
-    n, size = len(pairs), pairs.shape[-1]
-    ramp, turn = torch.linspace(-1, 1, size), 6.283 * torch.rand(n, 1, 1)
-    along = torch.cos(turn) * ramp[:, None] + torch.sin(turn) * ramp
-    swap = (along > 0.8 * torch.rand(n, 1, 1) - 0.4) & (torch.rand(n, 1, 1) < 1 / 3)
-    return torch.where(swap[:, None, None], pairs.flip(1), pairs)
-
-
-def mixed_style(features: Tensor) -> Tensor:
-    """`[B, C, H, W]` with each image's channel means and deviations mixed with another image's.
-
-    MixStyle, Zhou et al., ICLR 2021: what a channel's mean and deviation say is mostly style.
-    """
-    mean = features.mean((2, 3), keepdim=True)
-    spread = features.std((2, 3), keepdim=True) + 1e-5
-    share = torch.distributions.Beta(0.2, 0.2).sample((len(features), 1, 1, 1))
-    other = torch.randperm(len(features))
-    to_mean, to_spread = (
-        torch.lerp(mean[other], mean, share),
-        torch.lerp(spread[other], spread, share),
-    )
-    return (features - mean) / spread * to_spread + to_mean
 
 
 def behind(x: Tensor, drawn: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
-from augment import augment, exchanged, mixed_style
+from augment import augment
 from captions import TEMPLATES, group, write_merges
 from held_out import HELD_OUT
 from safetensors.torch import save_file
@@ -190,9 +190,6 @@ def main() -> None:
     parser.add_argument("--leg", type=int, default=1)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--size", type=int, default=64, help="input side, pixels")
-    parser.add_argument(
-        "--redraw", action="store_true", help="stronger augmentation, and mixed feature statistics"
-    )
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     art = np.load(args.art)
@@ -236,8 +233,8 @@ def main() -> None:
     start, first, checkpoint = 0, 0, args.out / "checkpoint.pt"
     mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
 
-    def normalised(drawings: Tensor) -> Tensor:
-        x = (augment(drawings, args.size, redraw=args.redraw) - mean) / std
+    def normalised(batch: np.ndarray) -> Tensor:
+        x = (augment(images[batch], args.size) - mean) / std
         return x.contiguous(memory_format=torch.channels_last)
 
     if checkpoint.exists():
@@ -250,21 +247,13 @@ def main() -> None:
             model.load_state_dict(average)
             torch.manual_seed(start)
             rng = np.random.default_rng([2, start])
-            fix_normalisation(
-                model, lambda: normalised(images[rng.integers(len(images), size=2 * PAIRS)])
-            )
+            fix_normalisation(model, lambda: normalised(rng.integers(len(images), size=2 * PAIRS)))
             average = {k: v.clone() for k, v in model.state_dict().items()}
     model.train()
     if first:
         for module in model.visual.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
-    if args.redraw:
-        model.visual.trunk.blocks[1].register_forward_hook(
-            lambda module, _, features: (
-                mixed_style(features) if module.training and torch.rand(()) < 0.5 else features
-            )
-        )
     began, losses = time.time(), []
     for step in range(start, args.steps):
         torch.manual_seed(step)
@@ -279,10 +268,7 @@ def main() -> None:
         )
         emoji = rows[batch]
         texts, truth = captions.draw(emoji, rng)
-        drawings = images[batch]
-        if args.redraw:
-            drawings = exchanged(drawings.unflatten(0, (-1, 2))).flatten(0, 1)
-        image = F.normalize(model.encode_image(normalised(drawings)), dim=1)
+        image = F.normalize(model.encode_image(normalised(batch)), dim=1)
         text = F.normalize(encode_short(model, captions.tokens(texts)), dim=1)
         scale = model.logit_scale.exp().clamp(max=60)
         logits = scale * image @ text.T
