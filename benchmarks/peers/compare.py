@@ -8,8 +8,9 @@ Contenders: the files of `edgedistill export` in fp32 and int8, torch.onnx.expor
 in onnxruntime, PyTorch as it is and compiled, OpenVINO (pip install openvino; left out without it),
 and the zero-shot teacher in onnxruntime. Every one answers source validation and the target one
 image at a time, gets the threshold that keeps the recipe's share of source validation, and is timed
-from one uint8 image of its input size to score and probabilities, all taking turns. Needs the
-images of the run and the weights of its teacher, and an idle machine.
+from one uint8 image of its input size to score and probabilities, all taking turns. Every round
+loads all of them afresh, and compiles the compiled one again, which takes most of the time. Needs
+the images of the run and the weights of its teacher, and an idle machine.
 
 Numbers go to benchmarks/peers/peers.json and from there into docs/results.md, between
 `<!-- peers -->` marks. With --record FILE the tables are printed, and no document is touched.
