@@ -1,7 +1,7 @@
 """Images of one size, each compressed without loss, one after another in a file.
 
-WebP lossless at its fastest setting; `benchmarks/speed/formats.py` compares it with PNG and with more
-effort. The file has no header: where each image ends is kept beside it.
+WebP lossless at its fastest setting; `benchmarks/speed/formats.py` compares it with PNG and with
+more effort. The file has no header: where each image ends is kept beside it.
 """
 
 import io
