@@ -9,6 +9,7 @@ from edgedistill.display import Display
 from edgedistill.errors import Interrupted
 from edgedistill.sweep.check import check_data
 from edgedistill.sweep.collect import write_pictures, write_results
+from edgedistill.sweep.deployment import bench_series, columns, export_runs, lines, write_files
 from edgedistill.sweep.drive import drive, estimate, finished_seconds, time_left
 from edgedistill.sweep.engines import Request, find_engine
 from edgedistill.sweep.folder import SweepFolder, refuse_other_recipes
@@ -16,6 +17,7 @@ from edgedistill.sweep.plan import Plan, make_plan
 from edgedistill.sweep.results import Row, make_table, percent
 
 _SHOWN = ("accuracy", "h_score", "oracle_h_score", "auroc")
+_KINDS = {".png": "picture", ".json": "files", ".md": "tables"}
 _TITLES = {"h_score": "H deployed", "oracle_h_score": "H oracle", "auroc": "AUROC"}
 
 
@@ -50,15 +52,17 @@ def run_sweep(
                 lambda: _collected(plan, folder),
                 caches_first=on_cluster,
             )
+        rows = write_results(plan, folder)
+        written = write_pictures(plan, folder, rows)
+        _print_means(plan, rows)
+        if plan.export:
+            written += _exported(plan, folder, rows, display)
     except (Interrupted, KeyboardInterrupt):
         raise Interrupted(f"{folder.path}: stopped; the same command goes on from there") from None
-    rows = write_results(plan, folder)
-    pictures = write_pictures(plan, folder, rows)
-    _print_means(plan, rows)
     console.print(f"results   {folder.results}")
     console.print(f"tables    {folder.tables}")
-    for picture in pictures:
-        console.print(f"picture   {picture}")
+    for path in written:
+        console.print(f"{_KINDS[path.suffix]:<9} {path}")
     for name, reason in failed.items():
         console.print(f"failed    {name}: {reason}")
     if failed:
@@ -69,16 +73,19 @@ def run_sweep(
 def plan_lines(plan: Plan, seconds: dict[str, float], jobs: int | None) -> list[str]:
     """What a sweep is about to do, in words."""
     sizes = [f"{len(values)} {axis}" for axis, values in plan.axes.items()]
-    lines = [f"{plan.name}: {len(plan.runs)} runs{' = ' if sizes else ''}{' x '.join(sizes)}"]
+    told = [f"{plan.name}: {len(plan.runs)} runs{' = ' if sizes else ''}{' x '.join(sizes)}"]
     for axis, values in plan.axes.items():
-        lines.append(f"  {axis}: {', '.join(map(str, values))}")
+        told.append(f"  {axis}: {', '.join(map(str, values))}")
     teacher = []
     if plan.view_caches:
         one = plan.view_caches == 1
         teacher.append(f"{plan.view_caches} cached pass{'' if one else 'es'} over the images")
     if plan.on_the_fly:
         teacher.append(f"{plan.on_the_fly} runs ask it at every step")
-    lines.append(f"teacher: {', '.join(teacher) or 'not needed'}")
+    told.append(f"teacher: {', '.join(teacher) or 'not needed'}")
+    if plan.export:
+        made = "fp32 and int8" if plan.export.int8 else "fp32"
+        told.append(f"files: {made}{', timed for every series' if plan.export.bench else ''}")
     pending = [run for run in plan.runs if run.name not in seconds]
     left = estimate(pending, seconds, plan)
     if not pending:
@@ -88,8 +95,19 @@ def plan_lines(plan: Plan, seconds: dict[str, float], jobs: int | None) -> list[
     else:
         time = f"{time_left(left, jobs)} for the {len(pending)} runs not finished"
     at_once = f"{jobs} at a time" if jobs else "as many at a time as there is room for"
-    lines.append(f"time: {time}, {at_once}")
-    return lines
+    told.append(f"time: {time}, {at_once}")
+    return told
+
+
+def _exported(plan: Plan, folder: SweepFolder, rows: list[Row], display: Display) -> list[Path]:
+    """Export, answer and time what is finished; returns what was written."""
+    files = export_runs(plan, folder, display)
+    if not files:
+        return []
+    bench = bench_series(plan, folder, rows, files)
+    head, *body = columns(bench), *lines(plan, rows, files, bench)
+    print_table("Files, mean over target domains, %", head, body)
+    return list(write_files(plan, folder, rows, files, bench))
 
 
 def _collected(plan: Plan, folder: SweepFolder) -> None:

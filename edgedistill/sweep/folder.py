@@ -1,7 +1,8 @@
 """The folder of a sweep, and what its runs have come to.
 
-`recipes/` and `logs/` hold a file per run, `runs/` their run folders; `results.csv`, `tables.md`
-and the pictures are made again whenever a run ends or the sweep does.
+`recipes/` and `logs/` hold a file per run, `runs/` their run folders, `files/` what their exported
+files answered; `results.csv`, `tables.md` and the pictures are made again whenever a run ends or
+the sweep does.
 """
 
 import csv
@@ -33,6 +34,10 @@ class SweepFolder:
     @property
     def tables(self) -> Path:
         return self.path / "tables.md"
+
+    @property
+    def files(self) -> Path:
+        return self.path / "files"
 
     def run(self, name: str) -> Path:
         return self.runs / name

@@ -19,6 +19,7 @@ from edgedistill.sweep.hparams import scmd_hyperparameters
 from edgedistill.sweep.spec import (
     HPARAMS_SEED,
     SEEDS,
+    ExportSpec,
     SweepSpec,
     axes_of,
     read_sweep,
@@ -45,7 +46,7 @@ class Plan:
         name: the sweep file's, without its ending.
         runs: in the order they start.
         axes: axis -> its values, in order.
-        replicates, tune, spread: see `SweepSpec`.
+        replicates, tune, spread, export: see `SweepSpec`.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Plan:
     replicates: tuple[str, ...]
     tune: tuple[str, ...]
     spread: str
+    export: ExportSpec | None = None
 
     @property
     def view_caches(self) -> int:
@@ -110,7 +112,15 @@ def make_plan(path: Path) -> Plan:
             recipe = resolve(tree, f"{path}: run {name}")
         runs.append(PlannedRun(name, values, recipe))
     _refuse_same(runs, path)
-    return Plan(path.stem, tuple(runs), axes, tuple(replicates), tuple(spec.tune), spec.spread)
+    return Plan(
+        path.stem,
+        tuple(runs),
+        axes,
+        tuple(replicates),
+        tuple(spec.tune),
+        spec.spread,
+        spec.export,
+    )
 
 
 def _tree(

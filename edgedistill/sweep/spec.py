@@ -28,6 +28,23 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+class ExportSpec(BaseModel):
+    """What becomes of the finished runs of a sweep: files, and what they answer on the target.
+
+    Attributes:
+        int8: a file in int8 beside the one in float32.
+        bench: measure the time of one run's files for every series.
+        threads, rounds: of the measurement, see `edgedistill bench`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    int8: bool = False
+    bench: bool = False
+    threads: int = Field(default=1, ge=1, le=1024)
+    rounds: int | None = Field(default=None, ge=6)
+
+
 class SweepSpec(BaseModel):
     """What a sweep file may say.
 
@@ -41,6 +58,7 @@ class SweepSpec(BaseModel):
         tune: axes of which the value with the best source validation is kept.
         spread: what stands behind ±: "std", the standard deviation over replicates, or "sem", the
             population's divided by the square root of their number, as DomainBed reports.
+        export: what is made and measured of the finished runs; nothing without it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -52,6 +70,7 @@ class SweepSpec(BaseModel):
     replicates: list[str] | None = None
     tune: list[str] = Field(default_factory=list)
     spread: Literal["std", "sem"] = "std"
+    export: ExportSpec | None = None
 
     @field_validator("set", "grid")
     @classmethod
@@ -83,8 +102,10 @@ def read_sweep(path: Path) -> SweepSpec:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
+            model = ExportSpec if first["loc"][0] == "export" else SweepSpec
+            known = list(model.model_fields)
             raise EdgeDistillError(
-                f"{path}: {key}: unknown key; {choices(key, list(SweepSpec.model_fields))}"
+                f"{path}: {key}: unknown key; {choices(str(first['loc'][-1]), known)}"
             ) from None
         raise EdgeDistillError(f"{path}: {key}: {first['msg']}") from None
     _check(spec, path)

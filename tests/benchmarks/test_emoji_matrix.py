@@ -171,6 +171,7 @@ def test_marks_of_one_script_leave_those_of_another_alone() -> None:
 def test_the_sweep_is_the_whole_matrix_with_one_cache_and_tuned_values() -> None:
     plan = make_plan(ROOT / "benchmarks/emoji.toml")
     assert len(plan.runs) == 4 * 5 * 4 * 3 and plan.view_caches == 1
+    assert plan.export and plan.export.int8 and plan.export.bench
     assert {len(values) for values in plan.axes.values()} == {3, 4, 5}
     by_name = {run.name: run.recipe for run in plan.runs}
     recipe = by_name["resnet18-scmd-line-s0"]
@@ -181,16 +182,54 @@ def test_the_sweep_is_the_whole_matrix_with_one_cache_and_tuned_values() -> None
     assert [run.recipe.seed for run in plan.runs] == sorted(run.recipe.seed for run in plan.runs)
 
 
-def test_record_has_a_line_per_run_and_one_file_of_each_kind_is_timed(tmp_path: Path) -> None:
+def test_record_has_a_line_per_run() -> None:
     rows = full()
     rows[0]["int8"] = {"refused": "int8 loses too much"}
     text = matrix.to_text(record(rows))
     assert json.loads(text) == record(rows)
     assert sum('"run"' in line for line in text.splitlines()) == len(rows)
-    files = matrix.one_of_each(rows, SweepFolder(tmp_path))
-    assert len(files) == 2 * len(STUDENTS) * len(METHODS)
-    # The first run has no int8 file; the pair of another one is timed.
-    runs = {
-        r["run"] for r, _ in files.values() if (r["student"], r["method"]) == ("resnet18", "erm")
+
+
+def test_collected_from_what_the_sweep_wrote(tmp_path: Path) -> None:
+    plan = make_plan(ROOT / "benchmarks/emoji.toml")
+    folder = SweepFolder(tmp_path)
+    with pytest.raises(EdgeDistillError, match="measure first: edgedistill sweep"):
+        matrix.collect(plan, folder)
+    rows = full()
+    run = plan.runs[0]
+    template = rows[0]
+    metrics = {
+        "target": {"domain": "line"},
+        "source_val": {"accuracy": 0.5},
+        "seconds": 2.0,
+        "teacher": None,
     }
-    assert runs == {rows[1]["run"]}
+    (folder.run(run.name)).mkdir(parents=True)
+    (folder.run(run.name) / "metrics.json").write_text(json.dumps(metrics))
+    entry = {p: {**template[p], "sha256": p} for p in ("fp32", "int8")}
+    model = {
+        "latency": [
+            {
+                "model": {"p50_ms": 2.0, "p95_ms": 3.0, "rounds_ms": [2.0]},
+                "decision": {"p50_ms": 4.0},
+            }
+        ],
+        "parameters": 5,
+        "macs": 6,
+        "cold_start": {"median_s": 0.1},
+        "peak_memory_bytes": 7,
+    }
+    bench = {
+        "models": [{**model, "sha256": "int8"}, {**model, "sha256": "of a run that is gone"}],
+        "machine": {"cpu": "some"},
+        "method": {"threads": [1]},
+        "noise": {"verdict": "quiet", "worst": 0.01, "limit": 0.1},
+    }
+    made = {"files": {run.name: entry}, "bench": bench}
+    (tmp_path / "files.json").write_text(json.dumps(made))
+    found = matrix.collect(plan, folder)
+    assert [row["run"] for row in found["rows"]] == [run.name] and found["planned"] == 240
+    assert [(row["run"], row["precision"], row["p50_ms"]) for row in found["latency"]] == [
+        (run.name, "int8", 2.0)
+    ]
+    assert json.loads(matrix.to_text(found)) == found

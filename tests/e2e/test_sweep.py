@@ -131,3 +131,36 @@ def test_what_the_data_cannot_give_stops_a_sweep_before_it_starts(
     assert found.status == 2 and found.error.startswith("run scipd: ")
     assert says in found.error
     assert not (tmp_path / "pair" / "runs").exists()
+
+
+def test_files_of_a_sweep_are_made_answered_and_timed(
+    cli: Any, sweep: Path, tmp_path: Path
+) -> None:
+    with open(sweep, "a") as file:
+        file.write("[export]\nbench = true\nrounds = 6\n")
+    first = cli("sweep", sweep, "--out", tmp_path)
+    assert first.status == 0, first.err
+    out = tmp_path / "pair"
+    assert "files: fp32, timed for every series" in first.out
+    assert "Files, mean over target domains" in first.out
+    record = json.loads((out / "files.json").read_text())
+    assert set(record["files"]) == {"scipd", "erm"}
+    timed = {model["sha256"] for model in record["bench"]["models"]}
+    assert timed == {files["fp32"]["sha256"] for files in record["files"].values()}
+    # onnxruntime answers as torch did, to the image.
+    metrics = json.loads((out / "runs" / "scipd" / "metrics.json").read_text())
+    assert record["files"]["scipd"]["fp32"]["accuracy"] == metrics["target"]["accuracy"]
+    assert "| scipd | fp32 |" in (out / "files.md").read_text()
+
+    student = out / "runs" / "erm" / "student.onnx"
+    made = student.stat().st_mtime_ns
+    again = cli("sweep", sweep, "--out", tmp_path)
+    assert again.status == 0 and student.stat().st_mtime_ns == made
+    assert json.loads((out / "files.json").read_text()) == record
+
+
+def test_an_unknown_key_of_export_is_one_line(cli: Any, sweep: Path) -> None:
+    with open(sweep, "a") as file:
+        file.write("[export]\nint4 = true\n")
+    found = cli("sweep", sweep)
+    assert found.status == 2 and "export.int4: unknown key; did you mean 'int8'" in found.error

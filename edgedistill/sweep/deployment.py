@@ -1,0 +1,142 @@
+"""What a sweep's students are worth as files: exported, answered with, and timed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgedistill.atomic import write_text
+from edgedistill.display import Display
+from edgedistill.errors import EdgeDistillError
+from edgedistill.sweep.exported import exported
+from edgedistill.sweep.folder import SweepFolder
+from edgedistill.sweep.plan import Plan
+from edgedistill.sweep.results import Row, make_table, percent, series_of
+from edgedistill.sweep.timed import one_of_each, timed
+
+_SHOWN = {"accuracy": "accuracy", "h_score": "H deployed", "auroc": "AUROC"}
+
+
+def export_runs(plan: Plan, folder: SweepFolder, display: Display) -> dict[str, dict[str, Any]]:
+    """Run -> precision -> what its file answers, of every finished run.
+
+    A run whose files cannot be made is named, and left out.
+    """
+    assert plan.export is not None
+    finished = [run.name for run in plan.runs if folder.metrics(run.name)]
+    found = {}
+    with display.bar("exporting", "runs") as bar:
+        for number, name in enumerate(finished):
+            bar(number, len(finished), name)
+            try:
+                found[name] = exported(name, folder, plan.export.int8)
+            except EdgeDistillError as error:
+                display.warn(f"{name}: no files: {error}")
+        bar(len(finished), len(finished))
+    return found
+
+
+def bench_series(
+    plan: Plan,
+    folder: SweepFolder,
+    rows: Sequence[Row],
+    files: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any] | None:
+    """Times of one run's files for every series, see `timed`; None where none are asked for."""
+    chosen = one_of_each({row["run"]: series_of(plan, row) for row in rows}, files)
+    if plan.export is None or not plan.export.bench or not chosen:
+        return None
+    asked = plan.export
+    return timed(list(chosen.values()), files, folder, asked.threads, asked.rounds)
+
+
+def write_files(
+    plan: Plan,
+    folder: SweepFolder,
+    rows: Sequence[Row],
+    files: Mapping[str, Mapping[str, Any]],
+    bench: Mapping[str, Any] | None,
+) -> tuple[Path, Path]:
+    """`files.json` and `files.md`; returns their paths."""
+    record, table = folder.path / "files.json", folder.path / "files.md"
+    write_text(record, json.dumps({"files": files, "bench": bench}, indent=1) + "\n")
+    write_text(table, to_markdown(plan, rows, files, bench))
+    return record, table
+
+
+def columns(bench: Mapping[str, Any] | None) -> list[str]:
+    """Headings of `lines`."""
+    return ["", "file", *_SHOWN.values(), "MB", *(["p50 ms"] if bench else [])]
+
+
+def lines(
+    plan: Plan,
+    rows: Sequence[Row],
+    files: Mapping[str, Mapping[str, Any]],
+    bench: Mapping[str, Any] | None,
+) -> list[list[str]]:
+    """A line per series and precision: per cent over targets and replicates, size and time."""
+    times = {
+        model["sha256"]: model["latency"][0]["model"]["p50_ms"]
+        for model in (bench or {"models": []})["models"]
+    }
+    series = {row["run"]: series_of(plan, row) for row in rows}
+    chosen = one_of_each(series, files)
+    found = []
+    for name in dict.fromkeys(series.values()):
+        for precision in files.get(chosen.get(name, ""), {}):
+            tables = [_table(plan, rows, files, precision, metric) for metric in _SHOWN]
+            entry = files[chosen[name]][precision]
+            size = f"{entry['bytes'] / 1e6:.1f}" if "bytes" in entry else "refused"
+            line = [name, precision, *(percent(t.means.get(name)) for t in tables), size]
+            if bench:
+                ms = times.get(entry.get("sha256"))
+                line.append("-" if ms is None else f"{ms:.2f}")
+            found.append(line)
+    return found
+
+
+def to_markdown(
+    plan: Plan,
+    rows: Sequence[Row],
+    files: Mapping[str, Mapping[str, Any]],
+    bench: Mapping[str, Any] | None,
+) -> str:
+    """`lines` as a table, and what they are."""
+    refused = sum("refused" in entry for found in files.values() for entry in found.values())
+    text = (
+        f"{len(files)} of {len(plan.runs)} runs as files, answering the target's images in "
+        "onnxruntime. Per cent, mean over targets within a replicate, ± over replicates."
+    )
+    if refused:
+        text += (
+            f" {refused} int8 files were refused, as they lost too many answers on source images; "
+            "means are of replicates that have a file for every target."
+        )
+    if bench:
+        where, noise = bench["machine"], bench["noise"]["verdict"]
+        text += (
+            f" Times are of one run of each line, {where['cpu']}, "
+            f"{plan.export.threads if plan.export else 1} threads; noise: {noise}."
+        )
+    head = columns(bench)
+    table = [
+        "| " + " | ".join(head) + " |",
+        "|---|---|" + "---:|" * (len(head) - 2),
+        *("| " + " | ".join(line) + " |" for line in lines(plan, rows, files, bench)),
+    ]
+    return "\n\n".join([f"# {plan.name}, files", text, "\n".join(table)]) + "\n"
+
+
+def _table(
+    plan: Plan,
+    rows: Sequence[Row],
+    files: Mapping[str, Mapping[str, Any]],
+    precision: str,
+    metric: str,
+) -> Any:
+    """The sweep's table of a metric, with the file's value in place of the run's."""
+    answered = [
+        {**row, metric: files.get(row["run"], {}).get(precision, {}).get(metric)} for row in rows
+    ]
+    return make_table(plan, answered, metric)

@@ -1,0 +1,95 @@
+"""Times of a sweep's files: `edgedistill bench` of one run of each series, all taking turns."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgedistill.atomic import write_json
+from edgedistill.bench.machine import machine, moment
+from edgedistill.errors import EdgeDistillError
+from edgedistill.sweep.exported import FILES, kept_result
+from edgedistill.sweep.folder import SweepFolder
+
+# What of a machine makes other times of the same file.
+_WHERE = ("cpu", "cores", "flags", "onnxruntime", "edgedistill")
+
+
+def one_of_each(
+    series: Mapping[str, str], files: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
+    """Series -> the run that is timed for it, the first that has all its files.
+
+    Runs of a series have the same fp32 graph, and nearly the same in int8.
+
+    Args:
+        series: run -> its series. files: run -> what `exported` returned.
+    """
+    chosen: dict[str, str] = {}
+    for run, name in series.items():
+        if run in files and (name not in chosen or _made(files[run]) > _made(files[chosen[name]])):
+            chosen[name] = run
+    return chosen
+
+
+def timed(
+    runs: Sequence[str],
+    files: Mapping[str, Mapping[str, Any]],
+    folder: SweepFolder,
+    threads: int,
+    rounds: int | None,
+) -> dict[str, Any]:
+    """What `edgedistill bench --json` says of the files of `runs`.
+
+    Kept beside the sweep: for the same files, machine, versions and options it is not measured
+    again.
+
+    Raises:
+        EdgeDistillError: bench failed, or a file is not the one that was answered with.
+    """
+    found = [
+        (folder.run(run) / FILES[precision], entry["sha256"])
+        for run in runs
+        for precision, entry in files[run].items()
+        if "sha256" in entry
+    ]
+    hashes = [sha256 for _, sha256 in found]
+    kept = folder.files / "bench.json"
+    now = moment()
+    here = machine(now, now, datetime.now(UTC))
+    parts = [
+        *hashes,
+        *(str(value) for name, value in here.items() if name in _WHERE),
+        str(threads),
+        str(rounds),
+    ]
+    key = hashlib.sha256(" ".join(parts).encode()).hexdigest()
+    done = kept_result(kept, key)
+    if done is not None:
+        result: dict[str, Any] = done["result"]
+        return result
+    command = [sys.executable, "-m", "edgedistill", "bench", *(str(path) for path, _ in found)]
+    command += ["--threads", str(threads), "--batch", "1"]
+    if rounds is not None:
+        command += ["--rounds", str(rounds)]
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place) / "bench.json"
+        status = subprocess.run([*command, "--json", str(out)], stdout=sys.stderr).returncode
+        if status:
+            raise EdgeDistillError(
+                f"edgedistill bench: ended with status {status}; what it said is above"
+            )
+        result = json.loads(out.read_text(encoding="utf-8"))
+    if {model["sha256"] for model in result["models"]} != set(hashes):
+        raise EdgeDistillError(f"{folder.path}: files changed while they were timed; start again")
+    write_json(kept, {"key": key, "result": result})
+    return result
+
+
+def _made(files: Mapping[str, Any]) -> int:
+    return sum("sha256" in entry for entry in files.values())
