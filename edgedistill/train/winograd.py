@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 TILES_AT_ONCE = 128  # few enough that what is between two products stays in the CPU's caches
-NARROWEST = 128  # channels on both sides that pay for the transforms
+# Channels on both sides that pay for the transforms, of an output and of a weight's gradient: the
+# direct sum takes longer for that.
+NARROWEST, NARROWEST_GRADIENT = 128, 64
 LEAST_SAVING = 2.5  # multiplications of the direct sum over ours that pay for them
 
 
@@ -74,32 +76,37 @@ def best_tile(height: int, width: int) -> int | None:
     return best if 9 * height * width >= LEAST_SAVING * products[best] else None
 
 
-def _patches(x: Tensor, tile: int, side: int, before: int) -> Tensor:
-    """Squares of `x` that start every `tile` pixels, as `[side, side, B, rows, columns, C]`.
+class _Tiles:
+    """Squares of `[B, C, H, W]` maps that start every `tile` pixels, a few images at a time.
 
-    Args:
-        x: `[B, C, H, W]`. side: pixels of a square. before: zeros above and left of the map.
+    They overlap by twice `around` pixels, and beyond the map they are zero. One copy of the map's
+    border serves all blocks of images, as memory that is new costs more than what is done in it.
     """
-    batch, channels, height, width = x.shape
-    rows, columns = -(-height // tile), -(-width // tile)
-    after = side - tile - before
-    padded = F.pad(
-        x.permute(0, 2, 3, 1),
-        (0, 0, before, tile * columns - width + after, before, tile * rows - height + after),
-    ).contiguous()
-    image, row, column, channel = padded.stride()
-    return padded.as_strided(
-        (side, side, batch, rows, columns, channels),
-        (row, column, image, tile * row, tile * column, channel),
-    )
 
+    def __init__(self, x: Tensor, tile: int, around: int) -> None:
+        self.pixels = x.permute(0, 2, 3, 1)
+        batch, self.height, self.width, channels = self.pixels.shape
+        self.rows, self.columns = -(-self.height // tile), -(-self.width // tile)
+        self.around, self.side = around, tile + 2 * around
+        self.at_once = min(batch, max(1, TILES_AT_ONCE // (self.rows * self.columns)))
+        size = (tile * self.rows + 2 * around, tile * self.columns + 2 * around)
+        self.padded = x.new_zeros(self.at_once, *size, channels)
+        image, row, column, channel = self.padded.stride()
+        self.squares = self.padded.as_strided(
+            (self.side, self.side, self.at_once, self.rows, self.columns, channels),
+            (row, column, image, tile * row, tile * column, channel),
+        )
 
-def _blocks(patches: Tensor) -> Iterator[slice]:
-    """Images that are taken together."""
-    batch, rows, columns = patches.shape[2:5]
-    images = max(1, TILES_AT_ONCE // (rows * columns))
-    for start in range(0, batch, images):
-        yield slice(start, min(batch, start + images))
+    def blocks(self) -> Iterator[slice]:
+        for start in range(0, len(self.pixels), self.at_once):
+            yield slice(start, min(len(self.pixels), start + self.at_once))
+
+    def of(self, block: slice) -> Tensor:
+        """`[side^2, images * rows * columns * C]`; valid until the next block is asked for."""
+        found = self.pixels[block]
+        inside = self.padded[: len(found), self.around :, self.around :]
+        inside[:, : self.height, : self.width] = found
+        return self.squares[:, :, : len(found)].reshape(self.side**2, -1)
 
 
 def convolve(x: Tensor, weight: Tensor, tile: int) -> Tensor:
@@ -112,22 +119,23 @@ def convolve(x: Tensor, weight: Tensor, tile: int) -> Tensor:
         `[B, K, H, W]` in channels_last memory format.
     """
     by = transforms(tile, x.dtype)
-    batch, channels, height, width = x.shape
-    wide, points = weight.shape[0], len(by.into)
-    patches = _patches(x, tile, tile + 2, 1)
-    rows, columns = patches.shape[3:5]
+    channels, wide, points = x.shape[1], weight.shape[0], len(by.into)
+    tiles = _Tiles(x, tile, 1)
     kernels = by.kernel @ weight.permute(2, 3, 1, 0).reshape(9, channels * wide)
     kernels = kernels.view(points, channels, wide)
-    result = x.new_empty(batch, tile * rows, tile * columns, wide)
-    for block in _blocks(patches):
-        seen = by.into @ patches[:, :, block].reshape(points, -1)
-        products = torch.bmm(seen.view(points, -1, channels), kernels)
-        found = (by.back @ products.view(points, -1)).view(tile, tile, -1, rows, columns, wide)
-        result[block].view(-1, rows, tile, columns, tile, wide).copy_(
-            found.permute(2, 3, 0, 4, 1, 5)
+    result = x.new_empty(len(x), *x.shape[2:], wide)
+    for block in tiles.blocks():
+        products = torch.bmm((by.into @ tiles.of(block)).view(points, -1, channels), kernels)
+        found = (by.back @ products.view(points, -1)).view(
+            tile, tile, -1, tiles.rows, tiles.columns, wide
         )
-    found = result[:, :height, :width].permute(0, 3, 1, 2)
-    return found.contiguous(memory_format=torch.channels_last)
+        whole = found.permute(2, 3, 0, 4, 1, 5)
+        if tile * tiles.rows == tiles.height and tile * tiles.columns == tiles.width:
+            result[block].view(whole.shape).copy_(whole)
+        else:
+            whole = whole.reshape(-1, tile * tiles.rows, tile * tiles.columns, wide)
+            result[block] = whole[:, : tiles.height, : tiles.width]
+    return result.permute(0, 3, 1, 2)
 
 
 def weight_gradient(x: Tensor, grad: Tensor, tile: int) -> Tensor:
@@ -141,14 +149,12 @@ def weight_gradient(x: Tensor, grad: Tensor, tile: int) -> Tensor:
     """
     by = transforms(tile, x.dtype)
     channels, wide, points = x.shape[1], grad.shape[1], len(by.into)
-    patches, grads = _patches(x, tile, tile + 2, 1), _patches(grad, tile, tile, 0)
+    tiles, grads = _Tiles(x, tile, 1), _Tiles(grad, tile, 0)
     total = x.new_zeros(points, channels, wide)
-    for block in _blocks(patches):
-        seen = by.into @ patches[:, :, block].reshape(points, -1)
-        asked = by.back.T @ grads[:, :, block].reshape(tile**2, -1)
-        total.baddbmm_(
-            seen.view(points, -1, channels).transpose(1, 2), asked.view(points, -1, wide)
-        )
+    for block in tiles.blocks():
+        seen = (by.into @ tiles.of(block)).view(points, -1, channels)
+        asked = (by.back.T @ grads.of(block)).view(points, -1, wide)
+        total.baddbmm_(seen.transpose(1, 2), asked)
     kernels = by.kernel.T @ total.view(points, -1)
     return kernels.view(3, 3, channels, wide).permute(3, 2, 0, 1).contiguous()
 
@@ -156,7 +162,10 @@ def weight_gradient(x: Tensor, grad: Tensor, tile: int) -> Tensor:
 # Operators, so that a compiled student calls these functions as they are.
 @torch.library.custom_op("edgedistill::winograd", mutates_args=())
 def _convolution(x: Tensor, weight: Tensor, tile: int) -> Tensor:
-    return convolve(x, weight, tile)
+    if min(weight.shape[:2]) >= NARROWEST:
+        return convolve(x, weight, tile)
+    found = F.conv2d(x, weight, padding=1)
+    return found.contiguous(memory_format=torch.channels_last)
 
 
 @_convolution.register_fake
@@ -228,5 +237,5 @@ def _eligible(conv: nn.Conv2d) -> bool:
         and conv.padding_mode == "zeros"
         and conv.groups == 1
         and conv.bias is None
-        and min(conv.in_channels, conv.out_channels) >= NARROWEST
+        and min(conv.in_channels, conv.out_channels) >= NARROWEST_GRADIENT
     )

@@ -85,8 +85,8 @@ def test_a_student_gets_the_same_gradients() -> None:
     plain.train().to(memory_format=torch.channels_last)
     fast = copy.deepcopy(plain)
     use_winograd(fast)
-    # Stages of 64 channels, strides and other kernels keep the direct sum.
-    assert sum(isinstance(m, WinogradConv2d) for m in fast.modules()) == 9
+    # Strides and other kernels keep the direct sum.
+    assert sum(isinstance(m, WinogradConv2d) for m in fast.modules()) == 13
     assert list(fast.state_dict()) == list(plain.state_dict())
     x = torch.randn(4, 3, 224, 224).contiguous(memory_format=torch.channels_last)
     # Batch norm makes the sum of squares nearly constant: a fixed direction is a better loss.
@@ -118,10 +118,25 @@ def test_outside_training_nothing_changes() -> None:
     assert torch.equal(fast(sparse), conv(sparse))
 
 
+def test_narrow_convolutions_keep_the_direct_output() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(64, 128, 3, padding=1, bias=False)
+    fast = copy.deepcopy(conv)
+    use_winograd(nn.Sequential(fast))
+    x = torch.randn(2, 64, 8, 8)
+    out = conv(x)
+    torch.testing.assert_close(fast(x), out, rtol=0, atol=1e-6)
+    grad = torch.randn_like(out)
+    expected = torch.autograd.grad(out, conv.weight, grad)[0]
+    found = torch.autograd.grad(fast(x), fast.weight, grad)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+    assert not torch.equal(found, expected)
+
+
 @pytest.mark.parametrize(
     "conv",
     [
-        nn.Conv2d(64, 128, 3, padding=1, bias=False),
+        nn.Conv2d(63, 128, 3, padding=1, bias=False),
         nn.Conv2d(128, 128, 3, padding=1),
         nn.Conv2d(128, 128, 3, padding=0, bias=False),
         nn.Conv2d(128, 128, 3, padding=1, stride=2, bias=False),
