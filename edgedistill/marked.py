@@ -18,7 +18,9 @@ def between(text: str, mark: str, content: str, where: str) -> str:
             f"{where}: has the mark {mark} {len(parts) - 1} times; put it before and after the "
             "part to write"
         )
-    return f"{parts[0]}{mark}\n{content.strip()}\n{mark}{parts[2]}"
+    # Spaces at its beginning stay: they may be those of a block of code.
+    found = content.rstrip().lstrip("\n")
+    return f"{parts[0]}{mark}\n{found}\n{mark}{parts[2]}"
 
 
 def write_between(path: Path, mark: str, content: str) -> None:
