@@ -112,8 +112,6 @@ def test_nothing_is_rendered_without_a_record(
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
-        (matrix, ["sweep", "--rounds", "5"]),
-        (matrix, ["sweep", "--threads", "0"]),
         (compare, ["run", "--rounds", "0"]),
         (compare, ["run", "--threads", "0"]),
         (latency, ["--rounds", "0"]),

@@ -164,3 +164,11 @@ def test_an_unknown_key_of_export_is_one_line(cli: Any, sweep: Path) -> None:
         file.write("[export]\nint4 = true\n")
     found = cli("sweep", sweep)
     assert found.status == 2 and "export.int4: unknown key; did you mean 'int8'" in found.error
+
+
+@pytest.mark.parametrize("line", ["threads = 0", "rounds = 5"])
+def test_numbers_of_export_that_cannot_be_are_one_line(cli: Any, sweep: Path, line: str) -> None:
+    with open(sweep, "a") as file:
+        file.write(f"[export]\nbench = true\n{line}\n")
+    found = cli("sweep", sweep)
+    assert found.status == 2 and f"export.{line.split()[0]}: " in found.error
