@@ -88,7 +88,7 @@ class _Tiles:
         batch, self.height, self.width, channels = self.pixels.shape
         self.rows, self.columns = -(-self.height // tile), -(-self.width // tile)
         self.around, self.side = around, tile + 2 * around
-        self.at_once = min(batch, max(1, TILES_AT_ONCE // (self.rows * self.columns)))
+        self.at_once = max(1, min(batch, TILES_AT_ONCE // (self.rows * self.columns)))
         size = (tile * self.rows + 2 * around, tile * self.columns + 2 * around)
         self.padded = x.new_zeros(self.at_once, *size, channels)
         image, row, column, channel = self.padded.stride()
