@@ -71,28 +71,20 @@ def embed_views(
 
     It is shown at most `batch` views at once.
     """
-    parts = [slice(start, start + batch) for start in range(0, len(views), batch)]
-    return torch.cat(
-        [_embed(teacher, source, positions[p], views[p], spec, normalisation) for p in parts]
-    )
-
-
-def _embed(
-    teacher: Teacher,
-    source: ViewSource,
-    positions: NDArray[np.int64],
-    views: NDArray[np.int64],
-    spec: ViewSpec,
-    normalisation: tuple[Channels, Channels] | None,
-) -> torch.Tensor:
-    keys = np.array([image_key(source.paths[r]) for r in source.rows[positions]], dtype=np.uint64)
-    parameters = torch.from_numpy(view_parameters(spec, keys, views)).to(teacher.device)
-    # Several views of an image need its pixels once.
-    once, repeats = np.unique(positions, return_inverse=True)
-    stored = torch.from_numpy(source.pixels[once]).to(teacher.device)
-    images = stored[torch.from_numpy(repeats).to(teacher.device)].permute(0, 3, 1, 2)
     mean, std = normalisation or (None, None)
-    return teacher.encode_images(render_views(images, parameters, teacher.size), mean, std)
+    parts = []
+    for start in range(0, len(views), batch):
+        # Several views of an image need its pixels once.
+        once, repeats = np.unique(positions[start : start + batch], return_inverse=True)
+        paths = [source.paths[row] for row in source.rows[once]]
+        keys = np.array([image_key(path) for path in paths], dtype=np.uint64)[repeats]
+        drawn = view_parameters(spec, keys, views[start : start + batch])
+        parameters = torch.from_numpy(drawn).to(teacher.device)
+        stored = torch.from_numpy(source.pixels[once]).to(teacher.device)
+        images = stored[torch.from_numpy(repeats).to(teacher.device)].permute(0, 3, 1, 2)
+        rendered = render_views(images, parameters, teacher.size)
+        parts.append(teacher.encode_images(rendered, mean, std))
+    return torch.cat(parts)
 
 
 def cache_header(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 
 TILES_AT_ONCE = 128  # few enough that what is between two products stays in the CPU's caches
 # Channels on both sides that pay for the transforms, of an output and of a weight's gradient: the
@@ -160,7 +160,7 @@ def weight_gradient(x: Tensor, grad: Tensor, tile: int) -> Tensor:
 
 
 # Operators, so that a compiled student calls these functions as they are.
-@torch.library.custom_op("edgedistill::winograd", mutates_args=())
+@library.custom_op("edgedistill::winograd", mutates_args=())
 def _convolution(x: Tensor, weight: Tensor, tile: int) -> Tensor:
     if min(weight.shape[:2]) >= NARROWEST:
         return convolve(x, weight, tile)
@@ -174,7 +174,7 @@ def _(x: Tensor, weight: Tensor, tile: int) -> Tensor:
     return x.new_empty(shape).contiguous(memory_format=torch.channels_last)
 
 
-@torch.library.custom_op("edgedistill::winograd_weight_gradient", mutates_args=())
+@library.custom_op("edgedistill::winograd_weight_gradient", mutates_args=())
 def _weight_gradient(x: Tensor, grad: Tensor, tile: int) -> Tensor:
     return weight_gradient(x, grad, tile)
 

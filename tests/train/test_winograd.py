@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import library, nn
 
 from edgedistill.students import build_backbone
 from edgedistill.train import winograd
@@ -75,8 +75,8 @@ def test_tiles_that_fit_a_map(side: int, tile: int | None) -> None:
 def test_operators_keep_what_torch_asks_of_them() -> None:
     x = torch.randn(2, 3, 5, 7).contiguous(memory_format=torch.channels_last).requires_grad_()
     weight = torch.randn(4, 3, 3, 3, requires_grad=True)
-    torch.library.opcheck(winograd._convolution, (x, weight, 4))
-    torch.library.opcheck(winograd._weight_gradient, (x.detach(), torch.randn(2, 4, 5, 7), 3))
+    library.opcheck(winograd._convolution, (x, weight, 4))
+    library.opcheck(winograd._weight_gradient, (x.detach(), torch.randn(2, 4, 5, 7), 3))
 
 
 def test_a_student_gets_the_same_gradients() -> None:
