@@ -223,7 +223,8 @@ UNKNOWN: tuple[EmojiClass, ...] = (
         "letter_signs",
         ("letter sign", "letter button", "text symbol"),
         ("alphanum",),
-        without=_words("parking information_source m"),
+        # "new" has no line: its drawing in `line` would be blank.
+        without=_words("new parking information_source m"),
     ),
     EmojiClass(
         "lights_and_cameras",
