@@ -3,7 +3,7 @@
 Runs what is not finished yet as sweeps of the shipped recipes, writes every number to a JSON file
 and renders the tables between marks. Nothing there is typed by hand.
 
-    python benchmarks/emoji/results.py methods --jobs 2        # recipes/sweeps/emoji_methods.toml
+    python benchmarks/emoji/results.py methods --jobs 2        # of benchmarks/emoji.toml
     python benchmarks/emoji/results.py ablations --jobs 2      # ablation_scipd_each, ablation_scmd
     python benchmarks/emoji/results.py methods --finished      # only collect what is finished
     python benchmarks/emoji/results.py methods --render        # only the tables, from the JSON
@@ -48,7 +48,7 @@ COLUMNS = {
 }
 RECORDS = {name: Path(__file__).with_name(f"{name}.json") for name in ("results", "ablations")}
 MARK, ABLATION_MARK = "<!-- results -->", "<!-- ablations -->"
-METHOD_SWEEP = SWEEPS / "emoji_methods.toml"
+MATRIX, STUDENT = ROOT / "benchmarks" / "emoji.toml", "mobilenet_v3_small"
 ABLATIONS = {"SCI-PD": "ablation_scipd_each", "SCMD": "ablation_scmd"}
 
 Row = Mapping[str, Any]
@@ -70,7 +70,8 @@ def method_rows(out: Path) -> list[dict[str, Any]]:
             "teacher": {key: metrics["teacher"][key] for key in COLUMNS},
             "seconds": round(metrics["seconds"], 1),
         }
-        for run, metrics in finished(METHOD_SWEEP, out)
+        for run, metrics in finished(MATRIX, out)
+        if run.recipe.student.model == STUDENT
     ]
     return complete(rows)
 
@@ -174,12 +175,16 @@ def main() -> None:
     options = parser.parse_args()
     methods = options.command == "methods"
     record = RECORDS["results" if methods else "ablations"]
-    sweeps = [METHOD_SWEEP] if methods else [SWEEPS / f"{s}.toml" for s in ABLATIONS.values()]
+    sweeps = (
+        {MATRIX: f"student={STUDENT}"}
+        if methods
+        else {SWEEPS / f"{s}.toml": None for s in ABLATIONS.values()}
+    )
     out = options.out or default_out()
     if not options.render:
-        for sweep in () if options.finished else sweeps:
-            train(sweep, options.jobs, out)
-        rows = method_rows(out) if methods else _ablation_rows(sweeps, out)
+        for sweep, only in () if options.finished else sweeps.items():
+            train(sweep, options.jobs, out, only)
+        rows = method_rows(out) if methods else _ablation_rows([*sweeps], out)
         write_text(record, to_text(rows))
     rows = read_record(record, f"python benchmarks/emoji/results.py {options.command}")
     if methods:

@@ -31,13 +31,21 @@ def default_out() -> Path:
     return ROOT / "runs" / f"emoji-{weights_key()}"
 
 
-def train(sweep: Path, jobs: int, out: Path) -> None:
+def train(sweep: Path, jobs: int, out: Path, only: str | None = None) -> None:
     """Run what is not finished, with one thread each, so that numbers do not depend on `jobs`.
+
+    `only`: the part of the grid to do, AXIS=VALUE.
 
     Raises SystemExit with the status of a sweep that was stopped or had runs that failed.
     """
     command = [sys.executable, "-m", "edgedistill", "sweep", str(sweep)]
-    command += ["--jobs", str(jobs), "--out", str(out.resolve())]
+    command += [
+        "--jobs",
+        str(jobs),
+        "--out",
+        str(out.resolve()),
+        *(["--only", only] if only else []),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     try:
         status = subprocess.run(command, env=environment, cwd=ROOT).returncode

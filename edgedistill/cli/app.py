@@ -189,6 +189,10 @@ def sweep(
         typer.Option(min=0, help="GPUs for each run on ray [default: 1 if the cluster has any]."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder that sweep folders lie in.")] = Path("sweeps"),
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXIS=VALUE", help="Do these runs of the grid, as in seed=0,1."),
+    ] = None,
     dry: Annotated[bool, typer.Option("--dry-run", help="Print the plan and end.")] = False,
 ) -> int:
     """Run a grid of recipes and collect tables and pictures; started again, it goes on."""
@@ -196,7 +200,7 @@ def sweep(
         from edgedistill.cli.sweep import run_sweep
         from edgedistill.sweep.engines import Request
 
-    return run_sweep(path, engine, jobs, out, dry, Request(address, cpus, gpus))
+    return run_sweep(path, engine, jobs, out, dry, Request(address, cpus, gpus), only or [])
 
 
 @teacher_app.command("eval")

@@ -1,5 +1,6 @@
 """`edgedistill sweep`: a grid of runs, from the plan to the tables."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +14,7 @@ from edgedistill.sweep.deployment import bench_series, columns, export_runs, lin
 from edgedistill.sweep.drive import drive, estimate, finished_seconds, time_left
 from edgedistill.sweep.engines import Request, find_engine
 from edgedistill.sweep.folder import SweepFolder, refuse_other_recipes
-from edgedistill.sweep.plan import Plan, make_plan
+from edgedistill.sweep.plan import Plan, PlannedRun, chosen, make_plan
 from edgedistill.sweep.results import Row, make_table, percent
 
 _SHOWN = ("accuracy", "h_score", "oracle_h_score", "auroc")
@@ -22,25 +23,32 @@ _TITLES = {"h_score": "H deployed", "oracle_h_score": "H oracle", "auroc": "AURO
 
 
 def run_sweep(
-    path: Path, engine: str, jobs: int | None, out: Path, dry: bool, request: Request
+    path: Path,
+    engine: str,
+    jobs: int | None,
+    out: Path,
+    dry: bool,
+    request: Request,
+    only: list[str],
 ) -> int:
-    """Returns 0 when every run is finished, 1 when some failed twice."""
+    """Returns 0 when every run asked for is finished, 1 when some failed twice."""
     open_engine = find_engine(engine)
     on_cluster = engine == "ray"
     jobs = jobs or (None if on_cluster else 1)
     plan = make_plan(path)
+    runs = chosen(plan, only)
     folder = SweepFolder(out / plan.name)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     refuse_other_recipes(folder, plan)
     seconds = finished_seconds(plan, folder)
-    for line in plan_lines(plan, seconds, jobs):
+    for line in plan_lines(plan, runs, seconds, jobs):
         console.print(line)
     if dry:
-        for run in plan.runs:
+        for run in runs:
             console.print(f"  {run.name}{'  finished' if run.name in seconds else ''}")
         return 0
     display = Display()
-    check_data([run for run in plan.runs if run.name not in seconds], display.note)
+    check_data([run for run in runs if run.name not in seconds], display.note)
     try:
         with open_engine(request, lambda name, text: display.note(f"{name}: {text}")) as start:
             failed = drive(
@@ -51,6 +59,7 @@ def run_sweep(
                 display.note,
                 lambda: _collected(plan, folder),
                 caches_first=on_cluster,
+                chosen=runs,
             )
         rows = write_results(plan, folder)
         written = write_pictures(plan, folder, rows)
@@ -66,11 +75,13 @@ def run_sweep(
     for name, reason in failed.items():
         console.print(f"failed    {name}: {reason}")
     if failed:
-        console.print(f"{len(failed)} of {len(plan.runs)} runs failed twice; start again to retry")
+        console.print(f"{len(failed)} of {len(runs)} runs failed twice; start again to retry")
     return 1 if failed else 0
 
 
-def plan_lines(plan: Plan, seconds: dict[str, float], jobs: int | None) -> list[str]:
+def plan_lines(
+    plan: Plan, runs: Sequence[PlannedRun], seconds: dict[str, float], jobs: int | None
+) -> list[str]:
     """What a sweep is about to do, in words."""
     sizes = [f"{len(values)} {axis}" for axis, values in plan.axes.items()]
     told = [f"{plan.name}: {len(plan.runs)} runs{' = ' if sizes else ''}{' x '.join(sizes)}"]
@@ -86,10 +97,12 @@ def plan_lines(plan: Plan, seconds: dict[str, float], jobs: int | None) -> list[
     if plan.export:
         made = "fp32 and int8" if plan.export.int8 else "fp32"
         told.append(f"files: {made}{', timed for every series' if plan.export.bench else ''}")
-    pending = [run for run in plan.runs if run.name not in seconds]
+    if len(runs) < len(plan.runs):
+        told.append(f"only: {len(runs)} of them")
+    pending = [run for run in runs if run.name not in seconds]
     left = estimate(pending, seconds, plan)
     if not pending:
-        time = "all runs are finished"
+        time = f"all {'of these' if len(runs) < len(plan.runs) else 'runs'} are finished"
     elif left is None:
         time = "known after the first runs"
     else:

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from statistics import fmean
@@ -41,6 +41,7 @@ def drive(
     collect: Callable[[], None],
     command: Command = run_command,
     caches_first: bool = False,
+    chosen: Sequence[PlannedRun] | None = None,
 ) -> dict[str, str]:
     """Run what is not finished.
 
@@ -53,6 +54,7 @@ def drive(
         collect: called after every finished run, to bring the results up to date.
         command: the process of a run.
         caches_first: fill what runs share before the first one, each by one process.
+        chosen: the runs of the plan to do, by default all.
 
     Returns:
         Name -> what went wrong, of every run that failed twice.
@@ -61,6 +63,7 @@ def drive(
         EdgeDistillError: the folder holds other runs, is in use, or cannot be written.
     """
     refuse_other_recipes(folder, plan)
+    runs = plan.runs if chosen is None else chosen
     try:
         for sub in ("recipes", "logs", "runs"):
             (folder.path / sub).mkdir(parents=True, exist_ok=True)
@@ -78,8 +81,8 @@ def drive(
         for run in plan.runs:
             write_text(folder.recipe(run.name), to_toml(run.recipe))
         if caches_first:
-            _fill_caches(plan, folder, engine, at_once, say)
-        return _attempts(plan, folder, engine, at_once, say, collect, command)
+            _fill_caches(runs, folder, engine, at_once, say)
+        return _attempts(plan, runs, folder, engine, at_once, say, collect, command)
     finally:
         lock.release()
 
@@ -108,9 +111,13 @@ def spoken(seconds: float) -> str:
 
 
 def _fill_caches(
-    plan: Plan, folder: SweepFolder, engine: Engine, at_once: int | None, say: Say
+    runs: Sequence[PlannedRun],
+    folder: SweepFolder,
+    engine: Engine,
+    at_once: int | None,
+    say: Say,
 ) -> None:
-    pending = [run for run in plan.runs if folder.metrics(run.name) is None]
+    pending = [run for run in runs if folder.metrics(run.name) is None]
     shared = {f"cache-of-{run.name}": run for run in one_per_cache(pending)}
     jobs = [
         Job(name, cache_command(folder, run), folder.run(run.name), folder.log(name))
@@ -140,6 +147,7 @@ def time_left(seconds: float, at_once: int | None) -> str:
 
 def _attempts(
     plan: Plan,
+    chosen: Sequence[PlannedRun],
     folder: SweepFolder,
     engine: Engine,
     at_once: int | None,
@@ -147,7 +155,7 @@ def _attempts(
     collect: Callable[[], None],
     command: Command,
 ) -> dict[str, str]:
-    runs = {run.name: run for run in plan.runs}
+    runs = {run.name: run for run in chosen}
     seconds = finished_seconds(plan, folder)
     failed: dict[str, str] = {}
     for attempt in range(_ATTEMPTS):
@@ -170,8 +178,9 @@ def _attempts(
                 collect()
                 left = estimate([runs[n] for n in (*pending, *failed)], seconds, plan)
                 rest = f"; {time_left(left, at_once)} left" if left else ""
+                done = sum(name in seconds for name in runs)
                 say(
-                    f"{len(seconds)}/{len(runs)} {outcome.name}: {_scores(metrics)}, "
+                    f"{done}/{len(runs)} {outcome.name}: {_scores(metrics)}, "
                     f"{spoken(outcome.seconds)}{rest}"
                 )
         if not failed:

@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from edgedistill.data.nearest import choices
 from edgedistill.errors import EdgeDistillError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
@@ -82,6 +83,32 @@ def one_per_cache(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
             covered |= needs
             chosen.append(run)
     return chosen
+
+
+def chosen(plan: Plan, only: Iterable[str]) -> tuple[PlannedRun, ...]:
+    """The runs of a plan that `AXIS=VALUE[,VALUE...]` leave: all of these must hold.
+
+    Raises:
+        EdgeDistillError: not of that form, or no such axis or value.
+    """
+    runs = plan.runs
+    for text in only:
+        axis, equals, values = text.partition("=")
+        if not equals:
+            raise EdgeDistillError(f"--only {text}: is not AXIS=VALUE, as in --only seed=0,1")
+        if axis not in plan.axes:
+            raise EdgeDistillError(
+                f"--only {text}: no axis {axis!r}; {choices(axis, [*plan.axes])}"
+            )
+        allowed = [str(value) for value in plan.axes[axis]]
+        wanted = [value.strip() for value in values.split(",")]
+        for value in wanted:
+            if value not in allowed:
+                raise EdgeDistillError(
+                    f"--only {text}: {axis} has no value {value!r}; {choices(value, allowed)}"
+                )
+        runs = tuple(run for run in runs if str(run.values[axis]) in wanted)
+    return runs
 
 
 def make_plan(path: Path) -> Plan:

@@ -89,11 +89,18 @@ def test_the_plan_is_printed_and_nothing_runs(cli: Any, sweep: Path, tmp_path: P
     assert not (tmp_path / "pair").exists()
 
 
+def test_a_part_of_the_plan(cli: Any, sweep: Path, tmp_path: Path) -> None:
+    found = cli("sweep", sweep, "--out", tmp_path, "--dry-run", "--only", "method=erm")
+    assert found.status == 0
+    assert "only: 1 of them" in found.out and found.out.endswith("  erm\n")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--engine", "slurm"], "--engine slurm: no such engine"),
         (["--jobs", "0"], "'--jobs'"),
+        (["--only", "method=kd"], "method has no value 'kd'; allowed: scipd, erm"),
     ],
 )
 def test_wrong_options_are_one_line(cli: Any, sweep: Path, options: list[str], words: str) -> None:

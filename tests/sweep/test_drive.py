@@ -77,6 +77,18 @@ def test_every_run_is_one_line(sweep: Sweep, jobs: int) -> None:
     assert load_recipe(recipe) == sweep.plan.runs[1].recipe
 
 
+def test_a_part_counts_its_own_runs(sweep: Sweep) -> None:
+    def part(*names: str) -> list[str]:
+        runs = [run for run in sweep.plan.runs if run.name in names]
+        assert not drive(
+            sweep.plan, sweep.folder, run_jobs, 1, sweep.lines.append, str, finishing, chosen=runs
+        )
+        return [line.partition(" ")[0] for line in sweep.lines]
+
+    assert part("s1") == ["1/1"] and sweep.folder.metrics("s0") is None
+    assert part("s0", "s1") == ["1/1", "2/2"]
+
+
 def test_finished_runs_stay_and_the_rest_goes_on(sweep: Sweep) -> None:
     first = sweep.plan.runs[0]
 

@@ -10,7 +10,7 @@ import pytest
 from edgedistill.errors import EdgeDistillError
 from edgedistill.recipe.load import to_toml
 from edgedistill.sweep.hparams import scmd_hyperparameters
-from edgedistill.sweep.plan import Plan, make_plan
+from edgedistill.sweep.plan import Plan, chosen, make_plan
 
 PlanOf = Callable[[str], Plan]
 
@@ -175,6 +175,38 @@ def test_a_field_of_a_value_is_refused(sweep_of: Callable[[str], Path]) -> None:
     path = sweep_of('recipe = "base.toml"\nset.data.target = "x"\ngrid.data.target.name = ["y"]')
     with pytest.raises(EdgeDistillError, match=r"data\.target\.name: 'target' is a value"):
         make_plan(path)
+
+
+PARTS = """
+recipe = "base.toml"
+grid.data.target = ["line", "camera"]
+grid.seed = [0, 1]
+"""
+
+
+def test_a_part_of_a_grid_is_what_all_conditions_leave(plan_of: PlanOf) -> None:
+    plan = plan_of(PARTS)
+    assert chosen(plan, []) == plan.runs
+    assert [run.name for run in chosen(plan, ["seed=1"])] == ["line-s1", "camera-s1"]
+    assert [run.name for run in chosen(plan, ["seed=0, 1", "data.target=camera"])] == [
+        "camera-s0",
+        "camera-s1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed", "--only seed: is not AXIS=VALUE"),
+        ("sed=0", "--only sed=0: no axis 'sed'; did you mean 'seed'?"),
+        ("seed=0,2", "--only seed=0,2: seed has no value '2'; allowed: 0, 1"),
+        ("data.target=", "data.target has no value ''"),
+    ],
+)
+def test_a_part_that_is_not_there_is_one_line(plan_of: PlanOf, text: str, words: str) -> None:
+    with pytest.raises(EdgeDistillError) as error:
+        chosen(plan_of(PARTS), [text])
+    assert words in str(error.value)
 
 
 def test_a_sweep_file_that_is_not_there(tmp_path: Path) -> None:
