@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import signal
-import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from edgedistill.data.folder import read_folder
-from edgedistill.data.selection import LazyImages
 from edgedistill.data.store import open_store
 from edgedistill.data.views import ViewSpec
 from edgedistill.errors import EdgeDistillError
@@ -387,72 +385,3 @@ def test_a_teacher_that_gives_no_numbers_fills_nothing(
         build(tmp_path, broken, source)
     (marks,) = tmp_path.glob("*/pixels.u64")
     assert not np.fromfile(marks, np.uint64).any()
-
-
-def test_the_teacher_is_shown_the_same_pixels_cached_and_on_the_fly(
-    tmp_path: Path, teacher: Teacher, source: ViewSource
-) -> None:
-    shown: list[torch.Tensor] = []
-
-    class Looking(Teacher):
-        def encode_images(self, pixels: torch.Tensor, *more: Any) -> torch.Tensor:
-            shown.extend(pixels)
-            return super().encode_images(pixels, *more)
-
-    looking = Looking(**vars(teacher))
-    n = len(source.rows)
-    # One image at a time: nothing is added to fill a batch.
-    build_view_cache(tmp_path, looking, source, SPEC, COUNT, batch=COUNT)
-    assert len(shown) == n * COUNT
-    cached = {(i // COUNT, i % COUNT): image for i, image in enumerate(shown)}
-    shown.clear()
-    positions, views = np.array([5, 0, 5, n - 1]), np.array([1, 0, 0, 1])
-    embed_views(looking, source, positions, views, SPEC, None)
-    for image, key in zip(shown, zip(positions, views, strict=True), strict=True):
-        assert torch.allclose(image, cached[key], atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize(("count", "batch", "at_once"), [(3, 2, 2), (3, 7, 6), (2, 4, 4)])
-def test_the_teacher_is_never_shown_more_views_at_once_than_it_may_be(
-    tmp_path: Path, teacher: Teacher, source: ViewSource, count: int, batch: int, at_once: int
-) -> None:
-    shown: list[int] = []
-
-    class Counting(Teacher):
-        def encode_images(self, pixels: torch.Tensor, *more: Any) -> torch.Tensor:
-            shown.append(len(pixels))
-            return super().encode_images(pixels, *more)
-
-    counting = Counting(**vars(teacher))
-    built = build_view_cache(tmp_path, counting, source, SPEC, count, batch=batch)
-    header = json.loads((built.folder / "header.json").read_text())
-    assert max(shown) == header["batch"] == at_once
-    positions = np.repeat(np.arange(len(source.rows)), count)
-    views = np.tile(np.arange(count), len(source.rows))
-    expected = embed_views(teacher, source, positions, views, SPEC, None)
-    found = torch.from_numpy(built.embeddings[source.rows].astype(np.float32))
-    assert torch.allclose(found.flatten(0, 1), expected, atol=6e-4, rtol=0)
-
-
-def test_memory_does_not_grow_with_the_images(tmp_path: Path, teacher: Teacher) -> None:
-    side = 100
-
-    def peak(images: int) -> int:
-        rows = np.arange(images)
-        lazy = LazyImages(
-            rows,
-            rows.astype(np.uint64) + 1,
-            side,
-            lambda wanted: np.zeros((len(wanted), side, side, 3), np.uint8),
-        )
-        source = ViewSource(tuple(f"a/b/{i}" for i in range(images)), lazy, rows)
-        tracemalloc.start()
-        build_view_cache(tmp_path / str(images), teacher, source, SPEC, 2, batch=64)
-        _, found = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return found
-
-    peak(32)
-    small, large = peak(64), peak(320)
-    # The pixels alone of the images that were added are 7.7 MB.
-    assert large - small < 5e5
