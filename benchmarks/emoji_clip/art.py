@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import resvg_py
+from leakage import like_the_benchmark
 from PIL import Image, ImageDraw, ImageFont
 
 SIDE = 96
@@ -163,6 +164,8 @@ def styles(folder: Path) -> dict[str, Renderer]:
         "fluent-3d": files(package(folder, "lobehub-fluent-emoji-3d") / "assets", ".webp"),
         "fluent-flat": iconify(folder, "fluent-emoji-flat"),
         "fluent-contrast": iconify(folder, "fluent-emoji-high-contrast"),
+        "fluent-color": iconify(folder, "fluent-emoji"),
+        "emojione-v1": iconify(folder, "emojione-v1"),
         "emojione": iconify(folder, "emojione"),
         "emojione-monotone": iconify(folder, "emojione-monotone"),
         "streamline": iconify(folder, "streamline-emojis"),
@@ -172,6 +175,7 @@ def styles(folder: Path) -> dict[str, Renderer]:
         "fxemoji": iconify(folder, "fxemoji"),
         "fluent-flat-outline": iconify(folder, "fluent-emoji-flat", outline=True),
         "emojione-outline": iconify(folder, "emojione", outline=True),
+        "emojione-v1-outline": iconify(folder, "emojione-v1", outline=True),
         "noto-v1-outline": iconify(folder, "noto-v1", outline=True),
         "fxemoji-outline": iconify(folder, "fxemoji", outline=True),
     }
@@ -202,8 +206,9 @@ def main() -> None:
     arrays: dict[str, np.ndarray] = {}
     for name, draw in styles(args.folder).items():
         images, rows = draw_all(table, draw)
-        arrays[name], arrays[f"{name}/emoji"] = images, rows
-        print(f"{name:22s} {len(rows)}", flush=True)
+        near = like_the_benchmark(images)
+        arrays[name], arrays[f"{name}/emoji"] = images[~near], rows[~near]
+        print(f"{name:22s} {len(rows) - near.sum()}, {near.sum()} left out", flush=True)
     arrays["table"] = np.frombuffer(json.dumps(table).encode(), dtype=np.uint8)
     np.savez(args.out, **arrays)  # type: ignore[arg-type]
 

@@ -20,10 +20,12 @@ from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 
 from edgedistill.data.datasets import load_dataset
+from edgedistill.data.index import ImageIndex
 from edgedistill.pixels import read_rgb
 
 SIDE = 48
 NEAREST = 20
+NEAR_COPY = 0.96  # correlation from which a drawing of some vendor is left out of the art
 DOMAINS = ("openmoji", "line", "twemoji")
 
 
@@ -49,6 +51,21 @@ def blurred(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(soft / np.maximum(np.linalg.norm(soft, axis=1, keepdims=True), 1e-6))
 
 
+def drawn(index: ImageIndex, domain: str) -> tuple[list[str], list[Image.Image]]:
+    """Paths and drawings of a domain of the benchmark, known and unknown classes."""
+    rows = np.flatnonzero(index.domain == index.domains.index(domain))
+    paths = [index.paths[r] for r in rows]
+    return paths, [Image.fromarray(read_rgb(index.root / path, 128)) for path in paths]
+
+
+def like_the_benchmark(images: NDArray[np.uint8], limit: float = NEAR_COPY) -> NDArray[np.bool_]:
+    """Which drawings `[n, S, S, 3]` are as alike as `limit` to one of the benchmark: [n]."""
+    index = load_dataset("emoji")
+    ours = [small(image) for domain in DOMAINS for image in drawn(index, domain)[1]]
+    theirs = blurred(np.stack([small(Image.fromarray(i)) for i in images]))
+    return np.asarray((theirs @ blurred(np.stack(ours)).T).max(1) >= limit)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("art", type=Path)
@@ -64,8 +81,7 @@ def main() -> None:
     index = load_dataset("emoji")
     report, pairs = {}, []
     for domain in DOMAINS:
-        rows = np.flatnonzero(index.domain == index.domains.index(domain))
-        images = [Image.fromarray(read_rgb(index.root / index.paths[r], 128)) for r in rows]
+        paths, images = drawn(index, domain)
         own = np.stack([small(i) for i in images])
         resampled = np.stack([small(i.resize((96, 96), Image.Resampling.BICUBIC)) for i in images])
         scale = (blurred(own) * blurred(resampled)).sum(1)
@@ -77,18 +93,16 @@ def main() -> None:
         best, closest = alike.argmax(1), alike.max(1)
         copies = closest >= np.quantile(scale, 0.05)
         report[domain] = {
-            "images": len(rows),
+            "images": len(paths),
             "hash_distance_min": int(distance.min()),
             "hash_distance_at_most_4": int((distance.min(1) <= 4).sum()),
             "correlation_max": round(float(closest.max()), 4),
             "correlation_of_a_resampled_copy_p5": round(float(np.quantile(scale, 0.05)), 4),
-            "as_close_as_a_resampled_copy": sorted(
-                index.paths[rows[i]] for i in np.flatnonzero(copies)
-            ),
+            "as_close_as_a_resampled_copy": sorted(paths[i] for i in np.flatnonzero(copies)),
         }
         for i in np.argsort(-closest)[:12]:
             n = near[i, best[i]]
-            pairs.append((closest[i], domain, index.paths[rows[i]], names[n], own[i], trained[n]))
+            pairs.append((closest[i], domain, paths[i], names[n], own[i], trained[n]))
         print(domain, report[domain], flush=True)
     sheet = np.full((len(DOMAINS) * 2 * SIDE, 12 * SIDE, 3), 255, np.uint8)
     for k, (*_, ours, theirs) in enumerate(pairs):

@@ -190,6 +190,9 @@ def main() -> None:
     parser.add_argument("--leg", type=int, default=1)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--size", type=int, default=64, help="input side, pixels")
+    parser.add_argument(
+        "--styles", type=float, default=0.3, help="weight of the contrast between two styles"
+    )
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     art = np.load(args.art)
@@ -275,7 +278,7 @@ def main() -> None:
         same = torch.from_numpy(emoji[:, None] == emoji[None]).float().fill_diagonal_(0)
         pairs = 12 * image @ image.T - 1e4 * torch.eye(len(image))
         loss = (contrast(logits, truth) + contrast(logits.T, truth.T)) / 2
-        loss = loss + 0.3 * contrast(pairs, same)
+        loss = loss + args.styles * contrast(pairs, same)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
