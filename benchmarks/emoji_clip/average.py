@@ -44,9 +44,12 @@ def main() -> None:
     art = np.load(args.art)
     table = json.loads(art["table"].tobytes())
     held = [(torch.from_numpy(art[s]).permute(0, 3, 1, 2), art[f"{s}/emoji"]) for s in HELD_OUT]
-    shutil.copytree(args.first, args.out, ignore=shutil.ignore_patterns("*.pt", WEIGHTS))
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in ("open_clip_config.json", "merges.txt.gz"):
+        shutil.copy(args.first / name, args.out / name)
     source = f"local-dir:{args.out}"
-    size = json.loads((args.out / "open_clip_config.json").read_text())["model_cfg"]["vision_cfg"]
+    config = json.loads((args.out / "open_clip_config.json").read_text())
+    size = config["model_cfg"]["vision_cfg"]["image_size"]
     tokenizer = open_clip.get_tokenizer(source, bpe_path=str(args.out / "merges.txt.gz"))
     captions = Captions(table, tokenizer)
     first, second = (load_file(folder / WEIGHTS) for folder in (args.first, args.second))
@@ -55,7 +58,7 @@ def main() -> None:
         state = mixed(first, second, share)
         save_file(state, args.out / WEIGHTS)
         model = open_clip.create_model(source).eval()
-        found = [zero_shot(model, x, rows, captions, size["image_size"]) for x, rows in held]
+        found = [zero_shot(model, x, rows, captions, size) for x, rows in held]
         print(f"share {share:g} held out {[round(f, 3) for f in found]}", flush=True)
         best = max(best, (sum(found), state), key=lambda pair: pair[0])
     save_file(best[1], args.out / WEIGHTS)

@@ -11,6 +11,7 @@ another resampling gives the scale to read that on.
 
 import argparse
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -60,10 +61,16 @@ def drawn(index: ImageIndex, domain: str) -> tuple[list[str], list[Image.Image]]
 
 def like_the_benchmark(images: NDArray[np.uint8], limit: float = NEAR_COPY) -> NDArray[np.bool_]:
     """Which drawings `[n, S, S, 3]` are as alike as `limit` to one of the benchmark: [n]."""
+    theirs = blurred(np.stack([small(Image.fromarray(i)) for i in images]))
+    return np.asarray((theirs @ benchmark().T).max(1) >= limit)
+
+
+@cache
+def benchmark() -> NDArray[np.float32]:
+    """All drawings of the benchmark as `blurred` vectors: [N, d]."""
     index = load_dataset("emoji")
     ours = [small(image) for domain in DOMAINS for image in drawn(index, domain)[1]]
-    theirs = blurred(np.stack([small(Image.fromarray(i)) for i in images]))
-    return np.asarray((theirs @ blurred(np.stack(ours)).T).max(1) >= limit)
+    return blurred(np.stack(ours))
 
 
 def main() -> None:
