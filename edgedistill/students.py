@@ -24,6 +24,7 @@ from torchvision import models
 from edgedistill.data.cache_dir import cache_dir
 from edgedistill.data.normalise import IMAGENET_MEAN, IMAGENET_STD
 from edgedistill.errors import EdgeDistillError
+from edgedistill.int8_storage import from_int8
 from edgedistill.methods.base import StudentOutput
 
 MEAN = IMAGENET_MEAN
@@ -129,8 +130,8 @@ def start_projection(name: str, weights: str, teacher: str) -> Tensor | None:
     with safe_open(path, "pt") as file:
         if (file.metadata() or {}).get(PROJECTION_TEACHER) != teacher:
             return None
-        found: Tensor = file.get_tensor(PROJECTION)
-    return found.float()
+    found = read_safetensors(path).get(PROJECTION)
+    return None if found is None else found.float()
 
 
 def student_spec(name: str) -> StudentSpec:
@@ -151,14 +152,17 @@ def built_weights(name: str) -> Path:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, on the CPU. Raises EdgeDistillError if it cannot be read."""
+    """Tensors of a safetensors file, on the CPU; those stored in int8 as float32.
+
+    Raises EdgeDistillError if it cannot be read.
+    """
     if not path.is_file():
         raise EdgeDistillError(
             f"no weights at '{path}': give a safetensors file, or one of none, embedded, "
             f"{', '.join(TORCHVISION_VERSIONS)}"
         )
     try:
-        return load_file(path)
+        return from_int8(load_file(path))
     except (OSError, SafetensorError) as error:
         raise EdgeDistillError(
             f"'{path}' is not a readable safetensors file ({_one_line(error)})"

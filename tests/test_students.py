@@ -13,6 +13,7 @@ from torchvision import models
 
 from edgedistill import students
 from edgedistill.errors import EdgeDistillError
+from edgedistill.int8_storage import to_int8
 from edgedistill.methods import METHODS
 from edgedistill.students import STUDENTS, Student, build_backbone, start_projection
 
@@ -80,6 +81,32 @@ class TestFiles:
         for key, tensor in loaded.state_dict().items():
             assert tensor.dtype == small.state_dict()[key].dtype
             assert torch.equal(tensor, half[key].to(tensor.dtype))
+
+    def test_round_trip_in_int8(self, tmp_path: Path, small: nn.Module) -> None:
+        path = tmp_path / "start.safetensors"
+        state = small.state_dict() | {"projection.weight": torch.randn(16, 576)}
+        state["projection.weight"][3] = 0
+        save_file(to_int8(state), path, metadata={"projection_teacher": "abc"})
+        assert path.stat().st_size < 0.4 * sum(4 * t.numel() for t in state.values())
+        loaded, _ = build_backbone(SMALL, str(path))
+        found = loaded.state_dict()
+        projection = start_projection(SMALL, str(path), "abc")
+        assert projection is not None and not projection[3].any()
+        for key, tensor in state.items():
+            here = projection if key == "projection.weight" else found[key]
+            if tensor.ndim < 2:
+                assert torch.equal(here, tensor)
+                continue
+            rows, wanted = here.flatten(1), tensor.flatten(1)
+            step = wanted.abs().amax(1, keepdim=True) / 127
+            assert ((rows - wanted).abs() <= 0.501 * step).all()
+
+    def test_int8_without_its_scale_is_refused(self, tmp_path: Path, small: nn.Module) -> None:
+        path = tmp_path / "start.safetensors"
+        state = to_int8(small.state_dict())
+        state["features.0.0.weight.scale"] = torch.ones(3)
+        save_file(state, path)
+        assert "unexpected, first 'features.0.0.weight.scale'" in error_of(SMALL, str(path))
 
     @pytest.mark.parametrize("problem", ["missing", "unexpected", "of another shape"])
     def test_misfit_names_the_first_key_and_the_count(

@@ -26,13 +26,13 @@ import torch.nn.functional as F
 from augment import augment
 from held_out import HELD_OUT
 from lite0 import lite0_tensors, start_from_lite0
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from edgedistill.atomic import replacing
 from edgedistill.errors import EdgeDistillError
+from edgedistill.int8_storage import to_int8
 from edgedistill.students import (
     MEAN,
     PROJECTION,
@@ -41,6 +41,7 @@ from edgedistill.students import (
     STUDENTS,
     build_backbone,
     built_weights,
+    read_safetensors,
 )
 from edgedistill.teacher.clip import Teacher, load_teacher
 from edgedistill.train.convolutions import use_fast_convolutions
@@ -87,9 +88,9 @@ def build_net(student: str, init: str, width: int) -> nn.Sequential:
             module.p = 0.0
     net = nn.Sequential(backbone, nn.Linear(features, width, bias=False))
     if init.endswith(".safetensors"):
-        with safe_open(init, framework="pt") as file:
-            if PROJECTION in set(file.keys()):
-                net[1].load_state_dict({"weight": file.get_tensor(PROJECTION)})
+        projection = read_safetensors(Path(init)).get(PROJECTION)
+        if projection is not None:
+            net[1].load_state_dict({"weight": projection})
     use_fast_convolutions(net)
     return net.to(memory_format=torch.channels_last)
 
@@ -132,13 +133,20 @@ class Training:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.average, self.step = saved["average"], saved["step"]
 
-    def export(self, path: Path, fingerprint: str) -> None:
-        """The mean of the weights, matrices in float16."""
+    def export(self, path: Path, fingerprint: str, int8: bool) -> None:
+        """The mean of the weights, matrices in float16 or `int8`."""
         found = {k[2:]: v for k, v in self.average.items() if k.startswith("0.")}
         found[PROJECTION] = self.average["1.weight"]
-        half = {k: (v.half() if v.ndim > 1 else v).contiguous() for k, v in found.items()}
+        if int8:
+            small = to_int8(found)
+        else:
+            small = {k: v.half() if v.ndim > 1 else v for k, v in found.items()}
         with replacing(path) as temporary:
-            save_file(half, temporary, metadata={PROJECTION_TEACHER: fingerprint})
+            save_file(
+                {k: v.contiguous() for k, v in small.items()},
+                temporary,
+                metadata={PROJECTION_TEACHER: fingerprint},
+            )
 
     def update(self, x: Tensor, target: Tensor, emoji: np.ndarray, steps: int) -> float:
         """One step of `steps` on images `[B, 3, S, S]`; returns the loss."""
@@ -190,6 +198,7 @@ def parse(arguments: list[str] | None) -> Any:
     parser.add_argument("--size", type=int, default=64, help="input side, pixels")
     parser.add_argument("--lr", type=float, help="default: 0.003, or 0.001 with --init")
     parser.add_argument("--threads", type=int, help="CPU threads, default: torch's")
+    parser.add_argument("--int8", action="store_true", help="one byte a weight instead of two")
     parser.add_argument("--save-every", type=int, default=100, help="steps a kill may lose")
     args = parser.parse_args(arguments)
     args.out = args.out or built_weights(args.student)
@@ -220,12 +229,12 @@ def main(arguments: list[str] | None = None) -> None:
         seen.append(loss)
         if training.step % args.save_every == 0 or training.step == args.steps:
             training.save(checkpoint)
-            training.export(args.out, teacher.fingerprint)
+            training.export(args.out, teacher.fingerprint, args.int8)
             speed = (time.monotonic() - began) / (training.step - first)
             recent = np.mean(seen[-100:])
             print(f"step {training.step} loss {recent:.3f} {speed:.2f} s/step", flush=True)
     if first >= args.steps:
-        training.export(args.out, teacher.fingerprint)
+        training.export(args.out, teacher.fingerprint, args.int8)
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB", flush=True)
 
 

@@ -80,6 +80,12 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     with pytest.raises(SystemExit, match="of another training"):
         train_start.main([str(art), str(tiny_clip), str(other), *sizes[:-4], "--size", "48"])
 
+    train_start.main([str(art), str(tiny_clip), str(other), *sizes, "--int8"])
+    assert len(other.read_bytes()) < 0.6 * len(whole)
+    close, _ = build_backbone(SMALL, str(other))
+    for name, tensor in build_backbone(SMALL, "embedded")[0].state_dict().items():
+        assert torch.allclose(close.state_dict()[name], tensor, atol=tensor.abs().max() / 200)
+
 
 @pytest.fixture(scope="module")
 def lite() -> nn.Module:

@@ -1,0 +1,42 @@
+"""Weights stored in one byte each: what lets start weights of larger students ship.
+
+A matrix or kernel float32 `[out, ...]` becomes int8 under its own name and `NAME.scale`, float32
+`[out]`, the largest magnitude of each output channel over 127. All else stays as it is.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+SCALE = ".scale"
+
+
+def to_int8(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Floating tensors of two or more dimensions rounded to 255 levels per output channel."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if tensor.ndim < 2 or not tensor.is_floating_point():
+            found[name] = tensor
+            continue
+        rows = tensor.float().flatten(1)
+        # A channel of zeros has any scale; 0 would divide by itself.
+        scale = (rows.abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)
+        found[name] = (rows / scale[:, None]).round().to(torch.int8).view(tensor.shape)
+        found[name + SCALE] = scale
+    return found
+
+
+def from_int8(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The float32 tensors behind `to_int8`'s; a state without any is returned as it is.
+
+    An int8 tensor without a scale, or with one of another length, is left alone.
+    """
+    found = dict(state)
+    for name, tensor in state.items():
+        scale = state.get(name + SCALE)
+        if tensor.dtype != torch.int8 or scale is None or scale.shape != tensor.shape[:1]:
+            continue
+        del found[name + SCALE]
+        found[name] = tensor.float() * scale.view(-1, *[1] * (tensor.ndim - 1))
+    return found
