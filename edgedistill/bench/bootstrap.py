@@ -12,13 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import trapezoid
-from scipy.stats import binomtest
+from scipy.stats import beta, binomtest
 
 from edgedistill.bench.result import Difference, Interval, QualityMetric
 
 RESAMPLES = 2000
 SEED = 0
 CONFIDENCE = 0.95
+# With fewer images of a kind than this, a bootstrap knows too few of them to say how others vary.
+FEW = 30
 # The protocol's grid, see `edgedistill.openset.metrics.seed_grid_h_scores`.
 _GRID_STEPS = 10
 _KEPT = 0.95
@@ -78,67 +80,111 @@ def resample(
     ]
 
 
-def interval(value: float | None, samples: Floats | None, images: int | None = None) -> Interval:
+def interval(
+    value: float | None,
+    samples: Floats | None,
+    images: int | None = None,
+    smaller: int | None = None,
+) -> Interval:
     """The exact interval of a share of images, the percentile interval of any other figure.
 
     The exact one is the binomial (Clopper & Pearson 1934): resamples of a share near 0 or 1 are too
     much alike. A percentile interval is widened to hold the figure itself: a maximum such as the
     best H-score is larger on most resamples than on the images, and its percentiles may miss it.
+    Where a kind has fewer than `FEW` images, or all resamples are equal, it is also widened to
+    hold the exact interval of a share of that many images. For an AUROC this is the bound of its
+    variance by the smaller kind (Birnbaum & Klose 1957); for the other figures a rule of thumb.
 
     Args:
         images: of a share of images, how many it is a share of; None for other figures.
+        smaller: of a figure about both kinds, how many images the smaller kind has; None where the
+            figure is no average over images.
     """
     if value is None or samples is None:
         return Interval(value=None, low=None, high=None)
     if images is not None:
-        exact = binomtest(round(value * images), images).proportion_ci(CONFIDENCE)
-        return Interval(value=value, low=float(exact.low), high=float(exact.high))
+        low, high = _exact(value * images, images)
+        return Interval(value=value, low=low, high=high)
     low, high = _percentiles(samples)
+    if smaller is not None and (smaller < FEW or low == high):
+        exact_low, exact_high = _exact(value * smaller, smaller)
+        low, high = min(low, exact_low), max(high, exact_high)
     return Interval(value=value, low=min(low, value), high=max(high, value))
 
 
-def difference(value: float | None, samples: Floats | None, p: float | None = None) -> Difference:
+@dataclass(frozen=True)
+class Paired:
+    """An exact test of two shares of the same images: two-sided p, and the difference's ends."""
+
+    p: float
+    low: float
+    high: float
+
+
+def difference(
+    value: float | None, samples: Floats | None, exact: Paired | None = None
+) -> Difference:
     """Paired difference with its percentile interval, widened as in `interval`.
 
     Args:
         value: the model's figure minus the baseline's.
         samples: the same, of every resample.
-        p: of a better test where there is one; None takes that of the bootstrap, twice the share
-            of resamples on the other side of zero.
+        exact: of an exact test where there is one: its p, and ends that the interval must hold, so
+            that the interval leaves out 0 only where p is below 0.05. None takes the p of the
+            bootstrap, twice the share of resamples on the other side of zero.
     """
     if value is None or samples is None:
         return Difference(value=None, low=None, high=None, p=None)
-    low, high = _percentiles(samples)
-    return Difference(
-        value=value,
-        low=min(low, value),
-        high=max(high, value),
-        p=_two_sided(samples) if p is None else p,
+    ends = [*_percentiles(samples), value]
+    if exact is not None:
+        ends += [exact.low, exact.high]
+    p = _two_sided(samples) if exact is None else exact.p
+    return Difference(value=value, low=min(ends), high=max(ends), p=p)
+
+
+def mcnemar(model: Bools, baseline: Bools) -> Paired:
+    """Exact test of two models being right equally often on the same N images.
+
+    Only images that one of them alone gets right say something; under the null hypothesis each
+    of these is a fair coin (McNemar 1947). The ends are those of the coin's exact interval, for as
+    many such images as there are; without any, those of a share of which N images showed none.
+
+    Args:
+        model: bool [N], the model is right.
+        baseline: bool [N], the baseline is.
+    """
+    images = len(model)
+    gained, lost = int((model & ~baseline).sum()), int((baseline & ~model).sum())
+    apart = gained + lost
+    if apart == 0:
+        _, most = _exact(0, images)
+        return Paired(1.0, -most, most)
+    low, high = _exact(gained, apart)
+    return Paired(
+        p=float(binomtest(gained, apart, 0.5).pvalue),
+        low=(2 * low - 1) * apart / images,
+        high=(2 * high - 1) * apart / images,
     )
 
 
-def mcnemar(model: Bools, baseline: Bools) -> float:
-    """Exact two-sided p of two models being right equally often on the same images.
-
-    Only images that one of them alone gets right say something; under the null hypothesis each
-    of these is a fair coin. `model`, `baseline` bool [N]. (McNemar 1947.)
-    """
-    gained, lost = int((model & ~baseline).sum()), int((baseline & ~model).sum())
-    if gained + lost == 0:
-        return 1.0
-    return float(binomtest(gained, gained + lost, 0.5).pvalue)
-
-
-def exact_tests(model: Scored, baseline: Scored) -> Mapping[QualityMetric, float]:
-    """McNemar's p of every metric that is a share of images; the others have none."""
+def exact_tests(model: Scored, baseline: Scored) -> Mapping[QualityMetric, Paired]:
+    """McNemar's test of every metric that is a share of images; the others have none."""
     known = model.known
-    found: dict[QualityMetric, float] = {}
+    found: dict[QualityMetric, Paired] = {}
     if known.any():
         found["accuracy"] = mcnemar(model.correct[known], baseline.correct[known])
         found["known_acceptance"] = mcnemar(model.accepted[known], baseline.accepted[known])
     if not known.all():
         found["unknown_rejection"] = mcnemar(~model.accepted[~known], ~baseline.accepted[~known])
     return found
+
+
+def _exact(count: float, images: int) -> tuple[float, float]:
+    """Ends of the exact binomial interval; `count` of `images` may lie between two integers."""
+    tail = (1 - CONFIDENCE) / 2
+    low = 0.0 if count <= 0 else float(beta.ppf(tail, count, images - count + 1))
+    high = 1.0 if count >= images else float(beta.ppf(1 - tail, count + 1, images - count))
+    return low, high
 
 
 def _draws(known: Bools, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgedistill.bench.bootstrap import (
     RESAMPLES,
+    Paired,
     Resampled,
     Scored,
     difference,
@@ -173,7 +174,9 @@ def _quality(
     shares = {"accuracy": known, "known_acceptance": known, "unknown_rejection": unknown}
 
     def found(metric: QualityMetric) -> Interval:
-        return interval(values[metric], draws.get(metric), shares.get(metric))
+        return interval(
+            values[metric], draws.get(metric), shares.get(metric), smaller=min(known, unknown)
+        )
 
     return Quality(
         data=images.source,
@@ -202,7 +205,7 @@ def _differences(
     baseline: Mapping[str, float | None],
     model_draws: Resampled,
     baseline_draws: Resampled,
-    exact: Mapping[QualityMetric, float],
+    exact: Mapping[QualityMetric, Paired],
 ) -> dict[QualityMetric, Difference]:
     found: dict[QualityMetric, Difference] = {}
     for metric in QUALITY_METRICS:

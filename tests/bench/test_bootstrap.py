@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, norm
 
 from edgedistill.bench.bootstrap import (
+    Paired,
     Scored,
     _draws,
     difference,
@@ -75,8 +76,9 @@ def test_an_interval_holds_its_figure(case: tuple) -> None:
     values = measure(answers, labels, threshold)
     draws = resample([scored(answers, labels, threshold)], resamples=40)[0]
     for metric in QUALITY_METRICS:
-        found = interval(values[metric], draws[metric])
+        found = interval(values[metric], draws[metric], smaller=min(case[1], case[2]))
         assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
+        assert found["low"] < found["high"]
         assert found["value"] == values[metric]
 
 
@@ -88,7 +90,10 @@ def test_a_model_does_not_differ_from_itself(case: tuple) -> None:
     exact = exact_tests(model, model)
     for metric in QUALITY_METRICS:
         found = difference(0.0, one[metric] - two[metric], exact.get(metric))
-        assert found == {"value": 0, "low": 0, "high": 0, "p": 1}
+        assert (found["value"], found["p"]) == (0, 1)
+        assert found["low"] == -found["high"]
+        # That no image showed a difference is no proof that none would.
+        assert (found["high"] > 0) == (metric in exact)
 
 
 def test_blocks_cover_all_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +143,31 @@ def test_a_share_of_all_images_is_not_certain() -> None:
     assert interval(1.0, ones) == {"value": 1, "low": 1, "high": 1}
 
 
+def test_few_images_or_equal_resamples_widen_an_interval_to_a_shares() -> None:
+    ones = np.ones(500)
+    # Three known and three unknown images, all in order: chance does that with 2.5 % at 0.29.
+    assert interval(1.0, ones, smaller=3)["low"] == pytest.approx(0.025 ** (1 / 3))
+    assert interval(1.0, ones, smaller=200)["low"] == pytest.approx(0.025 ** (1 / 200))
+    spread = np.linspace(0.7, 0.9, 501)
+    assert interval(0.8, spread, smaller=200) == interval(0.8, spread)
+    wider = interval(0.8, spread, smaller=10)
+    share = interval(0.8, spread, images=10)
+    assert (wider["low"], wider["high"]) == (share["low"], share["high"])
+
+
+def test_an_auroc_of_few_images_is_held_by_its_interval_as_often_as_said() -> None:
+    """Scores normal(1, 1) against normal(0, 1): the AUROC is Phi(1 / sqrt 2) = 0.760."""
+    rng, truth, held = np.random.default_rng(0), float(norm.cdf(0.5**0.5)), 0
+    known, some = np.arange(16) < 8, np.zeros(16)
+    for _ in range(200):
+        score = rng.normal(size=16) + known
+        model = Scored(known, known, score, some, some, 0.5)
+        figure = float(np.mean(score[known][:, None] > score[~known]))
+        found = interval(figure, resample([model], 200)[0]["auroc"], smaller=8)
+        held += found["low"] <= truth <= found["high"]
+    assert held >= 190
+
+
 @pytest.mark.parametrize("images", [1, 7, 50, 203])
 def test_more_right_images_raise_both_ends_of_a_share(images: int) -> None:
     found = []
@@ -153,20 +183,46 @@ def test_more_right_images_raise_both_ends_of_a_share(images: int) -> None:
 def test_mcnemar_counts_the_images_that_one_model_alone_gets_right() -> None:
     baseline = np.array([True] * 10 + [False] * 10)
     model = baseline.copy()
-    assert mcnemar(model, baseline) == 1
+    assert mcnemar(model, baseline).p == 1
     model[10:16] = True
     # Six coins, all on one side: 2 / 2**6.
-    assert mcnemar(model, baseline) == pytest.approx(2 / 64)
-    assert mcnemar(baseline, model) == pytest.approx(2 / 64)
+    assert mcnemar(model, baseline).p == pytest.approx(2 / 64)
+    assert mcnemar(baseline, model).p == pytest.approx(2 / 64)
     model[0] = False
     # One of seven or fewer, both sides: 2 * (1 + 7) / 2**7.
-    assert mcnemar(model, baseline) == pytest.approx(16 / 128)
+    assert mcnemar(model, baseline).p == pytest.approx(16 / 128)
+
+
+@pytest.mark.parametrize("images", [12, 100])
+def test_a_share_differs_from_another_where_mcnemar_says_so(images: int) -> None:
+    """The interval of the difference leaves out 0 only where p is below 0.05."""
+    for gained in range(8):
+        for lost in range(5):
+            baseline = np.arange(images) < lost
+            model = (np.arange(images) >= lost) & (np.arange(images) < lost + gained)
+            test = mcnemar(model, baseline)
+            assert (test.low > 0) == (gained > lost and test.p < 0.05)
+            assert (test.high < 0) == (lost > gained and test.p < 0.05)
+            assert test.low <= (gained - lost) / images <= test.high
+            other = mcnemar(baseline, model)
+            assert (other.low, other.high) == pytest.approx((-test.high, -test.low))
+
+
+def test_a_difference_holds_the_ends_of_its_exact_test() -> None:
+    # Five of a hundred images lost, none gained: no resample gains one, and p is 0.06.
+    baseline, model = np.ones(100, bool), np.arange(100) >= 5
+    ones = np.ones(100)
+    one, two = resample([Scored(ones > 0, m, ones, ones, ones, 0) for m in (model, baseline)])
+    exact = mcnemar(model, baseline)
+    found = difference(-0.05, one["accuracy"] - two["accuracy"], exact)
+    assert found["p"] == pytest.approx(2 / 2**5)
+    assert found["low"] < -0.08 and found["high"] > 0
 
 
 def test_p_is_the_share_of_resamples_across_zero() -> None:
     samples = np.concatenate([np.full(190, 0.2), np.full(9, -0.1)])
     assert difference(0.15, samples)["p"] == pytest.approx(2 * 10 / 200)
-    assert difference(0.15, samples, 0.5)["p"] == 0.5
+    assert difference(0.15, samples, Paired(0.5, 0.0, 0.0))["p"] == 0.5
     assert difference(0.2, np.full(199, 0.2))["p"] == pytest.approx(2 / 200)
     # A figure outside of its resamples' percentiles widens the interval.
     assert difference(0.3, np.full(199, 0.2))["high"] == 0.3

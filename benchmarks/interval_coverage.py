@@ -1,0 +1,87 @@
+"""How often the 95 % intervals of `edgedistill bench` hold the truth, on answers of a model.
+
+    python benchmarks/interval_coverage.py        # the table in docs/benchmarking.md
+
+A known image scores normal(2, 1) and is named right with a chance of 3/4, an unknown one scores
+normal(0, 1); accepted is what scores 1 or more. The truth is the figure on 200,000 images.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from edgedistill.bench.bootstrap import Scored, interval, resample
+from edgedistill.bench.result import QualityMetric
+from edgedistill.export.measure import measure
+from edgedistill.export.session import Answers
+from edgedistill.marked import write_between
+from edgedistill.script import run_script, whole
+
+ROOT = Path(__file__).parents[1]
+MARK = "<!-- coverage -->"
+FIGURES: dict[QualityMetric, str] = {
+    "h_score": "H-score",
+    "best_h_score": "best threshold",
+    "auroc": "AUROC",
+    "fpr95": "FPR95",
+    "oscr": "OSCR",
+}
+SIZES = ((10, 10), (20, 200), (40, 40), (200, 320))
+THRESHOLD = 1.0
+
+
+def answers(rng: np.random.Generator, known: int, unknown: int) -> tuple[Answers, Scored]:
+    """Drawn answers to so many images, as both of bench's functions take them."""
+    shown = np.arange(known + unknown) < known
+    score = rng.normal(size=len(shown)) + 2 * shown
+    largest = 1 / (1 + np.exp(-np.abs(score)))
+    right = rng.random(len(shown)) < 0.75
+    pair = np.stack([largest, 1 - largest], axis=1)
+    drawn = Answers(
+        label=np.where(right, 0, 1),
+        score=score,
+        probabilities=np.where(right[:, None], pair, pair[:, ::-1]),
+    )
+    return drawn, Scored(shown, shown & right, score, 1 - largest, largest, THRESHOLD)
+
+
+def figures(drawn: Answers, scored: Scored) -> dict[str, float | None]:
+    return measure(drawn, np.where(scored.known, 0, -1), THRESHOLD)
+
+
+def coverage(known: int, unknown: int, repeats: int, resamples: int) -> dict[QualityMetric, float]:
+    """Share of test sets of so many images whose interval holds the truth."""
+    truth = figures(*answers(np.random.default_rng(0), 100_000, 100_000))
+    rng = np.random.default_rng(1)
+    held = dict.fromkeys(FIGURES, 0)
+    for _ in range(repeats):
+        drawn, scored = answers(rng, known, unknown)
+        here, draws = figures(drawn, scored), resample([scored], resamples)[0]
+        for figure in FIGURES:
+            found = interval(here[figure], draws[figure], smaller=min(known, unknown))
+            low, high, true = found["low"], found["high"], truth[figure]
+            assert low is not None and high is not None and true is not None
+            held[figure] += low <= true <= high
+    return {figure: count / repeats for figure, count in held.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=whole(1, 100_000), default=1000, help="test sets")
+    parser.add_argument("--resamples", type=whole(1, 100_000), default=500, help="of each")
+    options = parser.parse_args()
+    lines = [
+        f"| known + unknown images | {' | '.join(FIGURES.values())} |",
+        f"|---|{'---:|' * len(FIGURES)}",
+    ]
+    for known, unknown in SIZES:
+        found = coverage(known, unknown, options.repeats, options.resamples)
+        cells = " | ".join(f"{100 * share:.0f}" for share in found.values())
+        lines.append(f"| {known} + {unknown} | {cells} |")
+        print(lines[-1], flush=True)
+    write_between(ROOT / "docs/benchmarking.md", MARK, "\n".join(lines))
+
+
+if __name__ == "__main__":
+    run_script(main)
