@@ -15,7 +15,15 @@ from edgedistill import students
 from edgedistill.errors import EdgeDistillError
 from edgedistill.int8_storage import to_int8
 from edgedistill.methods import METHODS
-from edgedistill.students import STUDENTS, Student, build_backbone, start_projection
+from edgedistill.students import (
+    MEAN,
+    STD,
+    STUDENTS,
+    Student,
+    build_backbone,
+    start_projection,
+)
+from edgedistill.teacher.clip import load_teacher
 
 SMALL = "mobilenet_v3_small"
 
@@ -133,6 +141,26 @@ class TestFiles:
         broken = tmp_path / "broken.safetensors"
         broken.write_bytes(b"not tensors")
         assert "not a readable safetensors file" in error_of(SMALL, str(broken))
+
+
+@pytest.mark.parametrize("name", [SMALL, "efficientnet_b0"])
+def test_shipped_start_weights_lead_into_the_shipped_teachers_space(name: str) -> None:
+    teacher = load_teacher("emoji-clip", "", torch.device("cpu"))
+    assert name in students.embedded_students()
+    backbone, width = build_backbone(name, "embedded")
+    projection = start_projection(name, "embedded", teacher.fingerprint)
+    assert projection is not None
+    pictures = torch.ones(3, 3, 96, 96)
+    for picture, colour in zip(pictures, ((1, 0, 0), (1, 0.8, 0.1), (0.1, 0.5, 0.2)), strict=True):
+        picture[:, 20:76, 24:60] = torch.tensor(colour)[:, None, None]
+    mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+    with torch.no_grad():
+        features = backbone.eval()((pictures - mean) / std)
+        assert features.shape == (3, width)
+        wanted = teacher.encode_images(pictures)
+        cosines = torch.cosine_similarity(features @ projection.T, wanted)
+    # Directions drawn by chance in a space of hundreds of dimensions are nearly orthogonal.
+    assert cosines.min() > 0.5, cosines
 
 
 class TestEmbedded:

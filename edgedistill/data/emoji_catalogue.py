@@ -73,10 +73,10 @@ def catalogue(classes: Sequence[EmojiClass] = CLASSES, limit: int | None = None)
         codes = [code for code in _one_per_role(group) if group[code] not in cls.without]
         codes = sorted(codes, key=_shuffled)[: cls.most]
         codes += [by_name[name]["unified"].lower() for name in cls.also]
-        codes = [c for c in codes if _plain(c) in openmoji and _plain(c) in twemoji]
+        codes = [c for c in codes if plain_code(c) in openmoji and plain_code(c) in twemoji]
         codes = sorted(codes, key=_shuffled)[:limit]
         found += [
-            Emoji(cls.folder, code, openmoji[_plain(code)], twemoji[_plain(code)])
+            Emoji(cls.folder, code, openmoji[plain_code(code)], twemoji[plain_code(code)])
             for code in sorted(codes)
         ]
     return found
@@ -86,7 +86,7 @@ def _one_per_role(codes: Iterable[str]) -> list[str]:
     """Keep one emoji of each set that differs only in gender or in the direction it faces."""
     best: dict[str, str] = {}
     for code in codes:
-        role = _MAN_WOMAN_PERSON.sub("1f9d1", _GENDER_OR_DIRECTION.sub("", _plain(code)))
+        role = _MAN_WOMAN_PERSON.sub("1f9d1", _GENDER_OR_DIRECTION.sub("", plain_code(code)))
         if role not in best or _variant_rank(code) < _variant_rank(best[role]):
             best[role] = code
     return list(best.values())
@@ -97,7 +97,7 @@ def _variant_rank(code: str) -> tuple[bool, bool, int, str]:
     return gendered, "-27a1" in code, len(code), code
 
 
-def _plain(code: str) -> str:
+def plain_code(code: str) -> str:
     """Code points without the variation selector, which the packages use differently."""
     return code.replace("-fe0f", "")
 
@@ -120,4 +120,4 @@ def _unicode_table() -> list[dict[str, Any]]:
 
 def _drawings(module: str, folder: str) -> dict[str, Path]:
     files = (_package_folder(module) / folder).glob("*.svg")
-    return {_plain(file.stem.lower()): file for file in files}
+    return {plain_code(file.stem.lower()): file for file in files}
