@@ -23,26 +23,27 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on leaving, it becomes `path`.
 
     For writers that want a file name (safetensors, onnx). If the body raises, `path` keeps its
-    old content and the temporary file is removed. The folder must exist.
+    old content and the temporary file is removed. The folder must exist. A symbolic link stays,
+    and the file that it names is replaced.
 
-    Raises: EdgeDistillError naming `path` and the reason when the file system refuses.
+    Raises: EdgeDistillError naming `path` and the reason when the file system refuses, or when
+        `path` is no regular file.
     """
     path = Path(path)
-    # The final suffix is kept: some writers choose their format by it.
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tmp{path.suffix}")
-    try:
+    with _temporary(path) as (temporary, target):
         yield temporary
         _flush(temporary)
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise EdgeDistillError(
-            f"cannot write {path}: {reason}; make room or choose another folder"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        os.replace(temporary, target)
+        _flush_folder(target.parent)
+
+
+def probe(path: str | Path) -> None:
+    """See that `path` could be written, and leave everything as it is.
+
+    Raises: EdgeDistillError as `replacing` would, as far as can be known without the content.
+    """
+    with _temporary(Path(path)) as (temporary, _):
+        temporary.touch(exist_ok=False)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -78,6 +79,29 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[tuple[Path, Path]]:
+    """A name that is free again afterwards, and the file beside it that `path` stands for."""
+    temporary = None
+    try:
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "a device, a pipe or a socket"
+            raise EdgeDistillError(f"cannot write {path}: it is {what}; choose another name")
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        # The final suffix is kept: some writers choose their format by it.
+        temporary = target.with_name(f".{target.stem}.{uuid.uuid4().hex}.tmp{target.suffix}")
+        yield temporary, target
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise EdgeDistillError(
+            f"cannot write {path}: {reason}; make room or choose another folder"
+        ) from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

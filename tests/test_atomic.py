@@ -85,3 +85,47 @@ def test_a_new_file_follows_the_umask(tmp_path: Path) -> None:
     plain.write_bytes(b"")
     atomic.write_bytes(tmp_path / "atomic", b"")
     assert (tmp_path / "atomic").stat().st_mode == plain.stat().st_mode
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+def test_a_link_stays_and_what_it_names_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(Path("there") / "target")
+    for content in (b"new", b"newer"):
+        atomic.write_bytes(link, content)
+        assert link.is_symlink() and target.read_bytes() == content
+        # What it names need not be there.
+        target.unlink()
+    assert [p.name for p in tmp_path.iterdir() if p.name != "there"] == ["link"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "null").symlink_to(os.devnull)
+    (tmp_path / "piped").symlink_to(tmp_path / "pipe")
+    before = {path: path.lstat() for path in tmp_path.iterdir()}
+    for name, what in (
+        ("pipe", "a device, a pipe"),
+        ("piped", "a device, a pipe"),
+        ("null", "a device, a pipe"),
+        ("folder", "a folder"),
+    ):
+        for write in (atomic.probe, lambda path: atomic.write_text(path, "x")):
+            with pytest.raises(EdgeDistillError, match=f"cannot write .*{name}: it is {what}"):
+                write(tmp_path / name)
+    assert {path: path.lstat() for path in tmp_path.iterdir()} == before
+
+
+def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    atomic.probe(tmp_path / "old")
+    atomic.probe(tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert (tmp_path / "old").read_text() == "old"
+    for path in (tmp_path / "absent" / "new", tmp_path / ("long" * 100)):
+        with pytest.raises(EdgeDistillError, match="cannot write"):
+            atomic.probe(path)
