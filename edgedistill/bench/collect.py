@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -111,11 +110,14 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     """As much of the end of every path as tells them apart; a file given again is numbered."""
     whole = [Path(os.path.abspath(path)) for path in paths]
     names = [_suffix(path, {*whole} - {path}) for path in whole]
-    seen: Counter[str] = Counter()
-    numbered = []
+    numbered: list[str] = []
     for name in names:
-        seen[name] += 1
-        numbered.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+        unique, number = name, 1
+        # A file may be called like the number of another one.
+        while unique in numbered or (number > 1 and unique in names):
+            number += 1
+            unique = f"{name} ({number})"
+        numbered.append(unique)
     return numbered
 
 

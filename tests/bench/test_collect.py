@@ -25,6 +25,8 @@ from edgedistill.errors import EdgeDistillError
         ),
         (["a/x.onnx", "./a/x.onnx", "b/x.onnx"], ["a/x.onnx", "a/x.onnx (2)", "b/x.onnx"]),
         (["/x.onnx", "/a/x.onnx"], ["/x.onnx", "a/x.onnx"]),
+        (["x", "x", "x (2)", "x"], ["x", "x (3)", "x (2)", "x (4)"]),
+        (["x", "x (2)", "x", "x (2)"], ["x", "x (2)", "x (3)", "x (2) (2)"]),
     ],
 )
 def test_names_are_short_and_tell_files_apart(paths: list[str], names: list[str]) -> None:
