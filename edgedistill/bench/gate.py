@@ -5,10 +5,11 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from edgedistill.bench.result import QUALITY_METRICS, Latency, Model, Result
+from edgedistill.bench.result import QUALITY_METRICS, Latency, Model, Quality, Result
 from edgedistill.bench.sheet import setting
+from edgedistill.bench.timing import FEWEST_CALLS
 from edgedistill.data.nearest import choices
 from edgedistill.errors import EdgeDistillError
 
@@ -40,6 +41,12 @@ _OF_SETTING: dict[str, Callable[[Latency], float | None]] = {
     "decision_p50_ms": lambda latency: latency["decision"]["p50_ms"],
     "decision_p95_ms": lambda latency: latency["decision"]["p95_ms"],
     "decision_p99_ms": lambda latency: latency["decision"]["p99_ms"],
+}
+# Why one of them would be missing.
+_UNTOLD = {
+    "parameters": "it has layers that are not counted",
+    "macs": "it has layers that are not counted",
+    "peak_memory_mb": "this system does not tell",
 }
 NAMES = (*QUALITY_METRICS, *_OF_SETTING, *_OF_FILE)
 
@@ -100,30 +107,70 @@ def failures(
     ]
 
 
+def refuse_unanswerable(requirements: Sequence[Requirement], quality: Quality) -> None:
+    """Raise EdgeDistillError for a figure that the images of `quality` say nothing about."""
+    for requirement in requirements:
+        if requirement.needs_data and _figure(quality, requirement.name) is None:
+            raise EdgeDistillError(
+                f"--require {requirement}: {quality['data']} has {_missing(quality)} that can be "
+                "read; add some, or ask for another figure"
+            )
+
+
+class _Value(NamedTuple):
+    """A figure, where it was measured, and why it would be None."""
+
+    value: float | None
+    where: str
+    why: str
+
+
 def _failing(model: Model, requirement: Requirement) -> list[str]:
+    holds = _COMPARE[requirement.compare]
     return [
-        f"{requirement} does not hold: {_said(value)}{where}"
-        for value, where in _values(model, requirement.name)
-        if value is None or not _COMPARE[requirement.compare](value, requirement.value)
+        f"{requirement} does not hold: "
+        + (f"not measured{where}: {why}" if value is None else _said(value, requirement) + where)
+        for value, where, why in _values(model, requirement.name)
+        if value is None or not holds(value, requirement.value)
     ]
 
 
-def _values(model: Model, name: str) -> list[tuple[float | None, str]]:
-    """Every value that a name stands for, with where it was measured."""
+def _values(model: Model, name: str) -> list[_Value]:
+    """Every value that a name stands for."""
     if name in _OF_FILE:
-        return [(_OF_FILE[name](model), "")]
+        return [_Value(_OF_FILE[name](model), "", _UNTOLD.get(name, ""))]
     if name in _OF_SETTING:
         return [
-            (_OF_SETTING[name](latency), f" ({setting(latency['threads'], latency['batch'])})")
+            _Value(
+                _OF_SETTING[name](latency),
+                f" ({setting(latency['threads'], latency['batch'])})",
+                _too_few(name, latency),
+            )
             for latency in model["latency"]
         ]
     quality = model["quality"]
     if quality is None:
-        return [(None, "")]
+        return [_Value(None, "", "there was no --data")]
+    return [_Value(_figure(quality, name), f" on {quality['data']}", _missing(quality))]
+
+
+def _figure(quality: Quality, name: str) -> float | None:
     metric, _, end = name.partition(".")
     # The name is one of QUALITY_METRICS, which are keys; mypy sees a str.
-    found = quality[metric]  # type: ignore[literal-required]
-    return [(found[end or "value"], f" on {quality['data']}")]
+    found: float | None = quality[metric][end or "value"]  # type: ignore[literal-required]
+    return found
+
+
+def _missing(quality: Quality) -> str:
+    none = [kind for kind in ("known", "unknown") if not quality[kind]]
+    return f"no images of {' or '.join(none)} classes"
+
+
+def _too_few(name: str, latency: Latency) -> str:
+    timing = latency["decision" if name.startswith("decision") else "model"]
+    calls, rounds = timing["calls"], len(timing["rounds_ms"])
+    needed = FEWEST_CALLS[95 if "p95" in name else 99]
+    return f"{calls} calls are too few; raise --rounds to {math.ceil(needed * rounds / calls)}"
 
 
 def _number(shown: str, name: str, text: str) -> float:
@@ -135,15 +182,22 @@ def _number(shown: str, name: str, text: str) -> float:
     if not math.isfinite(value) or (text.endswith("%") and not share):
         raise EdgeDistillError(f"--require: {shown}: {text!r} is not a number")
     if share and not 0 <= value <= 1:
+        per_cent = 1 < value <= 100 and not text.endswith("%")
+        instead = f"; write {value / 100:g} or {value:g}%" if per_cent else ""
         raise EdgeDistillError(
-            f"--require: {shown}: {name} is a share between 0 and 1; write {value / 100:g} or "
-            f"{value:g}%"
+            f"--require: {shown}: {name} is a share between 0 and 1, or 0% and 100%{instead}"
         )
     return value
 
 
-def _said(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.4g}"
+def _said(value: float, requirement: Requirement) -> str:
+    """A value that breaks a requirement, in so many digits that what is said breaks it too."""
+    if isinstance(value, int):
+        return str(value)
+    shown = (float(f"{value:.{digits}g}") for digits in range(4, 18))
+    holds = _COMPARE[requirement.compare]
+    breaking = next(each for each in shown if not holds(each, requirement.value))
+    return str(breaking).removesuffix(".0")
 
 
 def _mega(value: int | None) -> float | None:

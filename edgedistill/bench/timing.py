@@ -31,6 +31,8 @@ WARM_UP = 3
 # Calls of a subject in one round: as many as fit into this time, within these limits.
 ROUND_SECONDS = 0.2
 FEWEST, MOST = 10, 100
+# For a percentile of all calls.
+FEWEST_CALLS = {95: 20, 99: 100}
 NOISY = 0.05
 _SEED = 0
 
@@ -93,8 +95,8 @@ def timing(samples: Samples, batch: int) -> Timing:
     middle = float(np.median(medians))
     return Timing(
         p50_ms=1e3 * middle,
-        p95_ms=_percentile(calls, 95, 20),
-        p99_ms=_percentile(calls, 99, 100),
+        p95_ms=_percentile(calls, 95),
+        p99_ms=_percentile(calls, 99),
         rounds_ms=[1e3 * float(value) for value in medians],
         spread=float(np.ptp(medians)) / middle,
         calls=len(calls),
@@ -164,5 +166,6 @@ def _how_often(seconds: NDArray[np.float64]) -> int:
     return int(np.clip(ROUND_SECONDS / each, FEWEST, MOST))
 
 
-def _percentile(seconds: NDArray[np.float64], percent: float, fewest: int) -> float | None:
-    return 1e3 * float(np.percentile(seconds, percent)) if len(seconds) >= fewest else None
+def _percentile(seconds: NDArray[np.float64], percent: int) -> float | None:
+    enough = len(seconds) >= FEWEST_CALLS[percent]
+    return 1e3 * float(np.percentile(seconds, percent)) if enough else None

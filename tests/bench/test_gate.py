@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgedistill.bench.gate import NAMES, Requirement, failures, parse
+from edgedistill.bench.gate import NAMES, Requirement, failures, parse, refuse_unanswerable
 from edgedistill.errors import EdgeDistillError
 
 
@@ -37,7 +37,7 @@ def test_anything_else_is_one_line(text: str) -> None:
     [
         ("h_scor>=0.6", "did you mean 'h_score'?"),
         ("p50ms<=5", "did you mean 'p50_ms'?"),
-        ("accuracy>=60", "write 0.6 or 60%"),
+        ("accuracy>=60", "or 0% and 100%; write 0.6 or 60%"),
         ("accuracy==0.6", "compare with one of >=, <=, >, <"),
         ("accuracy", "write a comparison"),
         ("", "write a comparison"),
@@ -51,6 +51,12 @@ def test_mistakes(text: str, said: str) -> None:
     with pytest.raises(EdgeDistillError) as error:
         parse(text)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["accuracy>=150%", "accuracy>=600", "accuracy>=-1"])
+def test_no_share_is_suggested_that_cannot_be_meant(text: str) -> None:
+    with pytest.raises(EdgeDistillError, match=r"or 0% and 100%$"):
+        parse(text)
 
 
 def test_per_cent_and_ends_of_the_interval() -> None:
@@ -81,8 +87,41 @@ def test_failing_lines(bench_result: Any) -> None:
     ]
     # The parameters of the third file are not known.
     assert lines("parameters<2000000") == [
-        "other.onnx: parameters<2000000 does not hold: not measured"
+        "other.onnx: parameters<2000000 does not hold: not measured: it has layers that are not "
+        "counted"
     ]
-    assert lines("p99_ms<1", models=["other.onnx"])[0].startswith(
-        "other.onnx: p99_ms<1 does not hold: not measured"
+    # Two calls in each of six rounds.
+    assert lines("p99_ms<1", models=["other.onnx"])[0] == (
+        "other.onnx: p99_ms<1 does not hold: not measured (1 thread, batch 1): 12 calls are too "
+        "few; raise --rounds to 50"
     )
+    assert lines("decision_p95_ms<1", models=["other.onnx"])[1].endswith("raise --rounds to 10")
+
+
+@pytest.mark.parametrize(
+    ("requirement", "said"),
+    [
+        # 4.314051 MB; four digits would hold.
+        ("size_mb<=4.314", "4.3141"),
+        ("size_mb>4.314051", "4.314"),
+        ("parameters<=1075000", "1076000"),
+        ("images_per_second>=12345.5", "12345"),
+        ("cold_start_s<0.41", "0.41"),
+    ],
+)
+def test_what_is_said_breaks_the_requirement_too(
+    bench_result: Any, requirement: str, said: str
+) -> None:
+    bench_result["models"][0]["latency"][0]["model"]["images_per_second"] = 12345.49
+    found = failures(bench_result, [parse(requirement)], ["student.onnx"])
+    assert found[0].partition("does not hold: ")[2].split()[0] == said
+
+
+def test_figures_that_the_images_say_nothing_about_are_refused(bench_result: Any) -> None:
+    quality = bench_result["models"][0]["quality"]
+    wanted = [parse("h_score.low>=0.6"), parse("accuracy>=0.5"), parse("p50_ms<=5")]
+    refuse_unanswerable(wanted, quality)
+    quality |= {"unknown": 0, "h_score": {"value": None, "low": None, "high": None}}
+    with pytest.raises(EdgeDistillError, match=r"h_score\.low>=0\.6: .* no images of unknown"):
+        refuse_unanswerable(wanted, quality)
+    refuse_unanswerable(wanted[1:], quality)
