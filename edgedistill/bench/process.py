@@ -87,9 +87,13 @@ def start(
     if process.returncode or not answer:
         lines = said.decode(errors="replace").split("\n")
         why = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        # What the runtime says has its own advice.
+        advice = (
+            "" if process.returncode == 2 else "; close other programs, or try edgedistill predict"
+        )
         raise EdgeDistillError(
             f"{model}: a fresh process ended with status {process.returncode} instead of "
-            f"answering ({why.strip()}); close other programs, or try edgedistill predict"
+            f"answering ({why.strip()}){advice}"
         )
     found = json.loads(answer)
     return Start(seconds, found["user_s"], found["peak_bytes"])
