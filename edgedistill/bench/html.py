@@ -44,15 +44,18 @@ def render(result: Result, picture: bytes | None) -> str:
 def write_report(folder: Path, result: Result) -> list[Path]:
     """Write report.html, result.json, result.md and, with labelled images, pareto.png.
 
-    Each appears complete or not at all; the folder is made. Returns the paths.
+    Each appears complete or not at all; the folder is made. Without labelled images the picture of
+    an earlier report is removed. Returns the paths.
 
     Raises: EdgeDistillError when the folder cannot be made or written.
     """
+    data, markdown, page, drawn = (folder / name for name in FILES)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not points(result):
+            drawn.unlink(missing_ok=True)
     except OSError as error:
         raise EdgeDistillError(f"--report: {folder}: {error.strerror}; name a folder") from None
-    data, markdown, page, drawn = (folder / name for name in FILES)
     atomic.write_json(data, result)
     atomic.write_text(markdown, to_markdown(result))
     picture = png(pareto(result)) if points(result) else None

@@ -51,7 +51,7 @@ class Point:
 
 
 def points(result: Result) -> list[Point]:
-    """The files in their order; `best` are those that no other file is faster and better than.
+    """The files in their order; `best` are those that every other file is slower or worse than.
 
     Empty when some file has no quality. The latency is the model's p50 at the first setting; the
     quality is the deployed H-score, or the accuracy where there are no unknown images.
@@ -100,8 +100,8 @@ def pareto(result: Result) -> Figure:
     domain = f", target {quality['target']}" if quality["target"] else ""
     source = "/".join(PurePath(quality["data"]).parts[-2:])
     axes.set_title(f"{name} on {source}{domain}", fontsize=10)
-    noise = result["noise"]
-    noisy = f"; noisy, ± {100 * noise['worst']:.0f} %" if noise["verdict"] == "noisy" else ""
+    noise = result["noise"]["settings"][0]["model"]["noise"]
+    noisy = f"; noisy, ± {100 * noise:.0f} %" if noise > result["noise"]["limit"] else ""
     axes.set_xlabel(
         f"ms per call of the model, {setting(first['threads'], first['batch'])}: p50, "
         f"bar = range over rounds{noisy}"
@@ -233,7 +233,7 @@ def _legend(axes: Axes, found: list[Point]) -> None:
         marker(_MARKERS.get(name, "D"), _COLOURS.get(name, INK), True, name) for name in present
     ]
     if not all(point.best for point in found):
-        handles.append(marker("o", MUTED, False, "another is faster and better"))
+        handles.append(marker("o", MUTED, False, "another is no slower and no worse"))
     handles.append(
         Line2D([], [], color=INK, linewidth=1, linestyle=(0, (4, 3)), label="Pareto front")
     )

@@ -12,6 +12,7 @@ from edgedistill.bench.result import (
     QualityMetric,
     Ratio,
     Result,
+    SettingNoise,
 )
 
 # In reading order: the headline first, what reads the target's labels last.
@@ -210,22 +211,27 @@ def _machine_notes(result: Result) -> list[str]:
         f"onnxruntime {machine['onnxruntime']}",
         machine["date"][:10],
     ]
-    trust = (
-        f"Noise: two loadings of {result['baseline']} differ by up to {100 * noise['worst']:.1f} %"
-    )
     limit = f"{100 * noise['limit']:.0f} %"
     said = (
-        f"{trust}, above the limit of {limit}: this machine is too noisy now to rank the files "
-        "closely; stop what else runs and measure again."
+        f"Above the limit of {limit}: this machine is too noisy now to rank the files closely; "
+        "stop what else runs and measure again."
         if noise["verdict"] == "noisy"
-        else f"{trust} (limit {limit}); files are ranked only where they differ by more."
+        else f"The limit is {limit}."
     )
     return [
         f"Machine: {'; '.join(fact for fact in facts if fact)}.",
         f"Times: medians of {method['rounds']} interleaved rounds; ± half the range of the rounds' "
         f"medians. Image: {method['image']}.",
-        said,
+        f"Noise: two loadings of {result['baseline']} differ by up to "
+        f"{'; '.join(map(_setting_noise, noise['settings']))}. Files are ranked by a time only "
+        f"where they differ by more than its noise. {said}",
     ]
+
+
+def _setting_noise(found: SettingNoise) -> str:
+    model, decision = (f"{100 * found[key]['noise']:.1f} %" for key in ("model", "decision"))
+    where = setting(found["threads"], found["batch"])
+    return f"{model} (model) and {decision} (image to decision) with {where}"
 
 
 def _share_of(metric: QualityMetric) -> Callable[[Model], str]:

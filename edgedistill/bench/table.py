@@ -3,6 +3,7 @@
 from itertools import groupby
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -10,6 +11,8 @@ from edgedistill.bench.result import Result
 from edgedistill.bench.sheet import TIME, TITLES, Compared, Section, comparisons, notes, sections
 
 _WIDE = 160
+# Wider than any table.
+_UNLIMITED = 10_000
 # Beside the text of a column: a line and a space on either side.
 _FRAME = 3
 # In the terminal; the page and the Markdown show every figure.
@@ -17,29 +20,48 @@ _COMPARED = (TITLES["h_score"], TITLES["accuracy"], TITLES["auroc"], TIME)
 
 
 def print_result(result: Result, console: Console | None = None) -> None:
-    """Print every figure of every model, the comparisons that matter most, and the notes."""
-    console = console or Console(highlight=False)
+    """Print every figure of every model, the comparisons that matter most, and the notes.
+
+    As tables where their rows fit the width, else a figure a line.
+
+    Raises: OSError when what was printed could not be written, also for a pipe that is closed.
+    """
+    console = console or _Console(highlight=False)
     if not console.is_terminal:
         # A pipe has no width of its own.
         console.width = _WIDE
     names = [model["name"] for model in result["models"]]
     found = sections(result)
     at_once = _abreast(found, console.width)
-    for start in range(0, len(names), at_once):
-        console.print(_figures(found, names, start, min(start + at_once, len(names))))
+    for start in range(0, len(names), at_once or 1):
+        if at_once:
+            console.print(_figures(found, names, start, min(start + at_once, len(names))))
+        else:
+            _list_figures(console, found, names, start)
     compared = [each for each in comparisons(result) if each.figure.startswith(_COMPARED)]
     if compared:
-        console.print(_compared(compared, result["baseline"]))
+        table = _compared(compared, result["baseline"])
+        unfolded = console.options.update(max_width=_UNLIMITED)
+        if console.measure(table, options=unfolded).maximum <= console.width:
+            console.print(table)
+        else:
+            _list_compared(console, compared, result["baseline"])
     for line in notes(result):
         console.print(line, markup=False, soft_wrap=True)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        # Rich would end the process here, with a status of its own.
+        raise
+
+
 def _abreast(found: list[Section], width: int) -> int:
-    """How many models fit side by side."""
+    """How many models fit side by side; 0 where one does not."""
     labels = [text for s in found for text in (s.title, *(f"  {row.label}" for row in s.rows))]
     cells = [cell for section in found for row in section.rows for cell in row.cells]
     room = width - 1 - _FRAME - max(map(len, labels))
-    return max(1, room // (_FRAME + max(map(len, cells))))
+    return max(0, room // (_FRAME + max(map(len, cells))))
 
 
 def _figures(found: list[Section], names: list[str], start: int, stop: int) -> Table:
@@ -54,6 +76,27 @@ def _figures(found: list[Section], names: list[str], start: int, stop: int) -> T
         for row in section.rows:
             table.add_row(f"  {row.label}", *map(Text, row.cells[start:stop]))
     return table
+
+
+def _list_figures(console: Console, found: list[Section], names: list[str], model: int) -> None:
+    console.print(Text(names[model], "bold"))
+    for section in found:
+        console.print(Text(section.title, "bold"))
+        for row in section.rows:
+            _line(console, f"{row.label}: {row.cells[model]}")
+
+
+def _list_compared(console: Console, found: list[Compared], baseline: str) -> None:
+    console.print(Text(f"Compared with {baseline}", "bold"))
+    for model, figures in groupby(found, key=lambda each: each.model):
+        console.print(Text(model, "bold"))
+        for each in figures:
+            p = f", p {each.p}" if each.p else ""
+            _line(console, f"{each.figure}: {each.change} {each.interval}{p}, {each.verdict}")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
 
 
 def _compared(found: list[Compared], baseline: str) -> Table:
