@@ -1,10 +1,11 @@
 """`edgedistill bench`: which of these files to ship on this CPU."""
 
-import json
+import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,21 @@ from edgedistill.bench import gate
 from edgedistill.bench.collect import Answers, Loaded, Plan, collect, load
 from edgedistill.bench.machine import cores
 from edgedistill.bench.picture import describe, write_picture
+from edgedistill.bench.result import Result
 from edgedistill.bench.table import print_result
-from edgedistill.cli.bench_outputs import Outputs, check_outputs, write_outputs
+from edgedistill.cli.bench_outputs import Outputs, check_outputs, keep_images, write_outputs
 from edgedistill.cli.extras import needs_extra
 from edgedistill.display import Display
 from edgedistill.errors import EdgeDistillError
 
 MOST = 1024
+# By Unicode category. Bytes of another encoding are lone surrogates in Python.
+_UNWRITABLE = {
+    "Cs": "is not UTF-8",
+    "Cc": "has control characters",
+    "Zl": "has line breaks",
+    "Zp": "has line breaks",
+}
 # Of a wrong argument, in its error message.
 _SHOWN = 40
 
@@ -52,7 +61,7 @@ class Request:
 
 
 def bench_files(request: Request, quiet: bool) -> int:
-    """Measure, print, write what was asked for.
+    """Measure, write what was asked for, print. A reader that leaves early is no failure.
 
     Returns:
         Exit status: 0, 1 when some model does not hold a requirement.
@@ -67,7 +76,7 @@ def bench_files(request: Request, quiet: bool) -> int:
     inputs = [*request.models, *(path for path in (request.baseline, request.image) if path)]
     inputs += [] if request.data is None else [Path(request.data).expanduser()]
     for path in inputs:
-        _refuse_unwritable(f"{path}: this path", str(path))
+        _refuse_unwritable(f"{str(path)!r}: this path", [str(path)])
     check_outputs(request.outputs, inputs, request.data is not None)
     if max(threads) > cores():
         display.warn(f"{max(threads)} threads on {cores()} cores: they wait for each other")
@@ -75,13 +84,16 @@ def bench_files(request: Request, quiet: bool) -> int:
     models = load(paths, request.providers)
     for model in models:
         info = model.info
-        said = (model.name, *info.classes, info.student, info.method, info.precision, info.score)
-        _refuse_unwritable(f"{model.path}: its name or metadata", said)
+        said = (*info.classes, info.student, info.method, info.precision, info.score)
+        _refuse_unwritable(f"{model.path}: its metadata", said)
     answers = None
     if request.data is not None:
-        answers = _answers(request.data, models, models[first].name, request.providers, display)
-        _refuse_unwritable(f"--data {request.data}: the name of a class or domain", answers.quality)
+        answers = _answers(request, models, models[first].name, display)
         plot, quality = request.outputs.plot, answers.quality[models[first].name]
+        domains = (found["own_target"] or "" for found in answers.quality.values())
+        names = (quality["target"] or "", *domains, *quality["unknown_classes"])
+        _refuse_unwritable(f"--data {request.data}: the name of a class or domain", names)
+        gate.refuse_unanswerable(requirements, quality)
         if plot is not None and not quality["known"]:
             raise EdgeDistillError(
                 f"--plot {plot}: {request.data} has no images of known classes that can be read, "
@@ -90,15 +102,28 @@ def bench_files(request: Request, quiet: bool) -> int:
     with _image(request.image) as (image, described):
         plan = Plan(threads, batch, request.rounds, image, described, request.providers)
         result = collect(models, models[first].name, plan, answers, display)
-    print_result(result)
-    for written in write_outputs(request.outputs, result):
-        display.note(f"wrote {written}")
+    # Before anything is printed, which whoever reads a pipe may not wait for.
+    try:
+        for written in write_outputs(request.outputs, result):
+            display.note(f"wrote {written}")
+    except EdgeDistillError:
+        _print(result)
+        raise
     # A baseline from elsewhere is only what the others are compared with.
     held = [model.name for model in models[len(models) - len(request.models) :]]
     failing = gate.failures(result, requirements, held)
+    _print(result)
     for line in failing:
         print(f"edgedistill: {line}", file=sys.stderr)
     return int(bool(failing))
+
+
+def _print(result: Result) -> None:
+    try:
+        print_result(result)
+    except BrokenPipeError:
+        # As in `| head`: the reader has had enough. The interpreter must not try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def numbers(option: str, text: str) -> list[int]:
@@ -107,9 +132,10 @@ def numbers(option: str, text: str) -> list[int]:
     for part in map(str.strip, text.split(",")):
         # Python refuses to read thousands of digits.
         if not re.fullmatch("[0-9]{1,4}", part) or not 1 <= int(part) <= MOST:
+            what = repr(_short(part)) if part else "nothing"
             raise EdgeDistillError(
-                f"{option} {_short(text)}: {_short(part) or 'nothing'!r} is no number from 1 to "
-                f"{MOST}; write numbers with commas between, such as 1,2"
+                f"{option} {_short(text) or repr(text)}: {what} is no number from 1 to {MOST}; "
+                "write numbers with commas between, such as 1,2"
             )
         found.append(int(part))
     return list(dict.fromkeys(found))
@@ -119,14 +145,15 @@ def _short(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _refuse_unwritable(what: str, value: object) -> None:
-    """Text of another encoding, as file names may be, can be neither printed nor written."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise EdgeDistillError(
-            f"{what} is not UTF-8, so no result can hold it; rename it"
-        ) from None
+def _refuse_unwritable(what: str, texts: Iterable[str]) -> None:
+    """Text of another encoding, as file names may be, can be neither printed nor written.
+
+    Control characters could, but would break the lines of a table or move the cursor.
+    """
+    for text in texts:
+        for character in text:
+            if why := _UNWRITABLE.get(unicodedata.category(character)):
+                raise EdgeDistillError(f"{what} {why}, so no result can hold it; rename it")
 
 
 def _requirements(request: Request) -> list[gate.Requirement]:
@@ -151,21 +178,20 @@ def _with_baseline(models: Sequence[Path], baseline: Path | None) -> tuple[list[
 
 
 def _answers(
-    source: str,
-    models: Sequence[Loaded],
-    baseline: str,
-    providers: Sequence[str],
-    display: Display,
+    request: Request, models: Sequence[Loaded], baseline: str, display: Display
 ) -> Answers:
+    assert request.data is not None
     with needs_extra("bench", "--data"):
         from edgedistill.bench.data import find_images, same_classes
         from edgedistill.bench.quality import answer, judge
 
         known = same_classes([(model.name, model.info.classes) for model in models])
-        images = find_images(source, known)
+        images = find_images(request.data, known)
+    keep_images(request.outputs, images.files)
     for note in images.notes:
         display.note(note)
-    answered = answer({model.name: model.path for model in models}, images, providers, display)
+    paths = {model.name: model.path for model in models}
+    answered = answer(paths, images, request.providers, display)
     for line in answered.unreadable:
         display.warn(line)
     return Answers(*judge(answered, images, baseline))

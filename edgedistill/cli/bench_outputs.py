@@ -1,11 +1,11 @@
 """The files that `edgedistill bench` writes: checked before anything is measured, written last."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgedistill.atomic import write_bytes, write_json, write_text
+from edgedistill.atomic import probe, write_bytes, write_json, write_text
 from edgedistill.bench.markdown import to_markdown
 from edgedistill.bench.result import Result
 from edgedistill.cli.extras import needs_extra
@@ -25,6 +25,8 @@ class Outputs:
 def check_outputs(outputs: Outputs, inputs: Sequence[Path], has_data: bool) -> None:
     """Say now what would fail, or destroy something, after minutes of measuring.
 
+    Leaves nothing behind.
+
     Args:
         inputs: what is read: models, image, recipe.
         has_data: there are labelled images.
@@ -35,29 +37,37 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path], has_data: bool) -> N
         raise EdgeDistillError("--plot: shows the H-score; give --data RECIPE or FOLDER as well")
     if outputs.plot is not None and outputs.plot.suffix.lower() != ".png":
         raise EdgeDistillError(f"--plot {outputs.plot}: writes PNG; name a .png file")
-    files = [
-        (f"--{name} {path}", path)
-        for name, path in vars(outputs).items()
-        if path is not None and name != "report"
-    ]
-    for option, path in files:
-        if path.is_dir():
-            raise EdgeDistillError(f"{option}: is a folder; name a file in it")
-        if not path.parent.is_dir():
-            raise EdgeDistillError(f"{option}: no folder {path.parent}; make it first")
     if outputs.plot is not None or outputs.report is not None:
         with needs_extra("bench", "--plot" if outputs.report is None else "--report"):
-            from edgedistill.bench.html import FILES
-    if outputs.report is not None:
-        there = next(p for p in (outputs.report, *outputs.report.parents) if p.exists())
-        if not there.is_dir():
-            raise EdgeDistillError(f"--report {outputs.report}: {there} is a file; name a folder")
-        files += [(f"--report {outputs.report}", outputs.report / name) for name in FILES]
+            import edgedistill.bench.html  # noqa: F401
     taken = {os.path.realpath(path): "is what is measured" for path in inputs}
-    for option, path in files:
+    for option, path in _files(outputs):
         said = taken.setdefault(os.path.realpath(path), f"is also written by {option}")
         if said != f"is also written by {option}":
             raise EdgeDistillError(f"{option}: {path} {said}; name another file")
+        folder = path.parent
+        if option.startswith("--report"):
+            # The folder is made when it is written.
+            folder = next(p for p in (folder, *folder.parents) if p.exists())
+            if not folder.is_dir():
+                raise EdgeDistillError(f"{option}: {folder} is a file; name a folder")
+        elif not folder.is_dir():
+            raise EdgeDistillError(f"{option}: no folder {folder}; make it first")
+        try:
+            probe(folder / path.name)
+        except EdgeDistillError as error:
+            raise EdgeDistillError(f"{option}: {error}") from None
+
+
+def keep_images(outputs: Outputs, images: Iterable[Path]) -> None:
+    """Refuse to write over images that are judged. Raises: EdgeDistillError naming the option."""
+    files = {os.path.realpath(path): (option, path) for option, path in _files(outputs)}
+    for image in images:
+        if found := files.get(os.path.realpath(image)):
+            option, path = found
+            raise EdgeDistillError(
+                f"{option}: {path} is one of the images of --data; name another file"
+            )
 
 
 def write_outputs(outputs: Outputs, result: Result) -> Iterator[Path]:
@@ -81,3 +91,17 @@ def write_outputs(outputs: Outputs, result: Result) -> Iterator[Path]:
         from edgedistill.bench.html import write_report
 
         yield from write_report(outputs.report, result)
+
+
+def _files(outputs: Outputs) -> list[tuple[str, Path]]:
+    """Every file to write, after the option that asks for it."""
+    files = [
+        (f"--{name} {path}", path)
+        for name, path in vars(outputs).items()
+        if path is not None and name != "report"
+    ]
+    if outputs.report is not None:
+        from edgedistill.bench.html import FILES
+
+        files += [(f"--report {outputs.report}", outputs.report / name) for name in FILES]
+    return files

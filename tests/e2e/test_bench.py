@@ -38,6 +38,11 @@ def files(proto: Callable[..., onnx.ModelProto], tmp_path_factory: pytest.TempPa
     for name, threshold in (("easy", 1.5), ("strict", 8.0), ("stricter", 10.0)):
         data = seal(proto(threshold=threshold).SerializeToString())
         (folder / f"{name}.onnx").write_bytes(data)
+    os.mkfifo(folder / "pipe")
+    (folder / "taken" / "result.json").mkdir(parents=True)
+    (folder / "known" / "red").mkdir(parents=True)
+    Image.new("RGB", (20, 10)).save(folder / "known" / "red" / "0.png")
+    (folder / "linked.png").symlink_to(Path("images") / "red" / "250.png")
     (folder / "unreadable" / "red").mkdir(parents=True)
     (folder / "unreadable" / "red" / "broken.png").write_bytes(b"no image")
     (folder / "unreadable" / "soot").mkdir()
@@ -156,7 +161,18 @@ def test_everything_asked_for_is_written_and_printed(benched: Benched) -> None:
         (["easy.onnx", "--plot", "x.png"], "give --data"),
         (["easy.onnx", "--plot", "x.jpg", "--data", "images"], "writes PNG"),
         (["easy.onnx", "--json", "no/x.json"], "no folder no"),
-        (["easy.onnx", "--markdown", "images"], "is a folder"),
+        (["easy.onnx", "--markdown", "images"], "it is a folder"),
+        (["easy.onnx", "--json", "/proc/x.json"], "--json /proc/x.json: "),
+        (["easy.onnx", "--json", "l" * 230], "name too long"),
+        (["easy.onnx", "--json", "pipe"], "it is a device, a pipe or a socket"),
+        (["easy.onnx", "--report", "taken"], "taken/result.json: it is a folder"),
+        (["easy.onnx", "--report", "taken", "--json", "taken/new/x"], "no folder taken/new"),
+        (["easy.onnx", "--report", "new", "--json", "new/x.json"], "no folder new"),
+        (["easy.onnx", "--data", "images", "--json", "linked.png"], "one of the images of --data"),
+        (
+            ["easy.onnx", "--data", "known", "--require", "h_score>0"],
+            "no images of unknown classes",
+        ),
         (["easy.onnx", "--report", "easy.onnx"], "is a file"),
         (["easy.onnx", "--report", "easy.onnx/new"], "easy.onnx is a file"),
         (["easy.onnx", "--json", "images/../easy.onnx"], "is what is measured"),
@@ -166,6 +182,9 @@ def test_everything_asked_for_is_written_and_printed(benched: Benched) -> None:
         (["easy.onnx", "--plot", "x.png", "--data", "unreadable"], "no images of known classes"),
         (["easy.onnx", "--threads", "9" * 5000], "999...' is no number from 1 to 1024"),
         (["easy.onnx", "--batch", "٣"], "is no number from 1 to 1024"),
+        (["easy.onnx", "--batch", ""], "--batch '': nothing is no number"),
+        (["new\nline.onnx"], r"'new\nline.onnx': this path has control characters"),
+        (["\x1b[31mred.onnx"], r"'\x1b[31mred.onnx': this path has control characters"),
         ([os.fsdecode(b"b\xff.onnx")], "is not UTF-8"),
         (["easy.onnx", "--data", os.fsdecode(b"b\xff")], "is not UTF-8"),
         ([], "Missing argument"),
@@ -174,9 +193,25 @@ def test_everything_asked_for_is_written_and_printed(benched: Benched) -> None:
 def test_wrong_usage_is_one_line_before_anything_is_measured(
     cli: Any, files: Path, arguments: list[str], said: str
 ) -> None:
+    before = sorted(files.rglob("*"))
     result = cli("bench", *arguments, cwd=files)
-    assert result.status == 2 and said in result.error, result.err
-    assert result.out == "" and "timing" not in result.err
+    assert result.status == 2 and said.lower() in result.error.lower(), result.err
+    assert result.out == "" and "timing" not in result.err and "\x1b" not in result.err
+    assert sorted(files.rglob("*")) == before
+
+
+def test_metadata_that_would_break_a_line_is_refused(cli: Any, write: Callable[..., Path]) -> None:
+    result = cli("bench", write(changes={"method": "er\nm"}))
+    assert result.status == 2 and "its metadata has control characters" in result.error
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_what_cannot_be_printed_is_written(cli: Any, files: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    arguments = ("bench", "easy.onnx", "--image", "images/red/250.png", "--rounds", "6")
+    result = cli(*arguments, "--json", out, cwd=files, out=Path("/dev/full"))
+    assert result.status == 2 and "No space left on device" in result.error
+    assert json.loads(out.read_text())["baseline"] == "easy.onnx"
 
 
 def test_an_interrupted_measurement_is_one_line_and_writes_nothing(

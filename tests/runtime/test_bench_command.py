@@ -36,6 +36,21 @@ def test_times_need_nothing_but_the_runtime(
     assert model.name in shown.decode()
 
 
+@pytest.mark.parametrize(("required", "status"), [("size_mb<1", 0), ("size_mb<0", 1)])
+def test_a_reader_that_leaves_costs_neither_the_files_nor_the_status(
+    command: Start, model: Path, photos: Path, tmp_path: Path, required: str, status: int
+) -> None:
+    out = tmp_path / "out.json"
+    measured = ("bench", model, "--image", photos / "red.png", "--rounds", "6", "--quiet")
+    process = command(*measured, "--json", out, "--require", required)
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    err = process.stderr.read().decode().splitlines()
+    process.stderr.close()
+    assert (process.wait(), len(err)) == (status, status)
+    assert json.loads(out.read_text())["baseline"] == model.name
+
+
 @pytest.mark.parametrize("option", ["--data", "--report"])
 def test_what_needs_more_says_which_extra(
     option: str, on_device: Start, model: Path, photos: Path
