@@ -30,13 +30,15 @@ def to_int8(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def from_int8(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The float32 tensors behind `to_int8`'s; a state without any is returned as it is.
 
-    An int8 tensor without a scale, or with one of another length, is left alone.
+    Raises ValueError for an int8 tensor without a scale of its length: its numbers alone would load
+    into a network, and be wrong.
     """
     found = dict(state)
     for name, tensor in state.items():
-        scale = state.get(name + SCALE)
-        if tensor.dtype != torch.int8 or scale is None or scale.shape != tensor.shape[:1]:
+        if tensor.dtype != torch.int8:
             continue
-        del found[name + SCALE]
+        scale = found.pop(name + SCALE, None)
+        if scale is None or scale.shape != tensor.shape[:1]:
+            raise ValueError(f"int8 tensor '{name}' has no scale of shape {list(tensor.shape[:1])}")
         found[name] = tensor.float() * scale.view(-1, *[1] * (tensor.ndim - 1))
     return found

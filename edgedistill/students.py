@@ -163,7 +163,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         )
     try:
         return from_int8(load_file(path))
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise EdgeDistillError(
             f"'{path}' is not a readable safetensors file ({_one_line(error)})"
         ) from error

@@ -109,12 +109,15 @@ class TestFiles:
             step = wanted.abs().amax(1, keepdim=True) / 127
             assert ((rows - wanted).abs() <= 0.501 * step).all()
 
-    def test_int8_without_its_scale_is_refused(self, tmp_path: Path, small: nn.Module) -> None:
-        path = tmp_path / "start.safetensors"
+    @pytest.mark.parametrize("scale", [None, torch.ones(3)])
+    def test_int8_without_its_scale_is_refused(
+        self, scale: torch.Tensor | None, tmp_path: Path, small: nn.Module
+    ) -> None:
+        path, name = tmp_path / "start.safetensors", "features.0.0.weight"
         state = to_int8(small.state_dict())
-        state["features.0.0.weight.scale"] = torch.ones(3)
-        save_file(state, path)
-        assert "unexpected, first 'features.0.0.weight.scale'" in error_of(SMALL, str(path))
+        del state[f"{name}.scale"]
+        save_file(state if scale is None else {**state, f"{name}.scale": scale}, path)
+        assert f"int8 tensor '{name}' has no scale of shape [16]" in error_of(SMALL, str(path))
 
     @pytest.mark.parametrize("problem", ["missing", "unexpected", "of another shape"])
     def test_misfit_names_the_first_key_and_the_count(
