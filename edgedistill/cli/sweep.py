@@ -65,7 +65,7 @@ def run_sweep(
         written = write_pictures(plan, folder, rows)
         _print_means(plan, rows)
         if plan.export:
-            written += _exported(plan, folder, rows, display)
+            written += _exported(plan, folder, rows, display, jobs or 1)
     except (Interrupted, KeyboardInterrupt):
         raise Interrupted(f"{folder.path}: stopped; the same command goes on from there") from None
     console.print(f"results   {folder.results}")
@@ -112,9 +112,11 @@ def plan_lines(
     return told
 
 
-def _exported(plan: Plan, folder: SweepFolder, rows: list[Row], display: Display) -> list[Path]:
+def _exported(
+    plan: Plan, folder: SweepFolder, rows: list[Row], display: Display, at_once: int
+) -> list[Path]:
     """Export, answer and time what is finished; returns what was written."""
-    files = export_runs(plan, folder, display)
+    files = export_runs(plan, folder, display, at_once)
     if not files:
         return []
     bench = bench_series(plan, folder, rows, files)

@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from edgedistill.atomic import write_text
 from edgedistill.display import Display
-from edgedistill.errors import EdgeDistillError
-from edgedistill.sweep.exported import exported
+from edgedistill.sweep.drive import reason
+from edgedistill.sweep.export_task import export_job
+from edgedistill.sweep.exported import already_exported
 from edgedistill.sweep.folder import SweepFolder
+from edgedistill.sweep.local import run_jobs
 from edgedistill.sweep.plan import Plan
 from edgedistill.sweep.results import Row, make_table, percent, series_of
 from edgedistill.sweep.timed import one_of_each, timed
@@ -17,23 +20,32 @@ from edgedistill.sweep.timed import one_of_each, timed
 _SHOWN = {"accuracy": "accuracy", "h_score": "H deployed", "auroc": "AUROC"}
 
 
-def export_runs(plan: Plan, folder: SweepFolder, display: Display) -> dict[str, dict[str, Any]]:
-    """Run -> precision -> what its file answers, of every finished run.
+def export_runs(
+    plan: Plan, folder: SweepFolder, display: Display, at_once: int
+) -> dict[str, dict[str, Any]]:
+    """Run -> precision -> what its file answers, of every finished run, in the plan's order.
 
-    A run whose files cannot be made is named, and left out.
+    Runs whose files are not there yet are exported by `at_once` processes of this machine, each
+    with its share of the cores. A run whose files cannot be made is named, and left out.
     """
     assert plan.export is not None
-    finished = [run.name for run in plan.runs if folder.metrics(run.name)]
-    found = {}
-    with display.bar("exporting", "runs") as bar:
-        for number, name in enumerate(finished):
-            bar(number, len(finished), name)
-            try:
-                found[name] = exported(name, folder, plan.export.int8)
-            except EdgeDistillError as error:
-                display.warn(f"{name}: no files: {error}")
-        bar(len(finished), len(finished))
-    return found
+    int8 = plan.export.int8
+    names = [run.name for run in plan.runs if folder.metrics(run.name)]
+    found = {name: already_exported(name, folder, int8) for name in names}
+    jobs = [export_job(name, folder, int8) for name, files in found.items() if files is None]
+
+    def tell(name: str, text: str) -> None:
+        display.note(f"{name}: {text}")
+
+    with display.bar("exporting", "runs") as bar, closing(run_jobs(jobs, at_once, tell)) as ended:
+        bar(len(names) - len(jobs), len(names))
+        for number, outcome in enumerate(ended, len(names) - len(jobs) + 1):
+            name = outcome.name
+            found[name] = already_exported(name, folder, int8) if outcome.status == 0 else None
+            if found[name] is None:
+                display.warn(f"{name}: no files: {reason(outcome, folder.log(name))}")
+            bar(number, len(names), name)
+    return {name: files for name, files in found.items() if files is not None}
 
 
 def bench_series(

@@ -130,7 +130,7 @@ def _fill_caches(
                 say(f"caches of {data}: complete, {spoken(outcome.seconds)}")
             else:
                 # Whatever is wrong, the runs meet it too, and are tried again.
-                why = _reason(outcome, folder.log(outcome.name))
+                why = reason(outcome, folder.log(outcome.name))
                 say(f"caches of {data}: FAILED, {why}; the runs fill them instead")
 
 
@@ -170,7 +170,7 @@ def _attempts(
                 pending.remove(outcome.name)
                 metrics = folder.metrics(outcome.name) if outcome.status == 0 else None
                 if metrics is None:
-                    failed[outcome.name] = _reason(outcome, folder.log(outcome.name))
+                    failed[outcome.name] = reason(outcome, folder.log(outcome.name))
                     again = "; tried once more at the end" if attempt + 1 < _ATTEMPTS else ""
                     say(f"{outcome.name}: FAILED, {failed[outcome.name]}{again}")
                     continue
@@ -213,8 +213,8 @@ def _scores(metrics: dict[str, object]) -> str:
     return ", ".join(shown)
 
 
-def _reason(outcome: Outcome, log: Path) -> str:
-    """Why a run failed, from its exit status and the last line of its log."""
+def reason(outcome: Outcome, log: Path) -> str:
+    """Why a job failed, from its exit status and the last line of its log."""
     if outcome.why:
         return outcome.why
     try:

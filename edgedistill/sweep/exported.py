@@ -40,12 +40,11 @@ def exported(name: str, folder: SweepFolder, int8: bool) -> dict[str, Any]:
         EdgeDistillError: the run cannot be read, its fp32 file fails a check, or a file cannot be
             written.
     """
-    place, kept = folder.run(name), folder.files / f"{name}.json"
-    wanted = ["fp32", "int8"] if int8 else ["fp32"]
+    done = already_exported(name, folder, int8)
+    if done is not None:
+        return done
+    place = folder.run(name)
     key = fingerprint(place)
-    done = kept_result(kept, key) or {}
-    if all(_same(place / FILES[p], done.get(p)) for p in wanted):
-        return {p: done[p] for p in wanted}
     found = load_finished(RunFolder(place))
     target = RunImages(found, found.recipe.student.size).target()
     export_fp32(found, place / FILES["fp32"])
@@ -53,8 +52,22 @@ def exported(name: str, folder: SweepFolder, int8: bool) -> dict[str, Any]:
     if int8:
         result["int8"] = _in_int8(found, place / FILES["int8"], target)
     folder.files.mkdir(exist_ok=True)
-    write_json(kept, {"key": key, **result})
+    write_json(_kept(name, folder), {"key": key, **result})
     return result
+
+
+def already_exported(name: str, folder: SweepFolder, int8: bool) -> dict[str, Any] | None:
+    """What `exported` returned for a run, None where something of it is missing or has changed."""
+    place = folder.run(name)
+    wanted = ["fp32", "int8"] if int8 else ["fp32"]
+    done = kept_result(_kept(name, folder), fingerprint(place)) or {}
+    if all(_same(place / FILES[p], done.get(p)) for p in wanted):
+        return {p: done[p] for p in wanted}
+    return None
+
+
+def _kept(name: str, folder: SweepFolder) -> Path:
+    return folder.files / f"{name}.json"
 
 
 def _in_int8(found: Any, path: Path, target: Labelled) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import tomli_w
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 SWEEP = """
 recipe = "tiny.toml"
@@ -147,7 +147,7 @@ def test_files_of_a_sweep_are_made_answered_and_timed(
 ) -> None:
     with open(sweep, "a") as file:
         file.write("[export]\nbench = true\nrounds = 6\n")
-    first = cli("sweep", sweep, "--out", tmp_path)
+    first = cli("sweep", sweep, "--out", tmp_path, "--jobs", "2")
     assert first.status == 0, first.err
     out = tmp_path / "pair"
     assert "files: fp32, timed for every series" in first.out
@@ -166,6 +166,54 @@ def test_files_of_a_sweep_are_made_answered_and_timed(
     again = cli("sweep", sweep, "--out", tmp_path)
     assert again.status == 0 and student.stat().st_mtime_ns == made
     assert json.loads((out / "files.json").read_text()) == record
+
+
+def test_a_run_without_files_is_named_and_the_other_is_exported(
+    cli: Any, sweep: Path, tmp_path: Path
+) -> None:
+    assert cli("sweep", sweep, "--out", tmp_path).status == 0
+    with open(sweep, "a") as file:
+        file.write("[export]\n")
+    out = tmp_path / "pair"
+    weights = out / "runs" / "erm" / "student.safetensors"
+    kept = weights.read_bytes()
+    weights.write_bytes(kept[:100])
+    found = cli("sweep", sweep, "--out", tmp_path)
+    assert found.status == 0
+    (line,) = [line for line in found.err.splitlines() if "no files" in line]
+    assert line.startswith("warning: erm: no files: exit status 2: ")
+    assert "student.safetensors" in line and line.endswith("erm.log")
+    assert set(json.loads((out / "files.json").read_text())["files"]) == {"scipd"}
+
+    weights.write_bytes(kept)
+    assert cli("sweep", sweep, "--out", tmp_path).status == 0
+    assert set(json.loads((out / "files.json").read_text())["files"]) == {"scipd", "erm"}
+
+
+def test_a_stopped_export_leaves_no_process_and_no_part_of_a_file(
+    cli: Any, sweep: Path, tmp_path: Path
+) -> None:
+    assert cli("sweep", sweep, "--out", tmp_path).status == 0
+    with open(sweep, "a") as file:
+        file.write("[export]\n")
+    run = tmp_path / "pair" / "runs" / "scipd"
+    lock = FileLock(run / ".lock")
+    # Until the export holds the lock of the run's folder.
+    running = cli.start("sweep", sweep, "--out", tmp_path)
+    while True:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            break
+        lock.release()
+        time.sleep(0.01)
+    running.kill(signal.SIGINT)
+    stopped = running.wait()
+    assert stopped.status == 130 and "the same command goes on from there" in stopped.error
+    with FileLock(run / ".lock", timeout=0):
+        assert not list(run.glob(".*.tmp*")) and not list(run.glob("*.tmp*"))
+    assert cli("sweep", sweep, "--out", tmp_path).status == 0
+    assert {path.stem for path in (tmp_path / "pair" / "files").glob("*.json")} == {"scipd", "erm"}
 
 
 def test_an_unknown_key_of_export_is_one_line(cli: Any, sweep: Path) -> None:
