@@ -6,8 +6,10 @@
 
 The sweep does all the work, and goes on where it was killed; here its numbers become
 benchmarks/emoji/matrix.json, and the tables of docs/results.md and README.md between
-`<!-- matrix -->` marks. Runs that are missing leave gaps. With --record FILE the tables are
-printed, and no document is touched.
+`<!-- matrix -->` marks. Runs that are missing leave gaps. A student with no run in the folder keeps
+what the record has of it, so that students can be done on different days and machines
+(`sweep --only student=resnet18`). With --record FILE the tables are printed, and no document is
+touched.
 """
 
 import argparse
@@ -33,9 +35,9 @@ MARK = "<!-- matrix -->"
 TEACHER = ("name", "accuracy", "h_score", "oracle_h_score", "auroc", "fpr95", "oscr")
 
 
-def row_of(run: PlannedRun, metrics: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's entry of matrix.json."""
-    recipe, teacher = run.recipe, metrics["teacher"]
+def settings(run: PlannedRun) -> dict[str, Any]:
+    """What the tables say of a run's recipe."""
+    recipe = run.recipe
     return {
         "run": run.name,
         "student": recipe.student.model,
@@ -48,6 +50,20 @@ def row_of(run: PlannedRun, metrics: Mapping[str, Any], files: Mapping[str, Any]
         "lr": recipe.train.lr,
         "score": recipe.openset.score,
         "acceptance": recipe.openset.acceptance,
+    }
+
+
+def row_of(
+    run: PlannedRun,
+    metrics: Mapping[str, Any],
+    identity: Mapping[str, str | None],
+    files: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A run's entry of matrix.json."""
+    teacher = metrics["teacher"]
+    return {
+        **settings(run),
+        "identity": dict(identity),
         "source_val_accuracy": metrics["source_val"]["accuracy"],
         "seconds": round(metrics["seconds"], 1),
         "teacher": {key: teacher[key] for key in TEACHER} if teacher else None,
@@ -98,7 +114,15 @@ def collect(plan: Plan, folder: SweepFolder) -> dict[str, Any]:
     for run in plan.runs:
         metrics = folder.metrics(run.name)
         if metrics is not None and run.name in files:
-            rows.append(row_of(run, metrics, files[run.name]))
+            environment = read_record(folder.run(run.name) / "environment.json", "edgedistill run")
+            rows.append(row_of(run, metrics, environment["identity"], files[run.name]))
+    latency = latency_rows(bench, rows) if bench else []
+    measured = bench and {
+        "edgedistill": __version__,
+        "threads": bench["method"]["threads"][0],
+        "machine": bench["machine"],
+        "noise": {key: bench["noise"][key] for key in ("verdict", "worst", "limit")},
+    }
     return {
         "sweep": plan.name,
         "planned": len(plan.runs),
@@ -108,13 +132,59 @@ def collect(plan: Plan, folder: SweepFolder) -> dict[str, Any]:
             "target": _values(plan, lambda run: run.recipe.data.target),
             "seed": _values(plan, lambda run: run.recipe.seed),
         },
-        "edgedistill": __version__,
-        "threads": bench["method"]["threads"][0] if bench else None,
-        "machine": bench and bench["machine"],
-        "noise": bench and {k: bench["noise"][k] for k in ("verdict", "worst", "limit")},
-        "latency": latency_rows(bench, rows) if bench else [],
+        "measured": {student: measured for student in _students(latency)},
+        "latency": latency,
         "rows": rows,
     }
+
+
+def merged(old: Mapping[str, Any], new: dict[str, Any], plan: Plan) -> tuple[dict[str, Any], int]:
+    """`new`, and of `old` the students that `new` has no run of.
+
+    Returns:
+        The record, and how many rows of `old` were left out because the plan has other settings.
+
+    Raises:
+        EdgeDistillError: the rows left are not all of one teacher, or of the same images.
+    """
+    planned = {run.name: settings(run) for run in plan.runs}
+    others = [row for row in old["rows"] if row["student"] not in _students(new["rows"])]
+    kept = [row for row in others if _same_settings(row, planned.get(row["run"]))]
+    order = {name: place for place, name in enumerate(planned)}
+    rows = sorted([*kept, *new["rows"]], key=lambda row: order[row["run"]])
+    _refuse_other_origins(rows)
+    runs = {row["run"] for row in kept}
+    latency = [entry for entry in old["latency"] if entry["run"] in runs]
+    measured = {student: old["measured"][student] for student in _students(latency)}
+    record = {
+        **new,
+        "measured": {**measured, **new["measured"]},
+        "latency": [*latency, *new["latency"]],
+        "rows": rows,
+    }
+    return record, len(others) - len(kept)
+
+
+def _same_settings(row: Mapping[str, Any], planned: Mapping[str, Any] | None) -> bool:
+    return planned is not None and all(row.get(key) == value for key, value in planned.items())
+
+
+def _refuse_other_origins(rows: list[dict[str, Any]]) -> None:
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
+    for row in rows:
+        identity = row["identity"]
+        for what, place in (("teacher", ""), ("images", row["target"])):
+            value = identity[what]
+            first, run = seen.setdefault((what, place), (value, row["run"])) if value else ("", "")
+            if value and value != first:
+                raise EdgeDistillError(
+                    f"{row['run']}: of another {what} than {run}; train both with the same, or "
+                    f"delete {RECORD.name} to begin anew"
+                )
+
+
+def _students(entries: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(entry["student"] for entry in entries))
 
 
 def to_text(record: Mapping[str, Any]) -> str:
@@ -158,7 +228,13 @@ def main() -> None:
         if plan.export is None or not plan.export.int8:
             raise EdgeDistillError(f"{options.sweep}: has no [export] with int8 = true")
         refuse_other_recipes(folder, plan)
-        write_text(options.record, to_text(collect(plan, folder)))
+        found = collect(plan, folder)
+        if options.record.exists():
+            old = read_record(options.record, "python benchmarks/emoji/matrix.py SWEEP_FOLDER")
+            found, left_out = merged(old, found, plan)
+            if left_out:
+                print(f"{left_out} runs of the record had other settings, and are left out")
+        write_text(options.record, to_text(found))
     record = read_record(options.record, "python benchmarks/emoji/matrix.py SWEEP_FOLDER")
     if options.record.resolve() == RECORD:
         render(record)

@@ -1,5 +1,6 @@
 """The matrix as Markdown, from what matrix.json holds: any part of it, missing cells shown."""
 
+import json
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median, stdev
 from typing import Any
@@ -102,7 +103,7 @@ def summary(record: Record) -> str:
         f"mean over {targets}"
     )
     if record["latency"]:
-        text += f"; p50 of one image, {_threads(record)}, on {_cpu(record)}"
+        text += f"; p50 of one image, {_where(record['measured'])}"
     text += ". `python benchmarks/emoji/matrix.py` wrote this."
     return "\n".join(lines) + f"\n\n{text}"
 
@@ -181,17 +182,41 @@ def cost_table(record: Record, rows: Sequence[Row]) -> str:
         pairs = _time_ratios(record, student)
         ratio = f"{median(pairs):.2f}" if pairs else MISSING
         lines.append(_line([student, *sizes, *times, ratio]))
-    latency = record["latency"]
-    if not latency:
-        return "Sizes; the times have not been measured:\n\n" + "\n".join(lines)
-    noise = record["noise"]
-    quiet = f"two equal files came out within {100 * noise['worst']:.0f} % of each other"
-    if noise["verdict"] == "noisy":
-        quiet += ", too noisy to rank what is near"
+    table = "\n".join(lines)
+    if not record["latency"]:
+        return f"Sizes; the times have not been measured:\n\n{table}"
     return (
-        f"Cost of one image, {_threads(record)}, p50 of interleaved rounds on {_cpu(record)}, the "
-        f"median over one file per method; {quiet}:\n\n" + "\n".join(lines)
+        "Cost of one image, p50 of interleaved rounds, the median over one file per method. "
+        f"{_noise(record['measured'])}:\n\n{table}"
     )
+
+
+def _noise(measured: Mapping[str, Record]) -> str:
+    """Which students took turns, where, and how far two equal files came out from each other."""
+    sessions: dict[str, list[str]] = {}
+    for student, session in measured.items():
+        sessions.setdefault(json.dumps(session, sort_keys=True), []).append(student)
+    parts = []
+    for text, students in sessions.items():
+        session = json.loads(text)
+        noise = session["noise"]
+        part = f"{' and '.join(students)}: {_where({'': session})}, two equal files came out within"
+        part += f" {100 * noise['worst']:.0f} % of each other"
+        if noise["verdict"] == "noisy":
+            part += ", too noisy to rank what is near"
+        parts.append(part)
+    if len(parts) > 1:
+        parts.append("students of different sessions did not take turns")
+    return "; ".join(parts)
+
+
+def _where(measured: Mapping[str, Record]) -> str:
+    """Threads and CPUs."""
+    found = dict.fromkeys(
+        f"{_threads(session['threads'])} on {session['machine']['cpu']}"
+        for session in measured.values()
+    )
+    return " or ".join(found)
 
 
 def differences(compared: Mapping[str, Sequence[Comparison]]) -> list[str]:
@@ -314,12 +339,7 @@ def _time_ratios(record: Record, student: str) -> list[float]:
     ]
 
 
-def _cpu(record: Record) -> str:
-    return str(record["machine"]["cpu"])
-
-
-def _threads(record: Record) -> str:
-    count = record["threads"]
+def _threads(count: int) -> str:
     return f"{count} thread{'' if count == 1 else 's'}"
 
 

@@ -19,7 +19,7 @@ from edgedistill.errors import EdgeDistillError
 from edgedistill.marked import between
 from edgedistill.recipe import load_recipe
 from edgedistill.sweep.folder import SweepFolder
-from edgedistill.sweep.plan import make_plan
+from edgedistill.sweep.plan import Plan, make_plan
 
 ROOT = Path(__file__).parents[2]
 STUDENTS = ["resnet18", "mobilenet_v3_small"]
@@ -50,8 +50,13 @@ def row(student: str, method: str, target: str, seed: int, value: float) -> dict
 
 def record(rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     axes = {"student": STUDENTS, "method": METHODS, "target": TARGETS, "seed": [0, 1, 2, 3, 4]}
-    empty: dict[str, Any] = {"machine": None, "noise": None, "latency": [], "threads": 1}
+    empty: dict[str, Any] = {"measured": {}, "latency": []}
     return {"planned": 40, "axes": axes, "rows": rows, **empty, **more}
+
+
+def session(cpu: str, verdict: str = "quiet") -> dict[str, Any]:
+    noise = {"verdict": verdict, "worst": 0.02, "limit": 0.05}
+    return {"edgedistill": "1", "threads": 1, "machine": {"cpu": cpu}, "noise": noise}
 
 
 def full() -> list[dict[str, Any]]:
@@ -142,12 +147,32 @@ def test_times_are_shown_with_their_noise_and_paired_by_round() -> None:
         {"student": "resnet18", "method": "erm", "precision": "int8", "p50_ms": 1.5}
         | {"rounds_ms": [1.0, 2.5, 1.5]},
     ]
-    more = {"machine": {"cpu": "Some CPU"}, "latency": latency}
-    noise = {"verdict": "noisy", "worst": 0.2, "limit": 0.05}
-    found = record(full(), **more, noise=noise)
+    found = record(full(), latency=latency, measured={"resnet18": session("Some CPU", "noisy")})
     assert "| resnet18 | 4.00 | 1.00 | 4.00 | 1.50 | 0.50 |" in tables.document(found)
+    assert "resnet18: 1 thread on Some CPU, two equal files came out within 2 %" in (
+        tables.document(found)
+    )
     assert "too noisy to rank" in tables.document(found)
-    assert "Some CPU" in tables.summary(found)
+    assert "did not take turns" not in tables.document(found)
+    assert "1 thread on Some CPU" in tables.summary(found)
+
+
+def test_students_timed_on_different_days_are_told_apart() -> None:
+    latency = [
+        {"student": s, "method": "erm", "precision": "fp32", "p50_ms": 4.0, "rounds_ms": [4.0]}
+        for s in STUDENTS
+    ]
+    both = dict.fromkeys(STUDENTS, session("One CPU"))
+    text = tables.document(record(full(), latency=latency, measured=both))
+    assert "resnet18 and mobilenet_v3_small: 1 thread on One CPU" in text
+    assert "did not take turns" not in text
+    apart = {"resnet18": session("One CPU"), "mobilenet_v3_small": session("Another CPU")}
+    found = record(full(), latency=latency, measured=apart)
+    text = tables.document(found)
+    assert "resnet18: 1 thread on One CPU" in text
+    assert "mobilenet_v3_small: 1 thread on Another CPU" in text
+    assert "students of different sessions did not take turns" in text
+    assert "1 thread on One CPU or 1 thread on Another CPU" in tables.summary(found)
 
 
 def test_start_weights_are_read_not_assumed() -> None:
@@ -206,6 +231,8 @@ def test_collected_from_what_the_sweep_wrote(tmp_path: Path) -> None:
     }
     (folder.run(run.name)).mkdir(parents=True)
     (folder.run(run.name) / "metrics.json").write_text(json.dumps(metrics))
+    identity = {"teacher": None, "start_weights": "abc", "images": "def"}
+    (folder.run(run.name) / "environment.json").write_text(json.dumps({"identity": identity}))
     entry = {p: {**template[p], "sha256": p} for p in ("fp32", "int8")}
     model = {
         "latency": [
@@ -229,7 +256,75 @@ def test_collected_from_what_the_sweep_wrote(tmp_path: Path) -> None:
     (tmp_path / "files.json").write_text(json.dumps(made))
     found = matrix.collect(plan, folder)
     assert [row["run"] for row in found["rows"]] == [run.name] and found["planned"] == 240
+    assert found["rows"][0]["identity"] == identity
+    assert found["measured"]["resnet18"]["machine"] == {"cpu": "some"}
     assert [(row["run"], row["precision"], row["p50_ms"]) for row in found["latency"]] == [
         (run.name, "int8", 2.0)
     ]
     assert json.loads(matrix.to_text(found)) == found
+
+
+def planned(plan: Plan, student: str, value: float, count: int = 2) -> list[dict[str, Any]]:
+    """Rows of the first runs of a student."""
+    runs = [run for run in plan.runs if run.recipe.student.model == student][:count]
+    rates = {**dict.fromkeys(RATES, value), "bytes": 1, "sha256": ""}
+    identity = {"teacher": "T", "start_weights": student, "images": "I"}
+    return [
+        {**matrix.settings(run), "identity": identity, "fp32": rates, "int8": rates} for run in runs
+    ]
+
+
+def timed(rows: list[dict[str, Any]], cpu: str) -> dict[str, Any]:
+    student = rows[0]["student"]
+    latency = [{"student": student, "run": rows[0]["run"], "precision": "fp32"}]
+    return record(rows, latency=latency, measured={student: session(cpu)})
+
+
+def test_a_student_done_another_day_is_added_to_the_record() -> None:
+    plan = make_plan(ROOT / "benchmarks/emoji.toml")
+    small = planned(plan, "mobilenet_v3_small", 0.5)
+    old = timed(small, "first")
+    new = timed(planned(plan, "resnet18", 0.6), "second")
+    found, left_out = matrix.merged(old, new, plan)
+    assert left_out == 0
+    order = [run.name for run in plan.runs]
+    names = [row["run"] for row in found["rows"]]
+    assert names == sorted(names, key=order.index) and len(names) == 4
+    cpus = {student: where["machine"]["cpu"] for student, where in found["measured"].items()}
+    assert cpus == {"mobilenet_v3_small": "first", "resnet18": "second"}
+    assert {entry["student"] for entry in found["latency"]} == set(cpus)
+
+    # The same student again replaces all of it, even with fewer runs and no times.
+    fewer = planned(plan, "mobilenet_v3_small", 0.7, count=1)
+    again, _ = matrix.merged(found, record(fewer), plan)
+    mine = [row for row in again["rows"] if row["student"] == "mobilenet_v3_small"]
+    assert mine == fewer and set(again["measured"]) == {"resnet18"}
+    assert {entry["student"] for entry in again["latency"]} == {"resnet18"}
+
+
+def test_what_the_plan_has_otherwise_now_leaves_the_record() -> None:
+    plan = make_plan(ROOT / "benchmarks/emoji.toml")
+    small = planned(plan, "mobilenet_v3_small", 0.5)
+    small[0]["lr"] = 123.0
+    gone = {**small[1], "run": "a-run-of-another-name"}
+    old = timed([*small, gone], "first")
+    found, left_out = matrix.merged(old, timed(planned(plan, "resnet18", 0.6), "second"), plan)
+    assert left_out == 2
+    assert [row["run"] for row in found["rows"] if row["student"] != "resnet18"] == [
+        small[1]["run"]
+    ]
+    # What was timed was the run that left.
+    assert set(found["measured"]) == {"resnet18"}
+
+
+@pytest.mark.parametrize("what", ["teacher", "images"])
+def test_rows_of_another_teacher_or_other_images_are_not_mixed(what: str) -> None:
+    plan = make_plan(ROOT / "benchmarks/emoji.toml")
+    old = record(planned(plan, "mobilenet_v3_small", 0.5, count=1))
+    new = planned(plan, "resnet18", 0.6)
+    new[0]["identity"] = {**new[0]["identity"], what: "another"}
+    with pytest.raises(EdgeDistillError, match=f"of another {what} than .*delete matrix.json"):
+        matrix.merged(old, record(new), plan)
+    # A method without a teacher has none to differ in.
+    new[0]["identity"] = {**new[0]["identity"], "teacher": None, "images": "I"}
+    assert len(matrix.merged(old, record(new), plan)[0]["rows"]) == 3
