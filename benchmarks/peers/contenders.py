@@ -51,7 +51,7 @@ class Contender:
     def answers(self, pixels: Any) -> Answers:
         """Answers to uint8 [N, S, S, 3], one image at a time, nothing rejected."""
         answer = self.load()
-        said = [answer(np.ascontiguousarray(pixels[i : i + 1])) for i in range(len(pixels))]
+        said = [answer(np.array(pixels[i : i + 1])) for i in range(len(pixels))]
         score, probabilities = (np.concatenate(part) for part in zip(*said, strict=True))
         return Answers(probabilities.argmax(axis=1), score, probabilities)
 

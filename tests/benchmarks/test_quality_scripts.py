@@ -1,9 +1,10 @@
-"""What the start weights' quality and the coverage of bench's intervals are computed from."""
+"""What scripts about the embedded weights and about bench's intervals compute with."""
 
 from __future__ import annotations
 
 from math import erf
 
+import average
 import interval_coverage
 import numpy as np
 import pytest
@@ -23,6 +24,14 @@ def test_zero_shot_worth_by_hand() -> None:
     rows[4] = 2 * axes[0]
     found = start_quality.worth(lambda x: x, bank, rows, np.array([0, 1, 1, -1, -1]))
     assert found == "66.7 50.0"
+
+
+def test_weights_are_mixed_in_the_precision_of_the_first() -> None:
+    first = {"w": torch.tensor([0.0, 2.0]).half(), "count": torch.tensor(3)}
+    second = {"w": torch.tensor([1.0, 4.0]), "count": torch.tensor(5)}
+    found = average.mixed(first, second, 0.25)
+    assert found["w"].dtype == torch.float16
+    assert found["w"].tolist() == [0.25, 2.5] and found["count"] == 3
 
 
 def test_start_weights_without_a_projection_have_no_worth_to_show() -> None:
