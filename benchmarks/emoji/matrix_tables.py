@@ -93,7 +93,7 @@ def summary(record: Record) -> str:
         _line(["H deployed", *methods, "ms fp32", "ms int8"]),
         "|---|" + "---:|" * (len(methods) + 2),
     ]
-    for student in record["axes"]["student"]:
+    for student in _students(record):
         cells = [cell(over_targets(_of(rows, student, m), "h_score")) for m in methods]
         times = [_milliseconds(record, student, p) for p in ("fp32", "int8")]
         lines.append(_line([f"{student}, {starts(rows, student)}", *cells, *times]))
@@ -119,7 +119,11 @@ def header(record: Record) -> str:
             f"; {refused} int8 files were refused, as they lose more than a point on source "
             "validation"
         )
-    return text + f". Cells without a run show {MISSING}."
+    text += f". Cells without a run show {MISSING}."
+    absent = [s for s in record["axes"]["student"] if s not in _students(record)]
+    if absent:
+        text += f" Not run yet: {', '.join(absent)}."
+    return text
 
 
 def quality_table(record: Record, rows: Sequence[Row], compared: Sequence[Comparison]) -> str:
@@ -130,7 +134,7 @@ def quality_table(record: Record, rows: Sequence[Row], compared: Sequence[Compar
     of_cell = record["planned"] // (
         len(record["axes"]["student"]) * len(record["axes"]["method"]) or 1
     )
-    for student in record["axes"]["student"]:
+    for student in _students(record):
         for method in record["axes"]["method"]:
             mine = _of(rows, student, method)
             values = [cell(over_targets(mine, metric)) for metric in SHOWN]
@@ -147,7 +151,7 @@ def by_target_table(record: Record, rows: Sequence[Row], metric: str, title: str
     """A metric of the fp32 files on every target, and the teacher's."""
     targets = _targets(rows)
     lines = [_line(["student", "method", *targets]), "|---|---|" + "---:|" * len(targets)]
-    for student in record["axes"]["student"]:
+    for student in _students(record):
         for method in record["axes"]["method"]:
             mine = _of(rows, student, method)
             cells = [
@@ -172,7 +176,7 @@ def cost_table(record: Record, rows: Sequence[Row]) -> str:
     """Size and time of every student's files."""
     columns = ["student", "fp32 MB", "int8 MB", "fp32 ms", "int8 ms", "int8 / fp32"]
     lines = [_line(columns), "|---|" + "---:|" * (len(columns) - 1)]
-    for student in record["axes"]["student"]:
+    for student in _students(record):
         mine = [row for row in rows if row["student"] == student]
         sizes = []
         for precision in ("fp32", "int8"):
@@ -302,6 +306,12 @@ def _rows(record: Record) -> list[Row]:
     """The rows, each with the targets that the record has at all."""
     targets = sorted({row["target"] for row in record["rows"]})
     return [{**row, "targets": targets} for row in record["rows"]]
+
+
+def _students(record: Record) -> list[str]:
+    """Those that have a run, in the plan's order."""
+    found = {row["student"] for row in record["rows"]}
+    return [student for student in record["axes"]["student"] if student in found]
 
 
 def _targets(rows: Sequence[Row]) -> list[str]:
