@@ -135,8 +135,10 @@ def _print_means(plan: Plan, rows: list[Row]) -> None:
     if not shown:
         return
     columns = ["", *(_TITLES.get(metric, metric) for metric in shown)]
+    begun = {name for table in shown.values() for name, _ in table.cells}
     cells = [
         [name, *(percent(table.means.get(name)) for table in shown.values())]
         for name in tables["accuracy"].series
+        if name in begun
     ]
     print_table("Mean over target domains, %", columns, cells)

@@ -93,7 +93,10 @@ def test_a_part_of_the_plan(cli: Any, sweep: Path, tmp_path: Path) -> None:
     found = cli("sweep", sweep, "--out", tmp_path, "--dry-run", "--only", "method=erm")
     assert found.status == 0
     assert "only: 1 of them" in found.out and found.out.endswith("  erm\n")
-    assert cli("sweep", sweep, "--out", tmp_path, "--only", "method=erm").status == 0
+    done = cli("sweep", sweep, "--out", tmp_path, "--only", "method=erm")
+    assert done.status == 0
+    table = done.out.partition("Mean over target domains")[2]
+    assert "erm" in table and "scipd" not in table.partition("results")[0]
     assert [path.name for path in (tmp_path / "pair" / "runs").iterdir()] == ["erm"]
 
 
