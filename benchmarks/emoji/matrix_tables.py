@@ -22,6 +22,10 @@ Row = Mapping[str, Any]
 SHOWN = {"accuracy": "accuracy", "h_score": "H deployed", "oracle_h_score": "H oracle"}
 SHOWN |= {"auroc": "AUROC"}
 TESTED = {"accuracy": "accuracy", "h_score": "H deployed", "auroc": "AUROC"}
+# Whose share of known images the teacher's threshold keeps.
+TEACHERS_RECIPE = "scipd"
+# CPUs of one name may differ in these, and with them in time.
+TELLING = ("amx_int8", "avx512_vnni", "avx512f", "avx_vnni", "avx2", "i8mm", "asimddp")
 MISSING = "–"
 EMPTY = "No run of the matrix has been recorded yet."
 
@@ -148,7 +152,7 @@ def quality_table(record: Record, rows: Sequence[Row], compared: Sequence[Compar
 
 
 def by_target_table(record: Record, rows: Sequence[Row], metric: str, title: str) -> str:
-    """A metric of the fp32 files on every target, and the teacher's."""
+    """A metric of the fp32 files on every target, and the teacher's, see `TEACHERS_RECIPE`."""
     targets = _targets(rows)
     lines = [_line(["student", "method", *targets]), "|---|---|" + "---:|" * len(targets)]
     for student in _students(record):
@@ -164,11 +168,13 @@ def by_target_table(record: Record, rows: Sequence[Row], metric: str, title: str
         found = [
             row["teacher"][metric]
             for row in rows
-            if row["target"] == target and row["teacher"] and row["teacher"][metric] is not None
+            if (row["target"], row["method"]) == (target, TEACHERS_RECIPE)
+            and row["teacher"]
+            and row["teacher"][metric] is not None
         ]
-        # The same images and texts in every run; the threshold differs with the acceptance.
+        # The same images, texts and threshold in every such run.
         cells.append(f"{100 * median(found):.1f}" if found else MISSING)
-    lines.append(_line(["*teacher, zero-shot*", "", *cells]))
+    lines.append(_line(["*teacher, zero-shot*", f"as {TEACHERS_RECIPE}", *cells]))
     return f"{title} by target, fp32:\n\n" + "\n".join(lines)
 
 
@@ -215,12 +221,13 @@ def _noise(measured: Mapping[str, Record]) -> str:
 
 
 def _where(measured: Mapping[str, Record]) -> str:
-    """Threads and CPUs."""
-    found = dict.fromkeys(
-        f"{_threads(session['threads'])} on {session['machine']['cpu']}"
-        for session in measured.values()
-    )
-    return " or ".join(found)
+    """Threads and CPUs, each with its most telling instructions."""
+    found = []
+    for session in measured.values():
+        machine = session["machine"]
+        flag = next((f" with {name}" for name in TELLING if name in machine["flags"]), "")
+        found.append(f"{_threads(session['threads'])} on {machine['cpu']}{flag}")
+    return " or ".join(dict.fromkeys(found))
 
 
 def differences(compared: Mapping[str, Sequence[Comparison]]) -> list[str]:

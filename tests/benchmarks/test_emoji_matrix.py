@@ -56,7 +56,13 @@ def record(rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
 
 def session(cpu: str, verdict: str = "quiet") -> dict[str, Any]:
     noise = {"verdict": verdict, "worst": 0.02, "limit": 0.05}
-    return {"edgedistill": "1", "threads": 1, "machine": {"cpu": cpu}, "noise": noise}
+    flags = ["avx", "avx2", "avx512f"] if cpu.startswith("Another") else []
+    return {
+        "edgedistill": "1",
+        "threads": 1,
+        "machine": {"cpu": cpu, "flags": flags},
+        "noise": noise,
+    }
 
 
 def full() -> list[dict[str, Any]]:
@@ -107,7 +113,7 @@ def test_document_of_the_whole_matrix() -> None:
     assert "40 of 40 runs are in" in text and "Not run yet" not in text
     assert "| resnet18 | random weights | scipd | 10/10 | 82.0 ± 1.6 |" in text
     assert "| mobilenet_v3_small | start weights | erm | 10/10 | 52.0 ± 1.6 |" in text
-    assert "| *teacher, zero-shot* |  | 90.0 | 90.0 |" in text
+    assert "| *teacher, zero-shot* | as scipd | 90.0 | 90.0 |" in text
     assert "| H deployed | resnet18 | scipd | erm | 30.0 | 10 |" in text
     assert "| resnet18 | accuracy | -1.00 | 20 |" in text
     # Ten pairs have 2^10 flips, all of them counted; twenty have too many.
@@ -117,6 +123,16 @@ def test_document_of_the_whole_matrix() -> None:
     assert "conditional on these targets and their images" in text
     assert "no p could come below 0.5, as there are 2" in text
     assert "the times have not been measured" in text
+
+
+def test_the_teacher_keeps_what_scipd_keeps() -> None:
+    rows = full()
+    for r in rows:
+        if r["method"] == "erm":
+            r["teacher"] = dict.fromkeys(RATES, 0.4)
+    assert "| *teacher, zero-shot* | as scipd | 90.0 | 90.0 |" in tables.document(record(rows))
+    rows = [r for r in rows if r["method"] == "erm"]
+    assert "| *teacher, zero-shot* | as scipd | – | – |" in tables.document(record(rows))
 
 
 def test_missing_cells_are_shown_as_such() -> None:
@@ -171,9 +187,9 @@ def test_students_timed_on_different_days_are_told_apart() -> None:
     found = record(full(), latency=latency, measured=apart)
     text = tables.document(found)
     assert "resnet18: 1 thread on One CPU" in text
-    assert "mobilenet_v3_small: 1 thread on Another CPU" in text
+    assert "mobilenet_v3_small: 1 thread on Another CPU with avx512f, two equal" in text
     assert "students of different sessions did not take turns" in text
-    assert "1 thread on One CPU or 1 thread on Another CPU" in tables.summary(found)
+    assert "1 thread on One CPU or 1 thread on Another CPU with avx512f" in tables.summary(found)
 
 
 def test_start_weights_are_read_not_assumed() -> None:
@@ -249,7 +265,7 @@ def test_collected_from_what_the_sweep_wrote(tmp_path: Path) -> None:
     }
     bench = {
         "models": [{**model, "sha256": "int8"}, {**model, "sha256": "of a run that is gone"}],
-        "machine": {"cpu": "some"},
+        "machine": {"cpu": "some", "flags": []},
         "method": {"threads": [1]},
         "noise": {"verdict": "quiet", "worst": 0.01, "limit": 0.1},
     }
@@ -258,7 +274,7 @@ def test_collected_from_what_the_sweep_wrote(tmp_path: Path) -> None:
     found = matrix.collect(plan, folder)
     assert [row["run"] for row in found["rows"]] == [run.name] and found["planned"] == 240
     assert found["rows"][0]["identity"] == identity
-    assert found["measured"]["resnet18"]["machine"] == {"cpu": "some"}
+    assert found["measured"]["resnet18"]["machine"] == {"cpu": "some", "flags": []}
     assert [(row["run"], row["precision"], row["p50_ms"]) for row in found["latency"]] == [
         (run.name, "int8", 2.0)
     ]
