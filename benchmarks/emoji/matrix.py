@@ -6,15 +6,17 @@
 
 The sweep does all the work, and goes on where it was killed; here its numbers become
 benchmarks/emoji/matrix.json, and the tables of docs/results.md and README.md between
-`<!-- matrix -->` marks. Runs that are missing leave gaps. A student with no run in the folder keeps
-what the record has of it, so that students can be done on different days and machines
-(`sweep --only student=resnet18`). With --record FILE the tables are printed, and no document is
-touched.
+`<!-- matrix -->` marks. Runs that are missing leave gaps. Runs of the record that the
+folder does not have stay, so that the matrix can be done in parts, on different days and machines
+(`sweep --only student=resnet18 --only seed=0`). With --record FILE the tables are printed, and no
+document is touched.
 """
 
 import argparse
+import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from edgedistill.atomic import write_text
 from edgedistill.errors import EdgeDistillError
 from edgedistill.marked import write_between
 from edgedistill.script import read_record, run_script
+from edgedistill.students import EMBEDDED_FOLDER
 from edgedistill.sweep.folder import SweepFolder, refuse_other_recipes
 from edgedistill.sweep.plan import Plan, PlannedRun, make_plan
 
@@ -35,9 +38,17 @@ MARK = "<!-- matrix -->"
 TEACHER = ("name", "accuracy", "h_score", "oracle_h_score", "auroc", "fpr95", "oscr")
 
 
+@cache
+def start_file(student: str) -> str | None:
+    """Twelve hex digits of the start weights that ship for a student; None where none do."""
+    path = EMBEDDED_FOLDER / f"student-{student}.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else None
+
+
 def settings(run: PlannedRun) -> dict[str, Any]:
-    """What the tables say of a run's recipe."""
+    """What the tables say of a run's recipe, and which start weights it means today."""
     recipe = run.recipe
+    embedded = recipe.student.weights == "embedded"
     return {
         "run": run.name,
         "student": recipe.student.model,
@@ -45,6 +56,7 @@ def settings(run: PlannedRun) -> dict[str, Any]:
         "target": recipe.data.target,
         "seed": recipe.seed,
         "weights": recipe.student.weights,
+        "start_file": start_file(recipe.student.model) if embedded else None,
         "size": recipe.student.size,
         "steps": recipe.train.steps,
         "lr": recipe.train.lr,
@@ -139,30 +151,34 @@ def collect(plan: Plan, folder: SweepFolder) -> dict[str, Any]:
 
 
 def merged(old: Mapping[str, Any], new: dict[str, Any], plan: Plan) -> tuple[dict[str, Any], int]:
-    """`new`, and of `old` the students that `new` has no run of.
+    """`new`, and the runs of `old` that it does not have.
 
     Returns:
-        The record, and how many rows of `old` were left out because the plan has other settings.
+        The record, and how many rows of `old` were left out because the plan has other settings or
+        their start weights are not those that ship now.
 
     Raises:
         EdgeDistillError: the rows left are not all of one teacher, or of the same images.
     """
     planned = {run.name: settings(run) for run in plan.runs}
-    others = [row for row in old["rows"] if row["student"] not in _students(new["rows"])]
+    done = {row["run"] for row in new["rows"]}
+    others = [row for row in old["rows"] if row["run"] not in done]
     kept = [row for row in others if _same_settings(row, planned.get(row["run"]))]
     order = {name: place for place, name in enumerate(planned)}
     rows = sorted([*kept, *new["rows"]], key=lambda row: order[row["run"]])
     _refuse_other_origins(rows)
     runs = {row["run"] for row in kept}
-    latency = [entry for entry in old["latency"] if entry["run"] in runs]
-    measured = {student: old["measured"][student] for student in _students(latency)}
-    record = {
-        **new,
-        "measured": {**measured, **new["measured"]},
-        "latency": [*latency, *new["latency"]],
-        "rows": rows,
-    }
-    return record, len(others) - len(kept)
+    latency: list[dict[str, Any]] = []
+    measured: dict[str, Any] = {}
+    for student in new["axes"]["student"]:
+        before = [e for e in old["latency"] if e["student"] == student and e["run"] in runs]
+        now = [e for e in new["latency"] if e["student"] == student]
+        # Times of one session only; of more files rather than of fewer.
+        taken, source = (before, old) if len(before) > len(now) else (now, new)
+        if taken:
+            latency += taken
+            measured[student] = source["measured"][student]
+    return {**new, "measured": measured, "latency": latency, "rows": rows}, len(others) - len(kept)
 
 
 def _same_settings(row: Mapping[str, Any], planned: Mapping[str, Any] | None) -> bool:
@@ -233,7 +249,9 @@ def main() -> None:
             old = read_record(options.record, "python benchmarks/emoji/matrix.py SWEEP_FOLDER")
             found, left_out = merged(old, found, plan)
             if left_out:
-                print(f"{left_out} runs of the record had other settings, and are left out")
+                print(
+                    f"{left_out} runs of the record had other settings or start weights: left out"
+                )
         write_text(options.record, to_text(found))
     record = read_record(options.record, "python benchmarks/emoji/matrix.py SWEEP_FOLDER")
     if options.record.resolve() == RECORD:

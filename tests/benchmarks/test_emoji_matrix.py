@@ -297,7 +297,7 @@ def timed(rows: list[dict[str, Any]], cpu: str) -> dict[str, Any]:
     return record(rows, latency=latency, measured={student: session(cpu)})
 
 
-def test_a_student_done_another_day_is_added_to_the_record() -> None:
+def test_what_is_done_another_day_is_added_to_the_record() -> None:
     plan = make_plan(ROOT / "benchmarks/emoji.toml")
     small = planned(plan, "mobilenet_v3_small", 0.5)
     old = timed(small, "first")
@@ -311,12 +311,30 @@ def test_a_student_done_another_day_is_added_to_the_record() -> None:
     assert cpus == {"mobilenet_v3_small": "first", "resnet18": "second"}
     assert {entry["student"] for entry in found["latency"]} == set(cpus)
 
-    # The same student again replaces all of it, even with fewer runs and no times.
-    fewer = planned(plan, "mobilenet_v3_small", 0.7, count=1)
-    again, _ = matrix.merged(found, record(fewer), plan)
+    # One run of a student again replaces that run, and the times of the other session's stay.
+    again, _ = matrix.merged(found, record(planned(plan, "mobilenet_v3_small", 0.7)[1:]), plan)
     mine = [row for row in again["rows"] if row["student"] == "mobilenet_v3_small"]
-    assert mine == fewer and set(again["measured"]) == {"resnet18"}
+    assert [row["fp32"]["accuracy"] for row in mine] == [0.5, 0.7]
+    assert again["measured"] == found["measured"] and again["latency"] == found["latency"]
+    # What was timed was made anew: its times are of files that are gone.
+    again, _ = matrix.merged(found, record(planned(plan, "mobilenet_v3_small", 0.7)[:1]), plan)
+    assert set(again["measured"]) == {"resnet18"}
     assert {entry["student"] for entry in again["latency"]} == {"resnet18"}
+
+
+def test_runs_from_other_start_weights_leave_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_plan(ROOT / "benchmarks/emoji.toml")
+    old = record(planned(plan, "mobilenet_v3_small", 0.5) + planned(plan, "resnet18", 0.5))
+    shipped = matrix.start_file
+    monkeypatch.setattr(matrix, "start_file", lambda s: "new" if s == "resnet18" else shipped(s))
+    new = record(planned(plan, "resnet18", 0.6, count=1))
+    found, left_out = matrix.merged(old, new, plan)
+    assert left_out == 1
+    assert [row["fp32"]["accuracy"] for row in found["rows"] if row["student"] == "resnet18"] == [
+        0.6
+    ]
+    assert sum(row["student"] == "mobilenet_v3_small" for row in found["rows"]) == 2
+    assert shipped("mobilenet_v3_small") and shipped("resnet50") is None
 
 
 def test_what_the_plan_has_otherwise_now_leaves_the_record() -> None:
