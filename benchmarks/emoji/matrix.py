@@ -186,16 +186,17 @@ def _same_settings(row: Mapping[str, Any], planned: Mapping[str, Any] | None) ->
 
 
 def _refuse_other_origins(rows: list[dict[str, Any]]) -> None:
-    seen: dict[tuple[str, str], tuple[str, str]] = {}
+    seen: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
-        identity = row["identity"]
+        # One teacher for all; every target has training images of its own.
         for what, place in (("teacher", ""), ("images", row["target"])):
-            value = identity[what]
-            first, run = seen.setdefault((what, place), (value, row["run"])) if value else ("", "")
-            if value and value != first:
+            if row["identity"][what] is None:
+                continue
+            first = seen.setdefault((what, place), row)
+            if row["identity"][what] != first["identity"][what]:
                 raise EdgeDistillError(
-                    f"{row['run']}: of another {what} than {run}; train both with the same, or "
-                    f"delete {RECORD.name} to begin anew"
+                    f"{row['run']}: of another {what} than {first['run']}; train both with the "
+                    f"same, or delete {RECORD.name} to begin anew"
                 )
 
 

@@ -171,17 +171,23 @@ def test_files_of_a_sweep_are_made_answered_and_timed(
     assert json.loads((out / "files.json").read_text()) == record
 
 
-def test_a_run_without_files_is_named_and_the_other_is_exported(
-    cli: Any, sweep: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def trained(cli: Any, sweep: Path, tmp_path: Path) -> Path:
+    """The sweep with its runs finished, and nothing exported yet."""
     assert cli("sweep", sweep, "--out", tmp_path).status == 0
     with open(sweep, "a") as file:
         file.write("[export]\n")
+    return sweep
+
+
+def test_a_run_without_files_is_named_and_the_other_is_exported(
+    cli: Any, trained: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "pair"
     weights = out / "runs" / "erm" / "student.safetensors"
     kept = weights.read_bytes()
     weights.write_bytes(kept[:100])
-    found = cli("sweep", sweep, "--out", tmp_path)
+    found = cli("sweep", trained, "--out", tmp_path)
     assert found.status == 0
     (line,) = [line for line in found.err.splitlines() if "no files" in line]
     assert line.startswith("warning: erm: no files: exit status 2: ")
@@ -189,20 +195,17 @@ def test_a_run_without_files_is_named_and_the_other_is_exported(
     assert set(json.loads((out / "files.json").read_text())["files"]) == {"scipd"}
 
     weights.write_bytes(kept)
-    assert cli("sweep", sweep, "--out", tmp_path).status == 0
+    assert cli("sweep", trained, "--out", tmp_path).status == 0
     assert set(json.loads((out / "files.json").read_text())["files"]) == {"scipd", "erm"}
 
 
 def test_a_stopped_export_leaves_no_process_and_no_part_of_a_file(
-    cli: Any, sweep: Path, tmp_path: Path
+    cli: Any, trained: Path, tmp_path: Path
 ) -> None:
-    assert cli("sweep", sweep, "--out", tmp_path).status == 0
-    with open(sweep, "a") as file:
-        file.write("[export]\n")
     run = tmp_path / "pair" / "runs" / "scipd"
     lock = FileLock(run / ".lock")
     # Until the export holds the lock of the run's folder.
-    running = cli.start("sweep", sweep, "--out", tmp_path)
+    running = cli.start("sweep", trained, "--out", tmp_path)
     while True:
         try:
             lock.acquire(timeout=0)
@@ -215,7 +218,7 @@ def test_a_stopped_export_leaves_no_process_and_no_part_of_a_file(
     assert stopped.status == 130 and "the same command goes on from there" in stopped.error
     with FileLock(run / ".lock", timeout=0):
         assert not list(run.glob(".*.tmp*")) and not list(run.glob("*.tmp*"))
-    assert cli("sweep", sweep, "--out", tmp_path).status == 0
+    assert cli("sweep", trained, "--out", tmp_path).status == 0
     assert {path.stem for path in (tmp_path / "pair" / "files").glob("*.json")} == {"scipd", "erm"}
 
 
