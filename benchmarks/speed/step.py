@@ -18,13 +18,11 @@ from statistics import median
 from typing import Any
 
 import made_up
-import numpy as np
 import torch
 import torch.nn.functional as F
 from measuring import interleaved, measure_students, ratios
 from tables import results_file
 
-from edgedistill.data.views import image_key, view_parameters
 from edgedistill.methods import Teaching
 from edgedistill.methods.base import StudentOutput
 from edgedistill.methods.functional import hard_sample_indices
@@ -32,7 +30,7 @@ from edgedistill.train.averaging import WeightAverage
 from edgedistill.train.batches import Batch
 from edgedistill.train.device import autocast, resolve_device, to_device
 from edgedistill.train.predict import normalise
-from edgedistill.train.step import batch_of
+from edgedistill.train.step import batch_of, stored_images
 from edgedistill.train.task import Stored, Task
 
 
@@ -90,13 +88,8 @@ def ranking(made: Task) -> Callable[[], None]:
 def first_batch(made: Task) -> tuple[Batch, Stored, torch.Tensor]:
     """The first batch of a run, its stored images with the views to cut, and its labels."""
     batch = batch_of(made, 0)
-    rows = made.images.rows[batch.positions]
-    keys = np.array([image_key(made.images.paths[row]) for row in rows], dtype=np.uint64)
-    stored = Stored(
-        to_device(made.images.pixels[batch.positions], made.device),
-        to_device(view_parameters(made.spec, keys, batch.views), made.device),
-    )
-    return batch, stored, to_device(made.images.labels[batch.positions], made.device)
+    labels = to_device(made.images.labels[batch.positions], made.device)
+    return batch, stored_images(made, batch), labels
 
 
 def one_pass(made: Task) -> Callable[[], None]:

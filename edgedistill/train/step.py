@@ -58,7 +58,7 @@ def update(
             "processes; raise it"
         )
     own = batch.part(world.share(len(batch)))
-    stored = _stored(task, own)
+    stored = stored_images(task, own)
     x = _input(task, stored)
     labels = to_device(task.images.labels[batch.positions], task.device)
     kept = None
@@ -76,7 +76,7 @@ def update(
             # Only the host can read the images of rows that another process ranked.
             batch = batch.part(kept.cpu().numpy())
             own, kept = batch.part(world.share(len(batch))), None
-            stored = _stored(task, own)
+            stored = stored_images(task, own)
             x = _input(task, stored)
     teaching = None
     if task.teach is not None and task.text is not None:
@@ -130,7 +130,8 @@ def _seed(task: Task, step: int) -> None:
     torch.manual_seed((seed + task.world.rank * 0x9E3779B97F4A7C15) % 2**64)
 
 
-def _stored(task: Task, batch: Batch) -> Stored:
+def stored_images(task: Task, batch: Batch) -> Stored:
+    """The stored images of a batch and the views to cut from them, on the training device."""
     images = task.images
     rows = images.rows[batch.positions]
     keys = np.array([image_key(images.paths[r]) for r in rows], dtype=np.uint64)
