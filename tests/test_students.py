@@ -146,7 +146,7 @@ class TestFiles:
         assert "not a readable safetensors file" in error_of(SMALL, str(broken))
 
 
-@pytest.mark.parametrize("name", [SMALL, "efficientnet_b0", "resnet18"])
+@pytest.mark.parametrize("name", [SMALL, "efficientnet_b0", "resnet18", "mobilenet_v3_large"])
 def test_shipped_start_weights_lead_into_the_shipped_teachers_space(name: str) -> None:
     teacher = load_teacher("emoji-clip", "", torch.device("cpu"))
     assert name in students.embedded_students()
