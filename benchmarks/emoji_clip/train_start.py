@@ -4,7 +4,8 @@ The student sees augmented art of the vendors in art.npz and is pulled towards t
 embedding of the plain drawing, mixed with the teacher's mean over all styles of that emoji. No
 class of the benchmark is named, none of its images is shown. Backbone and projection into the
 teacher's space are one file. Without OUT it lies in the cache folder, where
-`student.weights = "embedded"` finds it. Resumable: kill it and run the same command again.
+`student.weights = "embedded"` finds it. Resumable: kill it and run the same command again. ResNet18
+trains in bfloat16 where the CPU multiplies it, as in a run.
 
     python benchmarks/emoji_clip/train_start.py art.npz TEACHER_FOLDER [OUT.safetensors] \\
         --student mobilenet_v3_small --steps 1500
@@ -45,8 +46,10 @@ from edgedistill.students import (
 )
 from edgedistill.teacher.clip import Teacher, load_teacher
 from edgedistill.train.convolutions import use_fast_convolutions
+from edgedistill.train.device import autocast, autocast_dtype
 
 WARM_UP = 60
+CPU = torch.device("cpu")
 
 
 def teacher_targets(teacher: Teacher, images: Tensor, emoji: np.ndarray, count: int) -> Tensor:
@@ -106,8 +109,10 @@ def distance(out: Tensor, target: Tensor, emoji: np.ndarray) -> Tensor:
 class Training:
     """A network, its optimiser and the mean of its weights, at some step."""
 
-    def __init__(self, net: nn.Sequential, lr: float, about: str) -> None:
-        self.net, self.lr, self.about, self.step = net, lr, about, 0
+    def __init__(
+        self, net: nn.Sequential, lr: float, about: str, dtype: torch.dtype | None = None
+    ) -> None:
+        self.net, self.lr, self.about, self.dtype, self.step = net, lr, about, dtype, 0
         self.optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.02)
         self.average = {k: v.clone() for k, v in net.state_dict().items()}
 
@@ -153,7 +158,9 @@ class Training:
         rise = min(1, (self.step + 1) / WARM_UP)
         for g in self.optimizer.param_groups:
             g["lr"] = self.lr * rise * 0.5 * (1 + math.cos(math.pi * self.step / steps))
-        out = F.normalize(self.net(x.contiguous(memory_format=torch.channels_last)), dim=1)
+        with autocast(CPU, self.dtype):
+            out = self.net(x.contiguous(memory_format=torch.channels_last))
+        out = F.normalize(out.float(), dim=1)
         loss = distance(out, target, emoji)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -211,14 +218,17 @@ def main(arguments: list[str] | None = None) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     images, emoji, count = load_art(args.art)
-    teacher = load_teacher(f"local-dir:{args.teacher}", "", torch.device("cpu"))
+    teacher = load_teacher(f"local-dir:{args.teacher}", "", CPU)
     targets = teacher_targets(teacher, images, emoji, count)
     about = (
         f"{args.student} from {args.init}, {args.batch} images of {args.size} px, "
         f"teacher {teacher.fingerprint[:12]}"
     )
+    dtype = autocast_dtype("auto", CPU, args.student)
+    if dtype is not None:
+        about += f", {dtype}".replace("torch.", "")
     net = build_net(args.student, args.init, targets.shape[1])
-    training = Training(net, args.lr, about)
+    training = Training(net, args.lr, about, dtype)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     checkpoint = args.out.with_suffix(".checkpoint.pt")
     if checkpoint.exists():
