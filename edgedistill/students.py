@@ -180,7 +180,7 @@ def _embedded_path(name: str) -> Path:
             return path
     shipped = ", ".join(embedded_students()) or "no student"
     raise EdgeDistillError(
-        f"no embedded weights for student '{name}': {shipped} has them in the package; "
+        f"no embedded weights for student '{name}': the package has them for {shipped}; "
         f"'python benchmarks/emoji_clip/train_start.py ART TEACHER --student {name}' builds "
         f'{built_weights(name)} (docs/teacher.md); or use weights = "imagenet", "none" or a path'
     )

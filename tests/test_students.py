@@ -171,11 +171,11 @@ class TestEmbedded:
         self, embedded: Path, small: nn.Module
     ) -> None:
         message = error_of("resnet50", "embedded")
-        assert "no student has them in the package" in message
+        assert "the package has them for no student" in message
         assert "train_start.py ART TEACHER --student resnet50" in message
         assert str(embedded / "cache/weights/resnet50.safetensors") in message
         save_file(small.state_dict(), embedded / f"student-{SMALL}.safetensors")
-        assert f"{SMALL} has them in the package" in error_of("resnet50", "embedded")
+        assert f"the package has them for {SMALL};" in error_of("resnet50", "embedded")
 
     def test_weights_that_the_user_built_are_found_after_the_shipped(
         self, embedded: Path, small: nn.Module
