@@ -93,7 +93,7 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
         accuracy.plot(
             step[best], value[best], "o", color=VERMILION, markersize=7, zorder=3, label=label
         )
-        accuracy.legend(loc="lower right", fontsize=9)
+        accuracy.legend(fontsize=9)
     accuracy.set(title="Accuracy, source validation", xlabel="step")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
 
