@@ -27,7 +27,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     and the file that it names is replaced.
 
     Raises: EdgeDistillError naming `path` and the reason when the file system refuses, or when
-        `path` is no regular file.
+        `path` is no regular file, or the one that stdout or stderr goes to.
     """
     path = Path(path)
     with _temporary(path) as (temporary, target):
@@ -89,6 +89,10 @@ def _temporary(path: Path) -> Iterator[tuple[Path, Path]]:
         if path.exists() and not path.is_file():
             what = "a folder" if path.is_dir() else "a device, a pipe or a socket"
             raise EdgeDistillError(f"cannot write {path}: it is {what}; choose another name")
+        if _is_printed_to(path):
+            raise EdgeDistillError(
+                f"cannot write {path}: this command's output goes there; choose another name"
+            )
         target = Path(os.path.realpath(path)) if path.is_symlink() else path
         # The final suffix is kept: some writers choose their format by it.
         temporary = target.with_name(f".{target.stem}.{uuid.uuid4().hex}.tmp{target.suffix}")
@@ -102,6 +106,15 @@ def _temporary(path: Path) -> Iterator[tuple[Path, Path]]:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def _is_printed_to(path: Path) -> bool:
+    """Whether it is the file behind stdout or stderr, whose text would be lost with it."""
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return True
+    return False
 
 
 def _flush(path: Path) -> None:
