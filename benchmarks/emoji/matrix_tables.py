@@ -119,10 +119,10 @@ def header(record: Record) -> str:
     text = f"**{len(rows)} of {record['planned']} runs are in**, every one with its fp32 file"
     text += f", {len(rows) - refused} with the int8 file"
     if refused:
-        text += (
-            f"; {refused} int8 files were refused, as they lose more than a point on source "
-            "validation"
-        )
+        one = "file was refused, as it loses"
+        many = "files were refused, as they lose"
+        text += f"; {refused} int8 {one if refused == 1 else many} more than a point on source "
+        text += "validation, and means of int8 leave the seed out"
     text += f". Cells without a run show {MISSING}."
     absent = [s for s in record["axes"]["student"] if s not in _students(record)]
     if absent:
@@ -142,13 +142,20 @@ def quality_table(record: Record, rows: Sequence[Row], compared: Sequence[Compar
         for method in record["axes"]["method"]:
             mine = _of(rows, student, method)
             values = [cell(over_targets(mine, metric)) for metric in SHOWN]
-            int8 = [cell(over_targets(mine, m, "int8")) for m in ("accuracy", "h_score")]
+            int8 = [_int8_cell(mine, metric) for metric in ("accuracy", "h_score")]
             better = ", ".join(beaten(compared, student, method)) or MISSING
             start = starts(rows, student)
             count = f"{len(mine)}/{of_cell}"
             lines.append(_line([student, start, method, count, *values, *int8, better]))
     title = f"Files as a device runs them, per cent, means over {_names(_targets(rows))}"
     return f"{title}:\n\n" + "\n".join(lines)
+
+
+def _int8_cell(rows: Sequence[Row], metric: str) -> str:
+    """Without the seeds of refused files, it is another mean than that of fp32 beside it."""
+    kept, seeds = over_targets(rows, metric, "int8"), len(over_targets(rows, metric))
+    left_out = f" ({len(kept)} of {seeds} seeds)" if 0 < len(kept) < seeds else ""
+    return cell(kept) + left_out
 
 
 def by_target_table(record: Record, rows: Sequence[Row], metric: str, title: str) -> str:

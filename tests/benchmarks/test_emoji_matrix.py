@@ -140,7 +140,7 @@ def test_missing_cells_are_shown_as_such() -> None:
     rows[0]["int8"] = {"refused": "int8 loses too much"}
     rows.append(row("resnet18", "erm", "camera", 0, 0.7))
     text = tables.document(record(rows))
-    assert "3 of 40 runs are in" in text and "2 with the int8 file; 1 int8 files" in text
+    assert "3 of 40 runs are in" in text and "2 with the int8 file; 1 int8 file was refused" in text
     # Both targets are in for ERM, one is missing for SCI-PD: no mean over targets.
     assert (
         "| resnet18 | random weights | erm | 2/10 | 60.0 | 60.0 | 60.0 | 60.0 | – | – | – |" in text
@@ -150,6 +150,17 @@ def test_missing_cells_are_shown_as_such() -> None:
     assert "mobilenet_v3_small" not in tables.summary(record(rows))
     assert "nothing can be concluded yet" in text
     assert "No difference between methods is significant" in text
+
+
+def test_a_mean_of_int8_says_which_part_of_the_seeds_it_has() -> None:
+    rows = [row("resnet18", "erm", "line", seed, 0.5 + 0.1 * seed) for seed in range(3)]
+    assert "seeds)" not in tables.document(record(rows))
+    rows[0]["int8"] = {"refused": "int8 loses too much"}
+    text = tables.document(record(rows))
+    assert "| 60.0 ± 10.0 | 64.0 ± 7.1 (2 of 3 seeds) | 64.0 ± 7.1 (2 of 3 seeds) | – |" in text
+    rows[1]["int8"] = {"refused": "int8 loses too much"}
+    text = tables.document(record(rows))
+    assert "2 int8 files were refused, as they lose" in text and "| 69.0 (1 of 3 seeds) |" in text
 
 
 def test_documents_without_any_run_say_so() -> None:
