@@ -270,7 +270,7 @@ def differences(compared: Mapping[str, Sequence[Comparison]]) -> list[str]:
                 high, low = (c.a, c.b) if c.difference > 0 else (c.b, c.a)
                 points = f"{100 * abs(c.difference):.1f}"
                 agree = f"{c.agree}/{c.targets}"
-                p = f"{c.adjusted:.2g}"
+                p = f"{c.adjusted:.3g}"
                 lines.append(_line([title, c.group, high, low, points, str(c.pairs), p, agree]))
     if len(lines) > 2:
         parts.append("\n".join(lines))
@@ -288,7 +288,7 @@ def int8_differences(rows: Sequence[Row]) -> list[str]:
     compared = {metric: int8_compared(rows, metric) for metric in TESTED}
     for metric, title in TESTED.items():
         for c in compared[metric]:
-            shown = [f"{100 * c.difference:+.2f}", str(c.pairs), f"{c.adjusted:.2g}"]
+            shown = [f"{100 * c.difference:+.2f}", str(c.pairs), f"{c.adjusted:.3g}"]
             lines.append(_line([c.group, title, *shown]))
     if len(lines) == 2:
         return []
