@@ -85,16 +85,15 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     if losses.lines:
         losses.legend(fontsize=8.5, ncols=2 if len(terms) > 4 else 1)
 
+    below = "step"
     step, value = _column(history, "val_accuracy")
     accuracy.plot(step, value, color=BLUE, linewidth=1.8, marker="o", markersize=3)
     if len(value):
         best = int(np.argmax(value))
-        label = f"best: {value[best]:.1%} at step {step[best]:,.0f}"
-        accuracy.plot(
-            step[best], value[best], "o", color=VERMILION, markersize=7, zorder=3, label=label
-        )
-        accuracy.legend(fontsize=9)
-    accuracy.set(title="Accuracy, source validation", xlabel="step")
+        accuracy.plot(step[best], value[best], "o", color=VERMILION, markersize=7, zorder=3)
+        # Not in a legend, which lies over the line wherever the curve happens to pass.
+        below = f"step\nbest, the large dot: {value[best]:.1%} at step {step[best]:,.0f}"
+    accuracy.set(title="Accuracy, source validation", xlabel=below)
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
 
     step, value = _column(history, "lr")

@@ -66,7 +66,7 @@ def test_training_curves_tell_losses_from_the_rest() -> None:
     figure = plots.training_curves(history)
     _, labels = figure.axes[0].get_legend_handles_labels()
     assert labels == ["total", "distill"]
-    assert "best: 75.0% at step 300" in _texts(figure)
+    assert "best, the large dot: 75.0% at step 300" in _texts(figure)
 
 
 @pytest.mark.parametrize(
