@@ -112,7 +112,7 @@ def _is_printed_to(path: Path) -> bool:
     """Whether it is the file behind stdout or stderr, whose text would be lost with it."""
     for descriptor in (1, 2):
         with suppress(OSError):
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
+            if os.path.samefile(path, descriptor):
                 return True
     return False
 
