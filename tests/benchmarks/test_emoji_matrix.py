@@ -135,6 +135,12 @@ def test_the_teacher_keeps_what_scipd_keeps() -> None:
     assert "| *teacher, zero-shot* | as scipd | – | – |" in tables.document(record(rows))
 
 
+def test_a_p_just_below_the_level_is_not_rounded_to_it() -> None:
+    close = stats.Comparison("resnet18", "kd", "erm", 12, -0.036, 0.001, 4, 3, adjusted=0.0498)
+    text = "\n".join(tables.differences({metric: [close] for metric in tables.TESTED}))
+    assert "| resnet18 | erm | kd | 3.6 | 12 | 0.0498 | 3/4 |" in text
+
+
 def test_missing_cells_are_shown_as_such() -> None:
     rows = [row("resnet18", "erm", "line", 0, 0.5), row("resnet18", "scipd", "line", 0, 0.7)]
     rows[0]["int8"] = {"refused": "int8 loses too much"}
