@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -61,11 +62,12 @@ def run_sweep(
                 caches_first=on_cluster,
                 chosen=runs,
             )
-        rows = write_results(plan, folder)
-        written = write_pictures(plan, folder, rows)
-        _print_means(plan, rows)
-        if plan.export:
-            written += _exported(plan, folder, rows, display, jobs or 1)
+            rows = write_results(plan, folder)
+            written = write_pictures(plan, folder, rows)
+            _print_means(plan, rows)
+            files = export_runs(plan, folder, start, display, jobs) if plan.export else {}
+        if files:
+            written += _timed(plan, folder, rows, files)
     except (Interrupted, KeyboardInterrupt):
         raise Interrupted(f"{folder.path}: stopped; the same command goes on from there") from None
     console.print(f"results   {folder.results}")
@@ -112,13 +114,10 @@ def plan_lines(
     return told
 
 
-def _exported(
-    plan: Plan, folder: SweepFolder, rows: list[Row], display: Display, at_once: int
+def _timed(
+    plan: Plan, folder: SweepFolder, rows: list[Row], files: dict[str, dict[str, Any]]
 ) -> list[Path]:
-    """Export, answer and time what is finished; returns what was written."""
-    files = export_runs(plan, folder, display, at_once)
-    if not files:
-        return []
+    """Time what is exported, where that is asked for; returns what was written."""
     bench = bench_series(plan, folder, rows, files)
     head, *body = columns(bench), *lines(plan, rows, files, bench)
     print_table("Files, mean over target domains, %", head, body)

@@ -9,10 +9,10 @@ from typing import Any
 from edgedistill.atomic import write_text
 from edgedistill.display import Display
 from edgedistill.sweep.drive import reason
+from edgedistill.sweep.engines import Engine
 from edgedistill.sweep.export_task import export_job
 from edgedistill.sweep.exported import already_exported
 from edgedistill.sweep.folder import SweepFolder
-from edgedistill.sweep.local import run_jobs
 from edgedistill.sweep.plan import Plan
 from edgedistill.sweep.results import Row, make_table, percent, series_of
 from edgedistill.sweep.timed import one_of_each, timed
@@ -21,12 +21,12 @@ _SHOWN = {"accuracy": "accuracy", "h_score": "H deployed", "auroc": "AUROC"}
 
 
 def export_runs(
-    plan: Plan, folder: SweepFolder, display: Display, at_once: int
+    plan: Plan, folder: SweepFolder, engine: Engine, display: Display, at_once: int | None
 ) -> dict[str, dict[str, Any]]:
     """Run -> precision -> what its file answers, of every finished run, in the plan's order.
 
-    Runs whose files are not there yet are exported by `at_once` processes of this machine, each
-    with its share of the cores. A run whose files cannot be made is named, and left out.
+    Runs whose files are not there yet are jobs of the engine, `at_once` at a time or as many as
+    there is room for. A run whose files cannot be made is named, and left out.
     """
     assert plan.export is not None
     int8 = plan.export.int8
@@ -37,7 +37,7 @@ def export_runs(
     def tell(name: str, text: str) -> None:
         display.note(f"{name}: {text}")
 
-    with display.bar("exporting", "runs") as bar, closing(run_jobs(jobs, at_once, tell)) as ended:
+    with display.bar("exporting", "runs") as bar, closing(engine(jobs, at_once, tell)) as ended:
         bar(len(names) - len(jobs), len(names))
         for number, outcome in enumerate(ended, len(names) - len(jobs) + 1):
             name = outcome.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import signal
@@ -31,6 +32,8 @@ data.protocol = "hdg"
 data.hybridness = 0
 [grid]
 seed = [0, 1]
+[export]
+int8 = false
 """
 
 
@@ -77,6 +80,15 @@ def worker_of_a_run() -> int | None:
     return None
 
 
+def worker_of_an_export() -> int | None:
+    """The same of the files of a finished run."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if b"edgedistill.sweep.export_task" in (folder / "cmdline").read_bytes():
+                return worker_of_a_run()
+    return None
+
+
 def rows(path: Path) -> list[dict[str, str]]:
     with open(path, newline="") as file:
         return [
@@ -107,8 +119,10 @@ def test_a_sweep_loses_workers_a_node_and_its_driver_but_no_run(
     kept = finished.stat().st_mtime_ns
 
     second = sweep.on_ray()
+    os.kill(until(worker_of_an_export, second), signal.SIGKILL)
     said, _ = second.communicate()
     assert second.returncode == 0, said
+    assert "its worker or its node was lost; it starts again" in said
     assert finished.stat().st_mtime_ns == kept
     assert f"{finished.parent.name}: accuracy" not in said
 
@@ -120,3 +134,6 @@ def test_a_sweep_loses_workers_a_node_and_its_driver_but_no_run(
     )
     assert len(found) == 2 and {row["status"] for row in found} == {"finished"}
     assert found == expected
+    files = [folder / "grid" / "files.json" for folder in (sweep.out, sweep.folder / "local")]
+    on_ray, here = (json.loads(path.read_text())["files"] for path in files)
+    assert len(on_ray) == 2 and on_ray == here
