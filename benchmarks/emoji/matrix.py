@@ -167,18 +167,28 @@ def merged(old: Mapping[str, Any], new: dict[str, Any], plan: Plan) -> tuple[dic
     order = {name: place for place, name in enumerate(planned)}
     rows = sorted([*kept, *new["rows"]], key=lambda row: order[row["run"]])
     _refuse_other_origins(rows)
-    runs = {row["run"] for row in kept}
+    timed, now_there = _files(old["rows"]), _files(rows)
     latency: list[dict[str, Any]] = []
     measured: dict[str, Any] = {}
     for student in new["axes"]["student"]:
-        before = [e for e in old["latency"] if e["student"] == student and e["run"] in runs]
+        before = [
+            e
+            for e in old["latency"]
+            if e["student"] == student
+            and timed[e["run"], e["precision"]] == now_there.get((e["run"], e["precision"]))
+        ]
         now = [e for e in new["latency"] if e["student"] == student]
-        # Times of one session only; of more files rather than of fewer.
+        # Times of one session only, of files still there; of more files rather than of fewer.
         taken, source = (before, old) if len(before) > len(now) else (now, new)
         if taken:
             latency += taken
             measured[student] = source["measured"][student]
     return {**new, "measured": measured, "latency": latency, "rows": rows}, len(others) - len(kept)
+
+
+def _files(rows: list[dict[str, Any]]) -> dict[tuple[str, str], str | None]:
+    """Run and precision -> hash of the file; None for one that was refused."""
+    return {(row["run"], p): row[p].get("sha256") for row in rows for p in ("fp32", "int8")}
 
 
 def _same_settings(row: Mapping[str, Any], planned: Mapping[str, Any] | None) -> bool:

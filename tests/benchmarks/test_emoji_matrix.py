@@ -301,7 +301,7 @@ def test_collected_from_what_the_sweep_wrote(tmp_path: Path) -> None:
 def planned(plan: Plan, student: str, value: float, count: int = 2) -> list[dict[str, Any]]:
     """Rows of the first runs of a student."""
     runs = [run for run in plan.runs if run.recipe.student.model == student][:count]
-    rates = {**dict.fromkeys(RATES, value), "bytes": 1, "sha256": ""}
+    rates = {**dict.fromkeys(RATES, value), "bytes": 1, "sha256": f"made for {value}"}
     identity = {"teacher": "T", "start_weights": student, "images": "I"}
     return [
         {**matrix.settings(run), "identity": identity, "fp32": rates, "int8": rates} for run in runs
@@ -332,6 +332,9 @@ def test_what_is_done_another_day_is_added_to_the_record() -> None:
     again, _ = matrix.merged(found, record(planned(plan, "mobilenet_v3_small", 0.7)[1:]), plan)
     mine = [row for row in again["rows"] if row["student"] == "mobilenet_v3_small"]
     assert [row["fp32"]["accuracy"] for row in mine] == [0.5, 0.7]
+    assert again["measured"] == found["measured"] and again["latency"] == found["latency"]
+    # The same files once more, by a sweep that did not time them.
+    again, _ = matrix.merged(found, record(small), plan)
     assert again["measured"] == found["measured"] and again["latency"] == found["latency"]
     # What was timed was made anew: its times are of files that are gone.
     again, _ = matrix.merged(found, record(planned(plan, "mobilenet_v3_small", 0.7)[:1]), plan)
