@@ -87,6 +87,21 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
         assert torch.allclose(close.state_dict()[name], tensor, atol=tensor.abs().max() / 200)
 
 
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_the_network_alone_computes_in_bfloat16(dtype: torch.dtype | None) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 5, bias=False))
+    seen = []
+    net[2].register_forward_hook(lambda module, given, out: seen.append(out.dtype))
+    training = train_start.Training(net, 0.01, "", dtype)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    target = torch.eye(5)[:2]
+    loss = training.update(torch.rand(2, 3, 8, 8), target, np.arange(2), steps=9)
+    assert seen == [dtype or torch.float32] and np.isfinite(loss)
+    for name, tensor in net.state_dict().items():
+        assert tensor.dtype == training.average[name].dtype == torch.float32
+        assert not torch.equal(tensor, before[name])
+
+
 @pytest.fixture(scope="module")
 def lite() -> nn.Module:
     """Lite0 with padding as torchvision's, in evaluation with the statistics of some noise."""
