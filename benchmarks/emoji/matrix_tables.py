@@ -217,7 +217,9 @@ def _noise(measured: Mapping[str, Record]) -> str:
     for text, students in sessions.items():
         session = json.loads(text)
         noise = session["noise"]
-        part = f"{' and '.join(students)}: {_where({'': session})}, two equal files came out within"
+        *others, last = students
+        who = f"{', '.join(others)} and {last}" if others else last
+        part = f"{who}: {_where({'': session})}, two equal files came out within"
         part += f" {100 * noise['worst']:.0f} % of each other"
         if noise["verdict"] == "noisy":
             part += ", too noisy to rank what is near"
