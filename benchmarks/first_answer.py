@@ -1,6 +1,6 @@
 """From the start of a process to its first answer, beyond importing onnxruntime: user CPU time.
 
-    python benchmarks/first_answer.py runs/NAME/student.onnx [IMAGE]
+    python -m benchmarks.first_answer runs/NAME/student.onnx [IMAGE]
 
 Every round starts four processes in turn: onnxruntime and nothing else, `Classifier` with one
 image, the command `edgedistill predict`, and onnxruntime again, whose difference to itself is the

@@ -1,7 +1,7 @@
 """Which nodes of a student pay in int8 on this CPU: measured, and written down for the exporter.
 
-    python benchmarks/int8_policy.py --write               # the students with a target; kept
-    python benchmarks/int8_policy.py resnet18 --size 64    # one student, only printed
+    python -m benchmarks.int8_policy --write               # the students with a target; kept
+    python -m benchmarks.int8_policy resnet18 --size 64    # one student, only printed
 
 One image at a time on one thread. First whole kinds of nodes are tried (all pointwise
 convolutions, all convolutions, activations, squeeze-and-excitation), then every block alone is
@@ -33,19 +33,19 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import nn
 
-from edgedistill.atomic import write_json
+from benchmarks.marked import write_between
+from benchmarks.script import run_script, whole
+from edgedistill._utils.atomic import write_json
 from edgedistill.bench.machine import machine, moment
-from edgedistill.export.before_int8 import prepare as prepared
-from edgedistill.export.graph import export_graph
-from edgedistill.export.int8 import observe, ranges
+from edgedistill.export.int8.calibrate import calibrate_ranges, ranges
+from edgedistill.export.int8.policy import POLICY_FILE, block_of, node_kinds
+from edgedistill.export.int8.prepare import prepare as prepared
+from edgedistill.export.int8.quantize import Ranges, quantize
 from edgedistill.export.latency import interleaved, ratio
-from edgedistill.export.module import Deployed
-from edgedistill.export.policy import POLICY_FILE, block_of, node_kinds
-from edgedistill.export.quantise import Ranges, quantise
-from edgedistill.marked import write_between
+from edgedistill.export.onnx.graph import export_graph
+from edgedistill.export.onnx.module import Deployed
 from edgedistill.methods.heads import LinearHead
-from edgedistill.script import run_script, whole
-from edgedistill.students import STUDENTS, Student, build_backbone
+from edgedistill.students.torchvision import STUDENTS, Student, build_backbone
 
 CONVOLUTIONS = frozenset({"convolution", "pointwise", "depthwise", "maxpool"})
 LEVELS: dict[str, frozenset[str]] = {
@@ -98,7 +98,7 @@ class Subject:
         names = set(chosen)
         if not names:
             return self.model.SerializeToString()
-        return quantise(prepared(self.model, names), names, self.ranges).SerializeToString()
+        return quantize(prepared(self.model, names), names, self.ranges).SerializeToString()
 
 
 def prepare(student: str, size: int) -> Subject:
@@ -120,7 +120,7 @@ def prepare(student: str, size: int) -> Subject:
     model = export_graph(deployed, size, 100, 0.0)
     kinds = node_kinds(model.graph)
     everything = {n for n, kind in kinds.items() if kind in LEVELS["all"]}
-    seen = observe(model, everything, images)
+    seen = calibrate_ranges(model, everything, images)
     return Subject(model, kinds, ranges(seen.extremes, 1.0), images[:1])
 
 

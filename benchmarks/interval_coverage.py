@@ -1,6 +1,6 @@
 """How often the 95 % intervals of `edgedistill bench` hold the truth, on answers of a model.
 
-    python benchmarks/interval_coverage.py        # the table in docs/benchmarking.md
+    python -m benchmarks.interval_coverage        # the table in docs/benchmarking.md
 
 A known image scores normal(2, 1) and is named right with a chance of 3/4, an unknown one scores
 normal(0, 1); accepted is what scores 1 or more. The truth is the figure on 200,000 images.
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.marked import write_between
+from benchmarks.script import run_script, whole
 from edgedistill.bench.bootstrap import Scored, interval, resample
 from edgedistill.bench.result import QualityMetric
 from edgedistill.export.measure import measure
 from edgedistill.export.session import Answers
-from edgedistill.marked import write_between
-from edgedistill.script import run_script, whole
 
 ROOT = Path(__file__).parents[1]
 MARK = "<!-- coverage -->"

@@ -1,11 +1,106 @@
-"""What ends a command early: a problem the user can fix, and a request to stop."""
+"""Errors that a user can mend, by kind, and the request to stop.
+
+Every error is one line that says what is wrong, where, and what to do. The command line prints it
+on stderr and exits with status 2; from Python, catch `EdgeDistillError` or one of its kinds and
+read `code`, which stays the same from release to release while the wording may not.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 
 class EdgeDistillError(Exception):
-    """A problem the user can fix: one line that says what, where, and what to do.
+    """Base of all errors a user can mend; the message is one line."""
 
-    The command line prints it on stderr and exits with status 2.
+    code: ClassVar[str] = "error"
+
+
+class UsageError(EdgeDistillError):
+    """A command or function was called with arguments that do not go together."""
+
+    code = "usage"
+
+
+class RecipeError(EdgeDistillError):
+    """A recipe or sweep file is not valid TOML, or a key of it has no such value."""
+
+    code = "recipe"
+
+
+class DataError(EdgeDistillError):
+    """Images, labels or splits are missing, unreadable, or not what the recipe says."""
+
+    code = "data"
+
+
+class WeightsError(EdgeDistillError):
+    """Weights of a teacher or student cannot be had, read, or do not fit the network."""
+
+    code = "weights"
+
+
+class CacheError(EdgeDistillError):
+    """A stored image or a cached embedding cannot be read, written or trusted."""
+
+    code = "cache"
+
+
+class TrainingError(EdgeDistillError):
+    """Training cannot start or go on: a loss that is not finite, too little memory."""
+
+    code = "training"
+
+
+class RunFolderError(EdgeDistillError):
+    """A run folder holds another run, is in use, or lacks a file."""
+
+    code = "run-folder"
+
+
+class ExportError(EdgeDistillError):
+    """A student cannot be written as a file that does what the student does."""
+
+    code = "export"
+
+
+class ExportRefused(ExportError):
+    """An exported file would lose more than the budget allows.
+
+    Attributes:
+        numbers: the rates that decided, name -> (before, after) as shares in [0, 1].
     """
+
+    code = "export-refused"
+
+    def __init__(
+        self, message: str, numbers: Mapping[str, tuple[float | None, float | None]] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.numbers = dict(numbers or {})
+
+
+class ModelFileError(EdgeDistillError):
+    """An exported file is damaged, of another contract, or no file of this package."""
+
+    code = "model-file"
+
+
+class BenchError(EdgeDistillError):
+    """A measurement cannot be made, or its requirements cannot be read."""
+
+    code = "bench"
+
+
+class SweepError(EdgeDistillError):
+    """A sweep cannot be planned, started or gone on with."""
+
+    code = "sweep"
+
+
+class OutputError(EdgeDistillError):
+    """A file or folder cannot be written."""
+
+    code = "output"
 
 
 class Interrupted(BaseException):

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
-from edgedistill.onnx_file import seal
+from edgedistill.runtime.contract import seal
 
 # A shell starts background jobs with SIGINT ignored, and children would inherit that: the tests
 # of Ctrl-C must not depend on how they were started.
@@ -40,7 +40,7 @@ DOMAINS = {"paint": "white", "night": "black", "paper": "wheat", "sea": "steelbl
 CLASSES = ("circle", "cross", "square", "star", "tall_bar")
 IMAGES, SIDE = 12, 40
 # Of the small exported files, built node by node.
-COLOURS = ("red", "green", "blue")
+COLORS = ("red", "green", "blue")
 MODEL_SIZE = 8
 THRESHOLD = 1.5
 # The score is twelve times the mean of the strongest channel in 0..1.
@@ -155,26 +155,26 @@ def _without_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
 def _draw(name: str, background: str, rng: np.random.Generator) -> Image.Image:
     image = Image.new("RGB", (SIDE, SIDE), background)
     pen = ImageDraw.Draw(image)
-    colour = tuple(rng.integers(60, 220, 3).tolist())
+    color = tuple(rng.integers(60, 220, 3).tolist())
     x, y = rng.integers(13, 27, 2).tolist()
     r = int(rng.integers(7, 12))
     if name == "circle":
-        pen.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=color)
     elif name == "square":
-        pen.rectangle((x - r, y - r, x + r, y + r), fill=colour)
+        pen.rectangle((x - r, y - r, x + r, y + r), fill=color)
     elif name == "tall_bar":
-        pen.rectangle((x - r // 3, y - r, x + r // 3, y + r), fill=colour)
+        pen.rectangle((x - r // 3, y - r, x + r // 3, y + r), fill=color)
     elif name == "cross":
-        pen.line((x - r, y - r, x + r, y + r), fill=colour, width=4)
-        pen.line((x - r, y + r, x + r, y - r), fill=colour, width=4)
+        pen.line((x - r, y - r, x + r, y + r), fill=color, width=4)
+        pen.line((x - r, y + r, x + r, y - r), fill=color, width=4)
     else:
-        pen.regular_polygon((x, y, r), 3, fill=colour)
-        pen.regular_polygon((x, y, r), 3, rotation=60, fill=colour)
+        pen.regular_polygon((x, y, r), 3, fill=color)
+        pen.regular_polygon((x, y, r), 3, rotation=60, fill=color)
     return image
 
 
 def make_model(
-    classes: tuple[str, ...] = COLOURS,
+    classes: tuple[str, ...] = COLORS,
     size: int = MODEL_SIZE,
     threshold: float = THRESHOLD,
     scale: float = SCALE,
@@ -215,7 +215,7 @@ def make_model(
 
 
 def metadata(
-    classes: tuple[str, ...] = COLOURS, size: int = MODEL_SIZE, threshold: float = THRESHOLD
+    classes: tuple[str, ...] = COLORS, size: int = MODEL_SIZE, threshold: float = THRESHOLD
 ) -> dict[str, str]:
     calibration = {"value": threshold, "acceptance": 0.95, "calibration": "source validation"}
     values: dict[str, str] = {
@@ -281,9 +281,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """red.png, green.jpg and blue.webp that are known, dark.bmp that is not."""
     folder = tmp_path_factory.mktemp("photos")
-    colours = {"red.png": (250, 10, 0), "green.jpg": (0, 240, 20), "blue.webp": (0, 0, 230)}
-    for name, colour in {**colours, "dark.bmp": (20, 10, 10)}.items():
-        Image.new("RGB", (30, 20), colour).save(folder / name)
+    colors = {"red.png": (250, 10, 0), "green.jpg": (0, 240, 20), "blue.webp": (0, 0, 230)}
+    for name, color in {**colors, "dark.bmp": (20, 10, 10)}.items():
+        Image.new("RGB", (30, 20), color).save(folder / name)
     return folder
 
 

@@ -3,9 +3,9 @@
 Runs what is not finished yet of two sweeps, writes every number to fidelity.json and renders the
 tables between `<!-- fidelity -->` marks.
 
-    python benchmarks/emoji/fidelity.py --jobs 2
-    python benchmarks/emoji/fidelity.py --finished   # only collect what is finished
-    python benchmarks/emoji/fidelity.py --render     # only the tables, from the JSON
+    python -m benchmarks.emoji.fidelity --jobs 2
+    python -m benchmarks.emoji.fidelity --finished   # only collect what is finished
+    python -m benchmarks.emoji.fidelity --render     # only the tables, from the JSON
 """
 
 import argparse
@@ -16,21 +16,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from results import to_text
-from swept import ROOT, SWEEPS, default_out, difference_table, train, variant_rows, wrapped
 
-from edgedistill.atomic import write_json, write_text
-from edgedistill.data.normalise import (
+from benchmarks.emoji.results import to_text
+from benchmarks.emoji.swept import (
+    ROOT,
+    SWEEPS,
+    default_out,
+    difference_table,
+    train,
+    variant_rows,
+    wrapped,
+)
+from benchmarks.marked import write_between
+from benchmarks.script import read_record, run_script, whole
+from edgedistill._utils.atomic import write_json, write_text
+from edgedistill.data.normalization import (
     CLIP_MEAN,
     CLIP_STD,
     IMAGENET_MEAN,
     IMAGENET_STD,
-    renormalisation,
+    renormalization,
 )
 from edgedistill.errors import EdgeDistillError
-from edgedistill.marked import write_between
-from edgedistill.script import read_record, run_script, whole
-from edgedistill.students import EMBEDDED_FOLDER
+from edgedistill.students.torchvision import EMBEDDED_FOLDER
 
 MARK = "<!-- fidelity -->"
 # The sweeps name it so.
@@ -38,7 +46,7 @@ OFF_TEACHER = ROOT / "runs" / "emoji-clip-off"
 RECORD = Path(__file__).with_name("fidelity.json")
 METHODS = {"SCI-PD": "fidelity_scipd", "SCMD": "fidelity_scmd"}
 EMPTY = (
-    "Not measured yet: `python benchmarks/emoji/fidelity.py --jobs 2` runs both sweeps and writes "
+    "Not measured yet: `python -m benchmarks.emoji.fidelity --jobs 2` runs both sweeps and writes "
     "the tables here."
 )
 
@@ -49,7 +57,7 @@ def off_statistics() -> tuple[list[float], list[float]]:
     Normalised so, a teacher that expects ImageNet's statistics sees its pixels through the map
     that CLIP sees its own through in the authors' code.
     """
-    gain, shift = renormalisation(CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD)
+    gain, shift = renormalization(CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD)
     std = np.array(IMAGENET_STD) / gain
     return (np.array(IMAGENET_MEAN) - shift * std).tolist(), std.tolist()
 
@@ -106,7 +114,7 @@ def main() -> None:
         for sweep in () if options.finished else METHODS.values():
             train(SWEEPS / f"{sweep}.toml", options.jobs, out)
         write_text(RECORD, to_text(collect(out)))
-    rows = read_record(RECORD, "python benchmarks/emoji/fidelity.py")
+    rows = read_record(RECORD, "python -m benchmarks.emoji.fidelity")
     write_between(ROOT / "docs" / "fidelity.md", MARK, document(rows))
 
 

@@ -1,8 +1,8 @@
 """The matrix: students x methods x targets x seeds of the embedded benchmark, as files.
 
     edgedistill sweep benchmarks/emoji.toml            # trains, exports, answers and times
-    python benchmarks/emoji/matrix.py sweeps/emoji     # collects what is finished
-    python benchmarks/emoji/matrix.py --render         # only the tables, from matrix.json
+    python -m benchmarks.emoji.matrix sweeps/emoji     # collects what is finished
+    python -m benchmarks.emoji.matrix --render         # only the tables, from matrix.json
 
 The sweep does all the work, and goes on where it was killed; here its numbers become
 benchmarks/emoji/matrix.json, and the tables of docs/results.md and README.md between
@@ -20,14 +20,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from matrix_tables import document, summary
-
+from benchmarks.emoji.matrix_tables import document, summary
+from benchmarks.marked import write_between
+from benchmarks.script import read_record, run_script
 from edgedistill import __version__
-from edgedistill.atomic import write_text
+from edgedistill._utils.atomic import write_text
 from edgedistill.errors import EdgeDistillError
-from edgedistill.marked import write_between
-from edgedistill.script import read_record, run_script
-from edgedistill.students import EMBEDDED_FOLDER
+from edgedistill.students.torchvision import EMBEDDED_FOLDER
 from edgedistill.sweep.folder import SweepFolder, refuse_other_recipes
 from edgedistill.sweep.plan import Plan, PlannedRun, make_plan
 
@@ -61,7 +60,7 @@ def settings(run: PlannedRun) -> dict[str, Any]:
         "steps": recipe.train.steps,
         "lr": recipe.train.lr,
         "score": recipe.openset.score,
-        "acceptance": recipe.openset.acceptance,
+        "acceptance": recipe.openset.keep,
     }
 
 
@@ -257,14 +256,14 @@ def main() -> None:
         refuse_other_recipes(folder, plan)
         found = collect(plan, folder)
         if options.record.exists():
-            old = read_record(options.record, "python benchmarks/emoji/matrix.py SWEEP_FOLDER")
+            old = read_record(options.record, "python -m benchmarks.emoji.matrix SWEEP_FOLDER")
             found, left_out = merged(old, found, plan)
             if left_out:
                 print(
                     f"{left_out} runs of the record had other settings or start weights: left out"
                 )
         write_text(options.record, to_text(found))
-    record = read_record(options.record, "python benchmarks/emoji/matrix.py SWEEP_FOLDER")
+    record = read_record(options.record, "python -m benchmarks.emoji.matrix SWEEP_FOLDER")
     if options.record.resolve() == RECORD:
         render(record)
     else:

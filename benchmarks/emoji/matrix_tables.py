@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median, stdev
 from typing import Any
 
-from matrix_stats import (
+from benchmarks.emoji.matrix_stats import (
     EXACT_PAIRS,
     FLIPS,
     LEVEL,
@@ -108,7 +108,7 @@ def summary(record: Record) -> str:
     )
     if record["latency"]:
         text += f"; p50 of one image, {_where(record['measured'])}"
-    text += ". `python benchmarks/emoji/matrix.py` wrote this."
+    text += ". `python -m benchmarks.emoji.matrix` wrote this."
     return "\n".join(lines) + f"\n\n{text}"
 
 

@@ -3,10 +3,10 @@
 Runs what is not finished yet as sweeps of the shipped recipes, writes every number to a JSON file
 and renders the tables between marks. Nothing there is typed by hand.
 
-    python benchmarks/emoji/results.py methods --jobs 2        # of benchmarks/emoji.toml
-    python benchmarks/emoji/results.py ablations --jobs 2      # ablation_scipd_each, ablation_scmd
-    python benchmarks/emoji/results.py methods --finished      # only collect what is finished
-    python benchmarks/emoji/results.py methods --render        # only the tables, from the JSON
+    python -m benchmarks.emoji.results methods --jobs 2        # of benchmarks/emoji.toml
+    python -m benchmarks.emoji.results ablations --jobs 2      # ablation_scipd_each, ablation_scmd
+    python -m benchmarks.emoji.results methods --finished      # only collect what is finished
+    python -m benchmarks.emoji.results methods --render        # only the tables, from the JSON
 """
 
 import argparse
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from swept import (
+
+from benchmarks.emoji.swept import (
     ROOT,
     SHOWN,
     SWEEPS,
@@ -28,11 +29,10 @@ from swept import (
     variant_rows,
     wrapped,
 )
-
-from edgedistill.atomic import write_text
+from benchmarks.marked import write_between
+from benchmarks.script import read_record, run_script, whole
+from edgedistill._utils.atomic import write_text
 from edgedistill.errors import EdgeDistillError
-from edgedistill.marked import write_between
-from edgedistill.script import read_record, run_script, whole
 
 METHODS = ("erm", "kd", "clipbase", "scipd", "scmd")
 TEACHERS_RECIPE = "scipd"  # whose share of known images the teacher's line keeps
@@ -186,7 +186,7 @@ def main() -> None:
             train(sweep, options.jobs, out, only)
         rows = method_rows(out) if methods else _ablation_rows([*sweeps], out)
         write_text(record, to_text(rows))
-    rows = read_record(record, f"python benchmarks/emoji/results.py {options.command}")
+    rows = read_record(record, f"python -m benchmarks.emoji.results {options.command}")
     if methods:
         render_methods(rows)
     else:

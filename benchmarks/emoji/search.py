@@ -113,9 +113,9 @@ def best_setting(result: Result, acceptances: Sequence[float]) -> dict[str, Any]
     """
     best: dict[str, Any] = {"score": None, "acceptance": None, "h_score": 0.0}
     for score, values in result["h_scores"].items():
-        for acceptance, value in zip(acceptances, values, strict=True):
+        for target_keep_rate, value in zip(acceptances, values, strict=True):
             if value > best["h_score"]:
-                best = {"score": score, "acceptance": acceptance, "h_score": value}
+                best = {"score": score, "acceptance": target_keep_rate, "h_score": value}
     return best
 
 

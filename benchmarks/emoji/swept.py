@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from trained_with import weights_key
 
+from benchmarks.emoji.trained_with import weights_key
 from edgedistill.errors import EdgeDistillError
 from edgedistill.sweep.folder import SweepFolder
 from edgedistill.sweep.plan import Plan, PlannedRun, make_plan

@@ -1,7 +1,7 @@
 """What moving the threshold of an exported file does: a plot and a table for docs/deploy.md.
 
     edgedistill export RUN --onnx
-    python benchmarks/emoji/threshold.py RUN            # runs/RUN, or its folder
+    python -m benchmarks.emoji.threshold RUN            # runs/RUN, or its folder
 
 Answers the run's source-validation and target images with runs/RUN/student.onnx, as a device
 would, and counts at every threshold which images are accepted. Writes docs/threshold.png and the
@@ -18,17 +18,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from edgedistill.atomic import write_bytes
-from edgedistill.data.store import Store, open_store
+from benchmarks.marked import write_between
+from benchmarks.script import run_script
+from edgedistill._utils.atomic import write_bytes
+from edgedistill.data.protocols.resolve import resolve_split
+from edgedistill.data.store.image_store import Store, open_store
 from edgedistill.export.session import Answers, answers, open_session
-from edgedistill.marked import write_between
-from edgedistill.onnx_file import LOWEST, ModelInfo, read_model
 from edgedistill.openset import calibrate, metrics
-from edgedistill.problem import load_problem
 from edgedistill.recipe import load_recipe
 from edgedistill.report.style import BLUE, GREEN, INK, MUTED, VERMILION, png, styled
-from edgedistill.run_lookup import find_run
-from edgedistill.script import run_script
+from edgedistill.run.lookup import find_run
+from edgedistill.runtime.contract import LOWEST, ModelInfo, read_model
 
 DOCS = Path(__file__).parents[2] / "docs"
 MARK = "<!-- threshold -->"
@@ -58,8 +58,8 @@ def rates(images: Scored, threshold: float) -> dict[str, float | None]:
     """Shares of known images kept, of unknown ones rejected, and their H-score."""
     score, known = images.score, images.known
     return {
-        "kept": metrics.known_acceptance(score, known, threshold),
-        "rejected": metrics.unknown_rejection(score, known, threshold),
+        "kept": metrics.known_keep_rate(score, known, threshold),
+        "rejected": metrics.unknown_reject_rate(score, known, threshold),
         "h_score": metrics.deployed_h_score(score, images.right, known, threshold),
     }
 
@@ -113,7 +113,7 @@ def part(validation: Scored, target: Scored, info: ModelInfo, domain: str, run: 
         limit = calibrate(known, share)
         found = rates(target, limit) | {"source": rates(validation, limit)["kept"]}
         cells = [found[key] for key in ("source", "kept", "rejected", "h_score")]
-        mark = " (calibrated)" if np.isclose(share, info.acceptance) else ""
+        mark = " (calibrated)" if np.isclose(share, info.target_keep_rate) else ""
         shown = ["-" if cell is None else f"{100 * cell:.1f}" for cell in cells]
         rows.append([f"{100 * share:.0f} %{mark}", f"{limit:.4g}", *shown])
     header = ["to keep", f"threshold on {info.score}", "known kept, source validation"]
@@ -124,7 +124,7 @@ def part(validation: Scored, target: Scored, info: ModelInfo, domain: str, run: 
             f"{info.student} trained with {info.method}, {info.precision}: "
             f"{int(target.known.sum())} known and {int((~target.known).sum())} unknown images of "
             f"`{domain}`, which it never saw, and {len(known)} of source validation. Per cent. "
-            f"Made by `python benchmarks/emoji/threshold.py {run}`.",
+            f"Made by `python -m benchmarks.emoji.threshold {run}`.",
             "",
             "![Shares of known images kept and unknown images rejected, and the H-score, over the "
             "threshold](threshold.png)",
@@ -150,11 +150,11 @@ def main() -> None:
     folder = find_run(given.run, given.runs)
     recipe = load_recipe(folder / "recipe.toml")
     data, info = read_model(folder / "student.onnx")
-    problem = load_problem(recipe)
-    store = open_store(problem.index, info.size)
-    labels = problem.split.known_label[problem.index.label]
-    validation = _answered(data, store, problem.split.val, labels)
-    target = _answered(data, store, problem.target, labels)
+    dataset = resolve_split(recipe.data)
+    store = open_store(dataset.index, info.size)
+    labels = dataset.split.known_label[dataset.index.label]
+    validation = _answered(data, store, dataset.split.val, labels)
+    target = _answered(data, store, dataset.target, labels)
     domain = recipe.data.target
     image = png(picture(curves(validation, target), info, domain))
     write_bytes(DOCS / "threshold.png", image)

@@ -6,9 +6,9 @@ domain `line` and the benchmark's unknown classes are never opened. What a trial
 deployed H-score on that stand-in, at the best of the scores and acceptances that every trial
 tries. What is drawn and kept is in search.py.
 
-    python benchmarks/emoji/tune.py run --jobs 2   # kill it and go on at any time
-    python benchmarks/emoji/tune.py apply          # what it chose, into recipes/mobilenet_*.toml
-    python benchmarks/emoji/tune.py render         # the table, into docs/results.md
+    python -m benchmarks.emoji.tune run --jobs 2   # kill it and go on at any time
+    python -m benchmarks.emoji.tune apply          # what it chose, into recipes/mobilenet_*.toml
+    python -m benchmarks.emoji.tune render         # the table, into docs/results.md
 
 Runs have one thread each, so that the numbers do not depend on --jobs.
 """
@@ -24,14 +24,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search import ACCEPTANCES, METHODS, RUNGS, SEED, chosen, draws, lengths, promoted
-from trained_with import content_key
-from tuning_text import MARK, applied, document
-
-from edgedistill.atomic import write_json, write_text
+from benchmarks.emoji.search import (
+    ACCEPTANCES,
+    METHODS,
+    RUNGS,
+    SEED,
+    chosen,
+    draws,
+    lengths,
+    promoted,
+)
+from benchmarks.emoji.trained_with import content_key
+from benchmarks.emoji.tuning_text import MARK, applied, document
+from benchmarks.marked import write_between
+from benchmarks.script import read_record, run_script, whole
+from edgedistill._utils.atomic import write_json, write_text
 from edgedistill.errors import EdgeDistillError
-from edgedistill.marked import write_between
-from edgedistill.script import read_record, run_script, whole
 
 ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("tuning.json")
@@ -58,16 +66,16 @@ class Trial:
 
 def recipe_of(trial: Trial) -> Any:
     """The recipe of a trial. Raises EdgeDistillError."""
-    from edgedistill.problem import load_problem
+    from edgedistill.data.protocols.resolve import resolve_split
     from edgedistill.recipe import load_recipe
 
     path = recipe_path(trial.method)
     plain = load_recipe(path)
-    known = [c for c in load_problem(plain).split.known if c not in STAND_IN["unknown"]]
+    known = [c for c in resolve_split(plain.data).split.known if c not in STAND_IN["unknown"]]
     data = {f"data.{key}": value for key, value in STAND_IN.items()} | {"data.known": known}
     fields = data | trial.fields | lengths(trial.steps, plain.train.average) | {"seed": SEED}
     # Whatever `apply` wrote: a trial looks at all scores and acceptances, and is the same run.
-    fields |= {"openset.score": "max_logit", "openset.acceptance": 0.95}
+    fields |= {"openset.score": "max_logit", "openset.keep": 0.95}
     return load_recipe(path, [f"{key}={json.dumps(value)}" for key, value in fields.items()])
 
 
@@ -79,8 +87,8 @@ def measured(trial: Trial, runs: Path) -> dict[str, Any]:
     """A trial's run and its worth; read back where an earlier start finished it."""
     import torch
 
-    from edgedistill.display import Display
-    from edgedistill.pipeline import run
+    from edgedistill._utils.console import Display
+    from edgedistill.run.pipeline import run
 
     torch.set_num_threads(1)
     recipe = recipe_of(trial)
@@ -111,20 +119,20 @@ def rejection(recipe: Any, folder: Path) -> dict[str, Any]:
     """Deployed H-scores of a finished run, by score and acceptance, and AUROC by score."""
     import torch
 
-    from edgedistill.data.store import open_store
+    from edgedistill.data.protocols.resolve import resolve_split
+    from edgedistill.data.store.image_store import open_store
     from edgedistill.export.finished import load_finished
     from edgedistill.openset import calibrate, evaluate
     from edgedistill.openset.scores import SCORES
-    from edgedistill.problem import load_problem
-    from edgedistill.run_folder import RunFolder
+    from edgedistill.run.folder import RunFolder
     from edgedistill.train.predict import predict
 
-    finished, problem = load_finished(RunFolder(folder)), load_problem(recipe)
-    store = open_store(problem.index, recipe.student.size)
+    finished, dataset = load_finished(RunFolder(folder)), resolve_split(recipe.data)
+    store = open_store(dataset.index, recipe.student.size)
     outputs = {}
-    for name, rows in (("val", problem.split.val), ("target", problem.target)):
+    for name, rows in (("val", dataset.split.val), ("target", dataset.target)):
         found = store.decoded(rows)
-        labels = problem.split.known_label[problem.index.label[found.rows]]
+        labels = dataset.split.known_label[dataset.index.label[found.rows]]
         outputs[name] = predict(
             finished.student, finished.method, found.images, labels, device=torch.device("cpu")
         )
@@ -135,8 +143,8 @@ def rejection(recipe: Any, folder: Path) -> dict[str, Any]:
         if score == "max_cosine" and not projects:
             continue
         h_scores[score] = []
-        for acceptance in ACCEPTANCES:
-            threshold = calibrate(outputs["val"].score(score), acceptance)
+        for target_keep_rate in ACCEPTANCES:
+            threshold = calibrate(outputs["val"].score(score), target_keep_rate)
             scored = evaluate(
                 outputs["target"], score=score, threshold=threshold, known=finished.classes
             )
@@ -240,7 +248,7 @@ def main() -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
         search(options.methods, options.rungs, options)
         return
-    record = read_record(options.record, "python benchmarks/emoji/tune.py run")
+    record = read_record(options.record, "python -m benchmarks.emoji.tune run")
     if "methods" not in record:
         raise EdgeDistillError(f"{options.record}: of an earlier search; start `run` first")
     if options.command == "apply":

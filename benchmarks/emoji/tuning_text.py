@@ -4,9 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from search import COMMON, METHODS, OWN, Range, at_the_edge, best_setting
-from swept import wrapped
-
+from benchmarks.emoji.search import COMMON, METHODS, OWN, Range, at_the_edge, best_setting
+from benchmarks.emoji.swept import wrapped
 from edgedistill.errors import EdgeDistillError
 
 MARK = "<!-- tuning -->"
@@ -30,7 +29,7 @@ def applied(text: str, choice: Mapping[str, Any]) -> str:
     values = {field: f"{float(value)!r}" for field, value in choice["fields"].items()}
     values |= {
         "openset.score": f'"{choice["score"]}"',
-        "openset.acceptance": repr(choice["acceptance"]),
+        "openset.keep": repr(choice["acceptance"]),
     }
     section, lines = "", []
     for line in text.splitlines():
@@ -65,8 +64,8 @@ def document(record: Mapping[str, Any]) -> str:
         if OWN[method]
     )
     parts = [
-        "    python benchmarks/emoji/tune.py run --jobs 2\n"
-        "    python benchmarks/emoji/tune.py apply",
+        "    python -m benchmarks.emoji.tune run --jobs 2\n"
+        "    python -m benchmarks.emoji.tune apply",
         f"Every method has the same budget: {rungs}, each rung with a whole schedule of its own, "
         f"seed {record['seed']}. Drawn are {common}, the same values for every method; even trials "
         "keep a method's own hyper-parameters at its authors' values, odd ones draw those too: "

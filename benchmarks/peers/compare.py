@@ -1,8 +1,8 @@
 """A student beside its peers and its teacher: answers, time and size, all measured in one run.
 
-    python benchmarks/peers/compare.py runs/NAME              # one table per finished run
-    python benchmarks/peers/compare.py runs/NAME --threads 2 --rounds 40
-    python benchmarks/peers/compare.py --render               # only the tables, from peers.json
+    python -m benchmarks.peers.compare runs/NAME              # one table per finished run
+    python -m benchmarks.peers.compare runs/NAME --threads 2 --rounds 40
+    python -m benchmarks.peers.compare --render               # only the tables, from peers.json
 
 Contenders: the files of `edgedistill export` in fp32 and int8, torch.onnx.export with its defaults
 in onnxruntime, PyTorch as it is and compiled, OpenVINO (pip install openvino; left out without it),
@@ -26,26 +26,26 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import contenders
 import numpy as np
 import torch
-from contenders import Contender
-from peers_tables import peers_document
-from worth import judged, kept
 
-from edgedistill.atomic import write_json
+from benchmarks.marked import write_between
+from benchmarks.peers import contenders
+from benchmarks.peers.contenders import Contender
+from benchmarks.peers.peers_tables import peers_document
+from benchmarks.peers.worth import judged, kept
+from benchmarks.script import read_record, run_script, whole
+from edgedistill._utils.atomic import write_json
 from edgedistill.bench.machine import machine, moment
 from edgedistill.bench.timing import measure, ratio, self_ratio, timing
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.build import export_fp32, export_int8
 from edgedistill.export.finished import FinishedRun, load_finished
 from edgedistill.export.images import RunImages
-from edgedistill.export.module import Deployed
-from edgedistill.marked import write_between
-from edgedistill.preparation import load_texts
-from edgedistill.run_folder import RunFolder
-from edgedistill.script import read_record, run_script, whole
-from edgedistill.teacher.clip import load_teacher
+from edgedistill.export.onnx.module import Deployed
+from edgedistill.run.folder import RunFolder
+from edgedistill.run.prepare import load_texts
+from edgedistill.teacher.open_clip import load_teacher
 
 ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("peers.json")
@@ -70,7 +70,7 @@ def compare(path: Path, threads: int, rounds: int) -> dict[str, Any]:
         "seed": recipe.seed,
         "teacher": recipe.teacher.model,
         "score": run.calibration.score,
-        "acceptance": run.calibration.acceptance,
+        "acceptance": run.calibration.target_keep_rate,
         "threads": threads,
         "rounds": rounds,
         "noise": times.pop("noise"),
@@ -98,7 +98,7 @@ def gather(run: FinishedRun, folder: Path, threads: int) -> tuple[list[Contender
     teacher = load_teacher(
         run.recipe.teacher.model, run.recipe.teacher.pretrained, torch.device("cpu")
     )
-    text = load_texts(run.recipe, RunImages(run, size).problem, teacher)
+    text = load_texts(run.recipe, RunImages(run, size).dataset, teacher)
 
     wanted: list[Callable[[], Contender]] = [
         lambda: contenders.exported("EdgeDistill fp32", data, size, threads),
@@ -141,7 +141,7 @@ def worth(run: FinishedRun, found: list[Contender]) -> dict[str, dict[str, Any]]
             one.answers(here.validation().pixels),
             one.answers(target.pixels),
             target.labels,
-            run.calibration.acceptance,
+            run.calibration.target_keep_rate,
         )
     shares = kept(scored, TEACHER, figures)
     return {name: {**figures[name], "kept": shares[name]} for name in figures}
@@ -206,7 +206,7 @@ def main() -> None:
         parser.error("give either folders of finished runs or --render")
     if not options.render:
         write_json(options.record, record_of(options.runs, options.threads, options.rounds))
-    record = read_record(options.record, "python benchmarks/peers/compare.py RUN")
+    record = read_record(options.record, "python -m benchmarks.peers.compare RUN")
     if options.record.resolve() == RECORD:
         render(record)
     else:

@@ -18,15 +18,15 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from edgedistill.errors import EdgeDistillError
-from edgedistill.export.graph import quiet_exporter
-from edgedistill.export.module import Deployed
+from edgedistill.export.onnx.graph import quiet_exporter
+from edgedistill.export.onnx.module import Deployed
 from edgedistill.export.session import Answers, open_session
 from edgedistill.export.session import answers as session_answers
-from edgedistill.onnx_file import LOWEST
+from edgedistill.methods.text_bank import TextBank
 from edgedistill.openset.scores import compute
-from edgedistill.students import MEAN, STD, Student
-from edgedistill.teacher.clip import Teacher
-from edgedistill.teacher.text import TextBank
+from edgedistill.runtime.contract import LOWEST
+from edgedistill.students.torchvision import MEAN, STD, Student
+from edgedistill.teacher.open_clip import Teacher
 
 Said = tuple[NDArray[np.floating], NDArray[np.floating]]
 """Score float [N] and probabilities float [N, C]."""

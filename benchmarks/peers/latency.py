@@ -1,8 +1,8 @@
 """Latency of every student: onnxruntime fp32 and int8, PyTorch, OpenVINO; threads and input sizes.
 
-    python benchmarks/peers/latency.py                         # all, on an idle machine
-    python benchmarks/peers/latency.py resnet18 --sizes 224 --threads 1 --rounds 6
-    python benchmarks/peers/latency.py --render                # only the table, from latency.json
+    python -m benchmarks.peers.latency                         # all, on an idle machine
+    python -m benchmarks.peers.latency resnet18 --sizes 224 --threads 1 --rounds 6
+    python -m benchmarks.peers.latency --render                # only the table, from latency.json
 
 The weights are random, as speed does not depend on them; int8 files have the nodes that the
 exporter's policy gives the student before any answers are looked at. OpenVINO is left out where it
@@ -20,18 +20,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import contenders
-from compare import versions
-from contenders import Contender
-from peers_tables import latency_document
-from random_student import RandomStudent, make_student
-
-from edgedistill.atomic import write_json
+from benchmarks.marked import write_between
+from benchmarks.peers import contenders
+from benchmarks.peers.compare import versions
+from benchmarks.peers.contenders import Contender
+from benchmarks.peers.peers_tables import latency_document
+from benchmarks.peers.random_student import RandomStudent, make_student
+from benchmarks.script import read_record, run_script, whole, wholes
+from edgedistill._utils.atomic import write_json
 from edgedistill.bench.machine import machine, moment
 from edgedistill.bench.timing import measure, ratio, self_ratio, timing
 from edgedistill.errors import EdgeDistillError
-from edgedistill.marked import write_between
-from edgedistill.script import read_record, run_script, whole, wholes
 
 ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("latency.json")
@@ -122,7 +121,7 @@ def main() -> None:
         parser.error(f"no student {unknown[0]!r}; choose from {', '.join(STUDENTS)}")
     if not options.render:
         write_json(options.record, record_of(options))
-    record = read_record(options.record, "python benchmarks/peers/latency.py")
+    record = read_record(options.record, "python -m benchmarks.peers.latency")
     if options.record.resolve() == RECORD:
         write_between(ROOT / "docs/deploy.md", MARK, latency_document(record))
     else:

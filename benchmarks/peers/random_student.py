@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgedistill.export.graph import export_graph
-from edgedistill.export.int8 import observe, to_int8
-from edgedistill.export.module import Deployed
-from edgedistill.export.policy import chosen_nodes
+from edgedistill.export.int8.calibrate import calibrate_ranges, to_int8
+from edgedistill.export.int8.policy import chosen_nodes
+from edgedistill.export.onnx.graph import export_graph
+from edgedistill.export.onnx.module import Deployed
 from edgedistill.methods.heads import LinearHead
-from edgedistill.students import Student, build_backbone
+from edgedistill.students.torchvision import Student, build_backbone
 
 # As the embedded benchmark has; the last layer is a small part of any student.
 CLASSES = 12
@@ -53,7 +53,7 @@ def make_student(name: str, size: int) -> RandomStudent:
     module.eval().requires_grad_(False)
     model = export_graph(module, size, CLASSES, 0.0)
     nodes = chosen_nodes(name, model)
-    int8 = to_int8(observe(model, nodes, images), nodes)
+    int8 = to_int8(calibrate_ranges(model, nodes, images), nodes)
     return RandomStudent(
         name, size, module, model.SerializeToString(), int8.SerializeToString(), images
     )

@@ -16,13 +16,13 @@ KEPT: tuple[QualityMetric, ...] = ("accuracy", "h_score", "auroc")
 
 
 def judged(
-    validation: Answers, target: Answers, labels: NDArray[np.int64], acceptance: float
+    validation: Answers, target: Answers, labels: NDArray[np.int64], target_keep_rate: float
 ) -> tuple[dict[str, Any], Scored]:
     """Metrics on the target at the threshold that keeps `acceptance` of source validation.
 
     `labels` are the target's: known labels int64 [N], -1 for unknown.
     """
-    threshold = calibrate(validation.score, acceptance)
+    threshold = calibrate(validation.score, target_keep_rate)
     scored = Scored(
         known=labels >= 0,
         correct=target.probabilities.argmax(axis=1) == labels,

@@ -1,7 +1,7 @@
 """A step of our loop against a step the authors' way, on the same images and losses.
 
-    python benchmarks/speed/against_authors.py
-    python benchmarks/speed/against_authors.py --students resnet18 --compile
+    python -m benchmarks.speed.against_authors
+    python -m benchmarks.speed.against_authors --students resnet18 --compile
 
 The authors' way: the teacher's image encoder and text encoder run in every step, torch is eager
 and in its default memory format, a plain SGD optimiser steps on SCI-PD's loss; its pictures are
@@ -19,17 +19,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import made_up
 import open_clip
 import torch
 import torch.nn.functional as F
-from measuring import interleaved, measure_students, ratios
-from tables import results_file
 
-from edgedistill.methods import METHODS, Teaching
-from edgedistill.students import Student, build_backbone
-from edgedistill.teacher.clip import EMBEDDED, load_teacher
-from edgedistill.teacher.text import TextBank
+from benchmarks.speed import made_up
+from benchmarks.speed.measuring import interleaved, measure_students, ratios
+from benchmarks.speed.tables import results_file
+from edgedistill.methods import METHODS, TeacherOutputs
+from edgedistill.methods.text_bank import TextBank
+from edgedistill.students.torchvision import Student, build_backbone
+from edgedistill.teacher.open_clip import EMBEDDED, load_teacher
 from edgedistill.train.device import resolve_device
 
 
@@ -54,7 +54,7 @@ def authors_steps(
 
     def train(image: torch.Tensor, text: torch.Tensor) -> None:
         bank = TextBank(text, owner, text, "mean", 100.0)
-        losses = method.losses(student.head, student(pictures), labels, Teaching(image, bank))
+        losses = method.losses(student.head, student(pictures), labels, TeacherOutputs(image, bank))
         optimizer.zero_grad()
         losses["loss"].backward()
         optimizer.step()
@@ -81,7 +81,7 @@ def measure(
         cache = made_up.cache(sizes, Path(folder))
         for compiled in (False, True) if options.compile else (False,):
             train = made_up.settings(sizes, options.precision, compiled)
-            made = made_up.task("scipd", sizes, train, pictures, cache, device)
+            made = made_up.context("scipd", sizes, train, pictures, cache, device)
             jobs["ours, compiled" if compiled else "ours"] = partial(made_up.stepping(made), 0)
         seconds = interleaved(jobs, options.rounds, device, warm_up=options.warm_up)
     return {

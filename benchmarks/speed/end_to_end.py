@@ -1,8 +1,8 @@
 """The main job from start to report: how long, cold and warm, and where the time goes.
 
-    python benchmarks/speed/end_to_end.py
+    python -m benchmarks.speed.end_to_end
     git worktree add /tmp/before COMMIT
-    python benchmarks/speed/end_to_end.py --before /tmp/before
+    python -m benchmarks.speed.end_to_end --before /tmp/before
 
 Cold: an empty cache folder, so that images are drawn, decoded and shown to the teacher. Warm: the
 same again with what the first left. `--before` names a checkout of another commit; it takes turns
@@ -23,8 +23,9 @@ from statistics import median
 from typing import Any
 
 import torch
-from measuring import commit, ratios, record
-from tables import Shown, results_file, show
+
+from benchmarks.speed.measuring import commit, ratios, record
+from benchmarks.speed.tables import Shown, results_file, show
 
 HERE = Path(__file__).resolve().parents[2]
 STAGES = Path(__file__).with_name("stages.py")

@@ -1,10 +1,11 @@
 """Lossless formats for stored pictures: bytes, and time of one thread to encode and to decode.
 
-    python benchmarks/speed/formats.py                            # on photographs it makes up
-    python benchmarks/speed/formats.py --data emoji               # by domain: art to line drawings
-    python benchmarks/speed/formats.py --data /data/domain_net --out FILE
+    python -m benchmarks.speed.formats                            # on photographs it makes up
+    python -m benchmarks.speed.formats --data emoji               # by domain: art to line drawings
+    python -m benchmarks.speed.formats --data /data/domain_net --out FILE
 
-`edgedistill.data.packed` keeps large stores in WebP at its fastest setting; these are the others.
+`edgedistill.data.store.packed` keeps large stores in WebP at its fastest setting; these are the
+others.
 """
 
 import argparse
@@ -17,15 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from input_pipeline import make_up
-from measuring import interleaved, record
 from numpy.typing import NDArray
 from PIL import Image
-from tables import Shown, results_file, show
 
+from benchmarks.speed.input_pipeline import make_up
+from benchmarks.speed.measuring import interleaved, record
+from benchmarks.speed.tables import Shown, results_file, show
 from edgedistill.data.datasets import load_dataset
 from edgedistill.data.index import ImageIndex
-from edgedistill.pixels import ImageProblem, read_rgb
+from edgedistill.runtime.preprocess import ImageProblem, read_rgb
 
 FORMATS: dict[str, dict[str, Any]] = {
     "PNG, fastest": {"format": "PNG", "compress_level": 1},

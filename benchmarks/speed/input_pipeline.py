@@ -1,7 +1,7 @@
 """Images per second into a training step: ours against torchvision's, at equal augmentation.
 
-    python benchmarks/speed/input_pipeline.py                       # on JPEGs it makes up
-    python benchmarks/speed/input_pipeline.py --data data/PACS --size 224
+    python -m benchmarks.speed.input_pipeline                       # on JPEGs it makes up
+    python -m benchmarks.speed.input_pipeline --data data/PACS --size 224
 
 torchvision: ImageFolder, DataLoader with 2 workers, transforms.v2 (random resized crop, mirror,
 colour jitter, greyscale, normalise). Ours: images decoded once into a store, plain or packed, and
@@ -21,21 +21,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import interleaved, ratios, record
 from PIL import Image
-from tables import Shown, results_file, show
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from edgedistill.data import store
-from edgedistill.data.folder import read_folder
+from benchmarks.speed.measuring import interleaved, ratios, record
+from benchmarks.speed.tables import Shown, results_file, show
 from edgedistill.data.index import ImageIndex
-from edgedistill.data.normalise import IMAGENET_MEAN, IMAGENET_STD
+from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
+from edgedistill.data.readers.folder import read_folder
+from edgedistill.data.store import image_store as store
 from edgedistill.data.views import ViewSpec, image_key, render_views, view_parameters
 from edgedistill.train.device import resolve_device, to_device
-from edgedistill.train.predict import normalise
+from edgedistill.train.predict import normalize
 
 SPEC = ViewSpec(
     seed=0,
@@ -46,7 +46,7 @@ SPEC = ViewSpec(
     contrast=0.3,
     saturation=0.3,
     hue=0.3,
-    greyscale=0.1,
+    grayscale=0.1,
 )
 WORKERS = 2
 
@@ -74,7 +74,7 @@ def torchvisions(
             v2.RandomResizedCrop(size, scale=SPEC.scale, ratio=SPEC.ratio, antialias=True),
             v2.RandomHorizontalFlip(SPEC.flip),
             v2.ColorJitter(SPEC.brightness, SPEC.contrast, SPEC.saturation, SPEC.hue),
-            v2.RandomGrayscale(SPEC.greyscale),
+            v2.RandomGrayscale(SPEC.grayscale),
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
         ]
@@ -111,7 +111,7 @@ def ours(
         chosen = rng.integers(len(rows), size=batch)
         parameters = view_parameters(SPEC, keys[chosen], rng.integers(16, size=batch))
         images = to_device(pixels[chosen], device).permute(0, 3, 1, 2)
-        return normalise(render_views(images, to_device(parameters, device), size))
+        return normalize(render_views(images, to_device(parameters, device), size))
 
     return following
 

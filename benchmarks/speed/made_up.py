@@ -12,17 +12,17 @@ from torch.optim import Optimizer
 
 from edgedistill.data.views import ViewSpec
 from edgedistill.methods import METHODS
+from edgedistill.methods.text_bank import TextBank
 from edgedistill.recipe.schema import TrainSection, ViewsSection
-from edgedistill.students import Student, build_backbone
-from edgedistill.teacher.cache import ViewCache
-from edgedistill.teacher.text import TextBank
+from edgedistill.students.torchvision import Student, build_backbone
+from edgedistill.teacher.view_cache.cache import ViewCache
 from edgedistill.train.averaging import WeightAverage
 from edgedistill.train.batches import Batch, TrainImages
-from edgedistill.train.convolutions import use_fast_convolutions
+from edgedistill.train.context import Stored, TrainContext
+from edgedistill.train.cpu_kernels.convolutions import use_fast_convolutions
 from edgedistill.train.device import autocast_dtype, to_device
 from edgedistill.train.optim import build_optimizers
-from edgedistill.train.step import Forward, update
-from edgedistill.train.task import Stored, Task
+from edgedistill.train.step import Forward, train_step
 
 SPEC = ViewSpec(seed=0, **ViewsSection().model_dump(exclude={"count", "store_size", "seed"}))
 
@@ -88,14 +88,14 @@ def settings(sizes: Sizes, precision: str, compiled: bool) -> TrainSection:
     )
 
 
-def task(
+def context(
     method: str,
     sizes: Sizes,
     train: TrainSection,
     pictures: TrainImages,
     embeddings: ViewCache,
     device: torch.device,
-) -> Task:
+) -> TrainContext:
     """A task whose teacher is the cache."""
     torch.manual_seed(0)
     bank = texts(sizes, device)
@@ -110,13 +110,13 @@ def task(
         found = to_device(embeddings.lookup(pictures.rows[batch.positions], batch.views), device)
         return F.normalize(found if rows is None else found[rows], dim=1)
 
-    return Task(
+    return TrainContext(
         student=student,
         method=learner,
         images=pictures,
         spec=SPEC,
         views=sizes.views,
-        teach=look_up if learner.needs_teacher else None,
+        teacher_fn=look_up if learner.needs_teacher else None,
         text=bank if learner.needs_teacher else None,
         validation=pictures.pixels[:1],
         validation_labels=pictures.labels[:1],
@@ -129,7 +129,7 @@ def task(
     )
 
 
-def forward_of(made: Task) -> Forward:
+def forward_of(made: TrainContext) -> Forward:
     """The student as a run trains it."""
     if not made.settings.compile:
         return made.student
@@ -137,7 +137,7 @@ def forward_of(made: Task) -> Forward:
     return compiled
 
 
-def optimizers_of(made: Task) -> list[Optimizer]:
+def optimizers_of(made: TrainContext) -> list[Optimizer]:
     """The optimisers of a run."""
     train, student = made.settings, made.student
     return build_optimizers(
@@ -152,7 +152,7 @@ def optimizers_of(made: Task) -> list[Optimizer]:
     )
 
 
-def stepping(made: Task) -> Callable[[int], dict[str, Tensor]]:
+def stepping(made: TrainContext) -> Callable[[int], dict[str, Tensor]]:
     """A function that trains on the batch of a step, as the training loop does."""
     train, student = made.settings, made.student
     optimizers = optimizers_of(made)
@@ -161,7 +161,7 @@ def stepping(made: Task) -> Callable[[int], dict[str, Tensor]]:
     forward = forward_of(made)
 
     def step(number: int) -> dict[str, Tensor]:
-        losses = update(made, forward, optimizers, scaler, number)
+        losses = train_step(made, forward, optimizers, scaler, number)
         average.update(student)
         return losses
 

@@ -15,7 +15,8 @@ from statistics import median
 from typing import Any
 
 import torch
-from tables import Shown, show
+
+from benchmarks.speed.tables import Shown, show
 
 
 def interleaved(

@@ -1,7 +1,7 @@
 """Put what the scripts here found into docs/performance.md and docs/scale.md, with the commands.
 
-    python benchmarks/speed/render.py
-    python benchmarks/speed/render.py --check       # status 1 if a page would change
+    python -m benchmarks.speed.render
+    python -m benchmarks.speed.render --check       # status 1 if a page would change
 
 Between `<!-- begin NAME -->` and `<!-- end NAME -->` stand the tables of results/NAME.json and of
 every results/NAME-*.json, such as one from another machine. Where there is none the page says so,
@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scale import ARITHMETIC, MEASURED
-from tables import RESULTS, Shown, cell
+from benchmarks.speed.scale import ARITHMETIC, MEASURED
+from benchmarks.speed.tables import RESULTS, Shown, cell
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [DOCS / "performance.md", DOCS / "scale.md"]

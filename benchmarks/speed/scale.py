@@ -1,7 +1,8 @@
 """What DomainNet takes: arithmetic over the rates that `throughput.py` measured.
 
 `render.py` puts these tables into docs/scale.md. Counts of images are those of
-`edgedistill/data/benchmarks.json`, limits those of the code; what is neither that nor measured is
+`edgedistill/data/published/benchmarks.json`, limits those of the code; what is neither that nor
+measured is
 assumed, stands in capitals below, and is called assumed beside its table.
 """
 
@@ -11,11 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tables import Shown, cell
-
-from edgedistill.data.benchmarks import benchmarks
-from edgedistill.data.store import PACK_ABOVE
-from edgedistill.teacher.cache_files import BLOCK
+from benchmarks.speed.tables import Shown, cell
+from edgedistill.data.published.benchmarks import benchmarks
+from edgedistill.data.store.image_store import PACK_ABOVE
+from edgedistill.teacher.view_cache.files import BLOCK
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 CORES = 64

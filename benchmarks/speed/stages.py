@@ -1,6 +1,6 @@
 """One run of `edgedistill`, with the seconds of its stages.
 
-    python benchmarks/speed/stages.py SECONDS.json run recipes/mobilenet_scipd.toml --name x
+    python -m benchmarks.speed.stages SECONDS.json run recipes/mobilenet_scipd.toml --name x
 
 Runs the command in this process and times the calls that make up its stages; `end_to_end.py` uses
 it. What is in no stage, imports above all, is in none of the numbers.
@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgedistill import pipeline
 from edgedistill.cli.app import main as edgedistill
+from edgedistill.run import pipeline
 
-# Functions of `edgedistill.pipeline` by the stage they belong to.
+# Functions of `edgedistill.run.pipeline` by the stage they belong to.
 STAGES = {
     "find or draw images": ("load_problem",),
     "load teacher and student": ("find_teacher", "load_texts", "build_student"),

@@ -1,7 +1,7 @@
 """What a step of SCI-PD and of SCMD costs over a step of ERM, teacher embeddings cached.
 
-    python benchmarks/speed/step.py                      # ResNet18, EfficientNet-B0, MobileNetV3
-    python benchmarks/speed/step.py --students resnet18 --size 224 --rounds 15
+    python -m benchmarks.speed.step                      # ResNet18, EfficientNet-B0, MobileNetV3
+    python -m benchmarks.speed.step --students resnet18 --size 224 --rounds 15
 
 SCMD trains on its hardest images first (it ranks the batch, then trains on a fifth) and on whole
 batches in the last quarter; both kinds of step are measured, and the mean over a run. "of it
@@ -17,21 +17,21 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import made_up
 import torch
 import torch.nn.functional as F
-from measuring import interleaved, measure_students, ratios
-from tables import results_file
 
-from edgedistill.methods import Teaching
+from benchmarks.speed import made_up
+from benchmarks.speed.measuring import interleaved, measure_students, ratios
+from benchmarks.speed.tables import results_file
+from edgedistill.methods import TeacherOutputs
 from edgedistill.methods.base import StudentOutput
 from edgedistill.methods.functional import hard_sample_indices
 from edgedistill.train.averaging import WeightAverage
 from edgedistill.train.batches import Batch
+from edgedistill.train.context import Stored, TrainContext
 from edgedistill.train.device import autocast, resolve_device, to_device
-from edgedistill.train.predict import normalise
+from edgedistill.train.predict import normalize
 from edgedistill.train.step import batch_of, stored_images
-from edgedistill.train.task import Stored, Task
 
 
 def measure(sizes: made_up.Sizes, options: argparse.Namespace) -> dict[str, Any]:
@@ -42,11 +42,11 @@ def measure(sizes: made_up.Sizes, options: argparse.Namespace) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as folder:
         cache = made_up.cache(sizes, Path(folder))
         tasks = {
-            name: made_up.task(name, sizes, train, pictures, cache, device)
+            name: made_up.context(name, sizes, train, pictures, cache, device)
             for name in ("erm", "scipd", "scmd")
         }
         steps = {name: made_up.stepping(made) for name, made in tasks.items()}
-        whole = made_up.task("scmd", sizes, train, pictures, cache, device)
+        whole = made_up.context("scmd", sizes, train, pictures, cache, device)
         jobs = {
             "erm": lambda: steps["erm"](0),
             "scipd": lambda: steps["scipd"](0),
@@ -67,13 +67,13 @@ def measure(sizes: made_up.Sizes, options: argparse.Namespace) -> dict[str, Any]
     }
 
 
-def ranking(made: Task) -> Callable[[], None]:
+def ranking(made: TrainContext) -> Callable[[], None]:
     """The pass of an SCMD step that finds its hardest images, and nothing else of the step."""
     share = made.method.keep_fraction(0, made.settings.steps)
     assert share is not None
     forward = made_up.forward_of(made)
     _, stored, labels = first_batch(made)
-    x = normalise(stored.views(made.size)).contiguous(memory_format=torch.channels_last)
+    x = normalize(stored.views(made.size)).contiguous(memory_format=torch.channels_last)
 
     def rank() -> None:
         made.student.eval()
@@ -85,33 +85,33 @@ def ranking(made: Task) -> Callable[[], None]:
     return rank
 
 
-def first_batch(made: Task) -> tuple[Batch, Stored, torch.Tensor]:
+def first_batch(made: TrainContext) -> tuple[Batch, Stored, torch.Tensor]:
     """The first batch of a run, its stored images with the views to cut, and its labels."""
     batch = batch_of(made, 0)
     labels = to_device(made.images.labels[batch.positions], made.device)
     return batch, stored_images(made, batch), labels
 
 
-def one_pass(made: Task) -> Callable[[], None]:
+def one_pass(made: TrainContext) -> Callable[[], None]:
     """An SCMD step that selects from the outputs it trains on."""
     share = made.method.keep_fraction(0, made.settings.steps)
-    teach, text = made.teach, made.text
-    assert share is not None and teach is not None and text is not None
+    teacher_fn, text = made.teacher_fn, made.text
+    assert share is not None and teacher_fn is not None and text is not None
     forward = made_up.forward_of(made)
     (optimizer,) = made_up.optimizers_of(made)
     average = WeightAverage(made.student, "ema", decay=made.settings.ema_decay)
 
     def step() -> None:
         batch, stored, labels = first_batch(made)
-        x = normalise(stored.views(made.size)).contiguous(memory_format=torch.channels_last)
+        x = normalize(stored.views(made.size)).contiguous(memory_format=torch.channels_last)
         with autocast(made.device, made.dtype):
             out = forward(x)
         ranked = F.cross_entropy(out.logits.detach().float(), labels, reduction="none")
         kept = hard_sample_indices(ranked, share)
         assert out.projected is not None
         part = StudentOutput(out.features[kept], out.logits[kept], out.projected[kept])
-        teaching = Teaching(teach(batch, stored, kept), text)
-        losses = made.method.losses(made.student.head, part, labels[kept], teaching)
+        teacher_outputs = TeacherOutputs(teacher_fn(batch, stored, kept), text)
+        losses = made.method.losses(made.student.head, part, labels[kept], teacher_outputs)
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
         optimizer.step()

@@ -1,13 +1,13 @@
 """A student's own training step: torch's eager defaults against what a recipe can choose.
 
-    python benchmarks/speed/student.py                   # 96 px, all three students
-    python benchmarks/speed/student.py --compile --size 224 --batch 16
+    python -m benchmarks.speed.student                   # 96 px, all three students
+    python -m benchmarks.speed.student --compile --size 224 --batch 16
 
 A step is forward, backward and SGD on random pictures, without a teacher and without an input
 pipeline. Each way takes the one before it and changes one thing, but bfloat16 and compilation,
 which both start from "our convolutions". bfloat16 is timed where there are instructions for
 it (without them a CPU takes many times as long); a student is marked `cpu_bf16` in
-edgedistill/students.py only if it is the faster one here.
+edgedistill/students/torchvision.py only if it is the faster one here.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measuring import interleaved, measure_students, ratios
-from tables import results_file
 from torch import nn
 
-from edgedistill.students import build_backbone
-from edgedistill.train.convolutions import use_fast_convolutions
+from benchmarks.speed.measuring import interleaved, measure_students, ratios
+from benchmarks.speed.tables import results_file
+from edgedistill.students.torchvision import build_backbone
+from edgedistill.train.cpu_kernels.convolutions import use_fast_convolutions
 from edgedistill.train.device import autocast, cpu_has_bf16, resolve_device
 
 CLASSES = 54

@@ -1,7 +1,7 @@
 """What a data set costs before the first step: decoding, packing, and the teacher's views.
 
-    python benchmarks/speed/throughput.py --teacher ViT-B-16 --size 224
-    python benchmarks/speed/throughput.py --teacher ViT-B-16 --device cuda --precision bf16
+    python -m benchmarks.speed.throughput --teacher ViT-B-16 --size 224
+    python -m benchmarks.speed.throughput --teacher ViT-B-16 --device cuda --precision bf16
 
 Measures, on pictures it makes up or on `--data`: images decoded and stored per second and core,
 plain and packed; bytes of each; images read back per second and core; views the teacher embeds
@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from against_authors import load
-from input_pipeline import make_up
-from measuring import interleaved, record
-from tables import Shown, results_file, show
 
-from edgedistill.data.folder import read_folder
-from edgedistill.data.packed import pack, unpack
-from edgedistill.pixels import read_rgb
+from benchmarks.speed.against_authors import load
+from benchmarks.speed.input_pipeline import make_up
+from benchmarks.speed.measuring import interleaved, record
+from benchmarks.speed.tables import Shown, results_file, show
+from edgedistill.data.readers.folder import read_folder
+from edgedistill.data.store.packed import pack, unpack
+from edgedistill.runtime.preprocess import read_rgb
 from edgedistill.train.device import resolve_device
 
 

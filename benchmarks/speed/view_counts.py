@@ -1,8 +1,8 @@
 """Accuracy against the number of cached views: where more views stop to matter.
 
-    python benchmarks/speed/view_counts.py                 # the five settings, three seeds
-    python benchmarks/speed/view_counts.py --jobs 2        # two runs at a time, cores shared
-    python benchmarks/speed/view_counts.py recipes/resnet18_scipd.toml --seeds 0 1 2 3 4
+    python -m benchmarks.speed.view_counts                 # the five settings, three seeds
+    python -m benchmarks.speed.view_counts --jobs 2        # two runs at a time, cores shared
+    python -m benchmarks.speed.view_counts recipes/resnet18_scipd.toml --seeds 0 1 2 3 4
 
 Runs `edgedistill run RECIPE --set views.count=N --seed S` for every N and S; finished runs are
 not repeated, unfinished ones go on. 0 views asks the teacher in every step and never shows the
@@ -22,8 +22,9 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
-from measuring import record
-from tables import RESULTS, Shown, show
+
+from benchmarks.speed.measuring import record
+from benchmarks.speed.tables import RESULTS, Shown, show
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "mobilenet_scipd.toml"
 MEASURES = ("accuracy", "h_score", "auroc", "source_val")

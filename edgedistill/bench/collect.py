@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgedistill._utils.console import Display
 from edgedistill.bench import cost
 from edgedistill.bench.machine import machine, moment
 from edgedistill.bench.process import Start, cold_start, peak_memory, start
@@ -42,10 +43,9 @@ from edgedistill.bench.timing import (
     self_ratio,
     timing,
 )
-from edgedistill.display import Display
-from edgedistill.onnx_file import ModelInfo, read_model
-from edgedistill.pixels import read_rgb
 from edgedistill.runtime import Classifier
+from edgedistill.runtime.contract import ModelInfo, read_model
+from edgedistill.runtime.preprocess import read_rgb
 from edgedistill.runtime.session import Session
 
 STARTS = 5

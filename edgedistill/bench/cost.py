@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
-from edgedistill.onnx_file import ModelInfo
+from edgedistill.runtime.contract import ModelInfo
 
 Shape = Sequence[int]
 

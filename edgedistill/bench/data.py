@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedistill.data.folder import images_in, subfolders
-from edgedistill.data.nearest import choices
-from edgedistill.errors import EdgeDistillError
-from edgedistill.problem import problem_of
+from edgedistill._utils.suggestions import choices
+from edgedistill.data.protocols.resolve import resolve_split
+from edgedistill.data.readers.folder import images_in, subfolders
+from edgedistill.errors import DataError
 from edgedistill.recipe.load import load_data
 
 
@@ -58,7 +58,7 @@ def find_images(source: str | Path, known: Sequence[str]) -> TestImages:
     if path.suffix == ".toml":
         return _of_recipe(path, str(source), known)
     what = "is neither a recipe (.toml) nor a folder" if path.exists() else "does not exist"
-    raise EdgeDistillError(f"--data: {source} {what}; give a recipe or a folder class/*.jpg")
+    raise DataError(f"--data: {source} {what}; give a recipe or a folder class/*.jpg")
 
 
 def same_classes(models: Sequence[tuple[str, Sequence[str]]]) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ def same_classes(models: Sequence[tuple[str, Sequence[str]]]) -> tuple[str, ...]
     for name, others in models[1:]:
         if set(others) != set(classes):
             extra = sorted(set(others) ^ set(classes))
-            raise EdgeDistillError(
+            raise DataError(
                 f"--data: {name} and {first} know different classes ({extra[0]!r} is only in one "
                 "of them); their answers to the same images cannot be compared, so bench them "
                 "apart"
@@ -83,21 +83,21 @@ def same_classes(models: Sequence[tuple[str, Sequence[str]]]) -> tuple[str, ...]
 
 
 def _of_recipe(path: Path, source: str, known: Sequence[str]) -> TestImages:
-    problem = problem_of(load_data(path))
-    split, index = problem.split, problem.index
+    dataset = resolve_split(load_data(path))
+    split, index = dataset.split, dataset.index
     if set(split.known) != set(known):
         extra = sorted(set(split.known) ^ set(known))
-        raise EdgeDistillError(
+        raise DataError(
             f"--data: {source} has other known classes than the models ({extra[0]!r} is only in "
             "one of them); give the recipe they were trained with"
         )
     return TestImages(
         source=source,
         target=split.target,
-        files=tuple(index.path(row) for row in problem.target.tolist()),
-        classes=tuple(split.known[n] if n >= 0 else None for n in problem.target_labels.tolist()),
+        files=tuple(index.path(row) for row in dataset.target.tolist()),
+        classes=tuple(split.known[n] if n >= 0 else None for n in dataset.target_labels.tolist()),
         unknown=split.unknown,
-        notes=problem.notes,
+        notes=dataset.notes,
     )
 
 
@@ -105,10 +105,10 @@ def _of_folder(path: Path, source: str, known: Sequence[str]) -> TestImages:
     found = {name: images_in(path / name) for name in subfolders(path)}
     found = {name: files for name, files in found.items() if files}
     if not found:
-        raise EdgeDistillError(f"--data: {_no_images(path, source)}")
+        raise DataError(f"--data: {_no_images(path, source)}")
     if not set(found) & set(known):
         names = ", ".join(list(found)[:5])
-        raise EdgeDistillError(
+        raise DataError(
             f"--data: no folder in {source} has the name of a class of the models (it has "
             f"{names}); {choices(next(iter(found)), known)}"
         )

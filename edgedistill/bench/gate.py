@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from edgedistill._utils.suggestions import choices
 from edgedistill.bench.result import QUALITY_METRICS, Latency, Model, Quality, Result
 from edgedistill.bench.sheet import setting
 from edgedistill.bench.timing import FEWEST_CALLS
-from edgedistill.data.nearest import choices
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import BenchError
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -78,12 +78,12 @@ def parse(text: str) -> Requirement:
     found = _WRITTEN.fullmatch(text)
     shown = " ".join(text.split())
     if found is None:
-        raise EdgeDistillError(f'--require: {shown!r}: write a comparison, "h_score>=0.6"')
+        raise BenchError(f'--require: {shown!r}: write a comparison, "h_score>=0.6"')
     name, compare, number = found.groups()
     if name not in (*NAMES, *_SHARES):
-        raise EdgeDistillError(f"--require: {shown}: no figure {name!r}; {choices(name, NAMES)}")
+        raise BenchError(f"--require: {shown}: no figure {name!r}; {choices(name, NAMES)}")
     if compare not in _COMPARE:
-        raise EdgeDistillError(f"--require: {shown}: compare with one of {', '.join(_COMPARE)}")
+        raise BenchError(f"--require: {shown}: compare with one of {', '.join(_COMPARE)}")
     return Requirement(name, compare, _number(shown, name, number))  # type: ignore[arg-type]
 
 
@@ -111,7 +111,7 @@ def refuse_unanswerable(requirements: Sequence[Requirement], quality: Quality) -
     """Raise EdgeDistillError for a figure that the images of `quality` say nothing about."""
     for requirement in requirements:
         if requirement.needs_data and _figure(quality, requirement.name) is None:
-            raise EdgeDistillError(
+            raise BenchError(
                 f"--require {requirement}: {quality['data']} has {_missing(quality)} that can be "
                 "read; add some, or ask for another figure"
             )
@@ -180,11 +180,11 @@ def _number(shown: str, name: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or (text.endswith("%") and not share):
-        raise EdgeDistillError(f"--require: {shown}: {text!r} is not a number")
+        raise BenchError(f"--require: {shown}: {text!r} is not a number")
     if share and not 0 <= value <= 1:
         per_cent = 1 < value <= 100 and not text.endswith("%")
         instead = f"; write {value / 100:g} or {value:g}%" if per_cent else ""
-        raise EdgeDistillError(
+        raise BenchError(
             f"--require: {shown}: {name} is a share between 0 and 1, or 0% and 100%{instead}"
         )
     return value

@@ -4,12 +4,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from edgedistill import atomic
+from edgedistill._utils import atomic
 from edgedistill.bench.markdown import to_markdown
 from edgedistill.bench.pareto import pareto, points
 from edgedistill.bench.result import Model, Result
 from edgedistill.bench.sheet import comparisons, grid, notes, sections, setting, share
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import BenchError
 from edgedistill.report.page import data_uri, environment
 from edgedistill.report.style import png
 
@@ -55,7 +55,7 @@ def write_report(folder: Path, result: Result) -> list[Path]:
         if not points(result):
             drawn.unlink(missing_ok=True)
     except OSError as error:
-        raise EdgeDistillError(f"--report: {folder}: {error.strerror}; name a folder") from None
+        raise BenchError(f"--report: {folder}: {error.strerror}; name a folder") from None
     atomic.write_json(data, result)
     atomic.write_text(markdown, to_markdown(result))
     picture = png(pareto(result)) if points(result) else None

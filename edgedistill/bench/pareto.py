@@ -18,7 +18,7 @@ from edgedistill.bench.sheet import setting
 from edgedistill.report.style import BLUE, INK, MUTED, ORANGE, styled
 
 _PRECISION = re.compile(r"[-_.]?(?:fp32|int8)")
-_COLOURS = {"fp32": BLUE, "int8": ORANGE}
+_COLORS = {"fp32": BLUE, "int8": ORANGE}
 _MARKERS = {"fp32": "o", "int8": "s"}
 # Area of a marker: points² per MB, within these limits.
 _PER_MB, _SMALLEST, _LARGEST = 22.0, 25.0, 1500.0
@@ -189,7 +189,7 @@ def _front(axes: Axes, found: list[Point]) -> None:
 
 
 def _draw(axes: Axes, point: Point) -> None:
-    colour = _COLOURS.get(point.precision, INK)
+    color = _COLORS.get(point.precision, INK)
     axes.errorbar(
         point.ms,
         point.quality,
@@ -198,7 +198,7 @@ def _draw(axes: Axes, point: Point) -> None:
             [point.quality - point.quality_interval[0]],
             [point.quality_interval[1] - point.quality],
         ],
-        color=colour,
+        color=color,
         linewidth=0.9,
         alpha=0.55,
         zorder=2,
@@ -208,8 +208,8 @@ def _draw(axes: Axes, point: Point) -> None:
         point.quality,
         s=_area(point.bytes),
         marker=_MARKERS.get(point.precision, "D"),
-        facecolor=colour if point.best else "white",
-        edgecolor=colour,
+        facecolor=color if point.best else "white",
+        edgecolor=color,
         linewidth=1.6,
         alpha=0.85,
         zorder=3,
@@ -221,16 +221,16 @@ def _area(size: int) -> float:
 
 
 def _legend(axes: Axes, found: list[Point]) -> None:
-    def marker(shape: str, colour: str, filled: bool, label: str) -> Line2D:
-        face = colour if filled else "white"
+    def marker(shape: str, color: str, filled: bool, label: str) -> Line2D:
+        face = color if filled else "white"
         return Line2D(
             [], [], marker=shape, linestyle="", markersize=7, label=label,
-            markerfacecolor=face, markeredgecolor=colour, markeredgewidth=1.6,
+            markerfacecolor=face, markeredgecolor=color, markeredgewidth=1.6,
         )  # fmt: skip
 
     present = dict.fromkeys(point.precision for point in found)
     handles = [
-        marker(_MARKERS.get(name, "D"), _COLOURS.get(name, INK), True, name) for name in present
+        marker(_MARKERS.get(name, "D"), _COLORS.get(name, INK), True, name) for name in present
     ]
     if not all(point.best for point in found):
         handles.append(marker("o", MUTED, False, "another is no slower and no worse"))

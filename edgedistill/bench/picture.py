@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edgedistill.errors import EdgeDistillError
-from edgedistill.pixels import ImageProblem, read_rgb
+from edgedistill.errors import BenchError
+from edgedistill.runtime.preprocess import ImageProblem, read_rgb
 
 WIDTH, HEIGHT = 640, 480
 _QUALITY = 90
@@ -37,4 +37,4 @@ def describe(path: Path) -> str:
             width, height = image.size
             return f"{width}x{height} {image.format}, {path.stat().st_size} bytes"
     except ImageProblem as problem:
-        raise EdgeDistillError(f"{path}: {problem}; give an image file") from None
+        raise BenchError(f"{path}: {problem}; give an image file") from None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import edgedistill
 from edgedistill.bench.result import ColdStart
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import BenchError
 
 _MODULE = "edgedistill.bench.first_answer"
 # Far longer than any model takes; a provider that hangs would hang all of it.
@@ -80,7 +80,7 @@ def start(
         process.kill()
         process.wait()
     if overdue.is_set():
-        raise EdgeDistillError(
+        raise BenchError(
             f"{model}: a fresh process did not answer within {limit:g} s; close other programs, or "
             "try edgedistill predict"
         )
@@ -91,7 +91,7 @@ def start(
         advice = (
             "" if process.returncode == 2 else "; close other programs, or try edgedistill predict"
         )
-        raise EdgeDistillError(
+        raise BenchError(
             f"{model}: a fresh process ended with status {process.returncode} instead of "
             f"answering ({why.strip()}){advice}"
         )

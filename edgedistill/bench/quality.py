@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill._utils.console import Display
 from edgedistill.bench.bootstrap import (
     RESAMPLES,
     Paired,
@@ -25,13 +26,12 @@ from edgedistill.bench.result import (
     Quality,
     QualityMetric,
 )
-from edgedistill.display import Display
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import BenchError
 from edgedistill.export.measure import measure
 from edgedistill.export.session import Answers
-from edgedistill.onnx_file import ModelInfo
-from edgedistill.pixels import ImageProblem, read_rgb
 from edgedistill.runtime import Classifier
+from edgedistill.runtime.contract import ModelInfo
+from edgedistill.runtime.preprocess import ImageProblem, read_rgb
 
 BATCH = 32
 
@@ -93,7 +93,7 @@ def answer(
             bar(rows.stop, len(images))
     if not readable:
         first = f"; the first: {problems[0]}" if problems else ""
-        raise EdgeDistillError(f"--data: {images.source}: no image can be read{first}")
+        raise BenchError(f"--data: {images.source}: no image can be read{first}")
     shown = [images.classes[number] for number in readable]
     answers = {name: _arrays(said) for name, said in found.items()}
     return Answered(

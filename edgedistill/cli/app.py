@@ -7,14 +7,14 @@ import threading
 import warnings
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
 from edgedistill import __version__
 from edgedistill.cli.bench_command import bench
 from edgedistill.cli.extras import needs_extra
-from edgedistill.errors import EdgeDistillError, Interrupted
+from edgedistill.errors import EdgeDistillError, Interrupted, UsageError
 
 app = typer.Typer(
     name="edgedistill",
@@ -156,7 +156,7 @@ def export(
 ) -> None:
     """Write the student of a finished run as the file a device runs, checked against torch."""
     if not onnx:
-        raise EdgeDistillError("export: say which format; there is one: --onnx")
+        raise UsageError("export: say which format; there is one: --onnx")
     with needs_extra("train"):
         from edgedistill.cli.export import export_run
 
@@ -310,6 +310,9 @@ def main() -> None:
     if not sys.warnoptions:
         # Libraries warn programmers; whoever runs a command can do nothing about it.
         warnings.simplefilter("ignore")
+        # Except this package's own to them: an old spelling in a recipe.
+        warnings.simplefilter("default", FutureWarning)
+        warnings.showwarning = _show_warning
     try:
         status = app(standalone_mode=False)
         # What is still buffered may meet a full disk, which is this command's failure.
@@ -337,6 +340,17 @@ def _open_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"edgedistill: warning: {message}", file=sys.stderr)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgedistill._utils.console import Display
 from edgedistill.bench import gate
 from edgedistill.bench.collect import Answers, Loaded, Plan, collect, load
 from edgedistill.bench.machine import cores
@@ -18,8 +19,7 @@ from edgedistill.bench.result import Result
 from edgedistill.bench.table import print_result
 from edgedistill.cli.bench_outputs import Outputs, check_outputs, keep_images, write_outputs
 from edgedistill.cli.extras import needs_extra
-from edgedistill.display import Display
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import EdgeDistillError, UsageError
 
 MOST = 1024
 # By Unicode category. Bytes of another encoding are lone surrogates in Python.
@@ -95,7 +95,7 @@ def bench_files(request: Request, quiet: bool) -> int:
         _refuse_unwritable(f"--data {request.data}: the name of a class or domain", names)
         gate.refuse_unanswerable(requirements, quality)
         if plot is not None and not quality["known"]:
-            raise EdgeDistillError(
+            raise UsageError(
                 f"--plot {plot}: {request.data} has no images of known classes that can be read, "
                 "so there is no quality to draw"
             )
@@ -133,7 +133,7 @@ def numbers(option: str, text: str) -> list[int]:
         # Python refuses to read thousands of digits.
         if not re.fullmatch("[0-9]{1,4}", part) or not 1 <= int(part) <= MOST:
             what = repr(_short(part)) if part else "nothing"
-            raise EdgeDistillError(
+            raise UsageError(
                 f"{option} {_short(text) or repr(text)}: {what} is no number from 1 to {MOST}; "
                 "write numbers with commas between, such as 1,2"
             )
@@ -153,14 +153,14 @@ def _refuse_unwritable(what: str, texts: Iterable[str]) -> None:
     for text in texts:
         for character in text:
             if why := _UNWRITABLE.get(unicodedata.category(character)):
-                raise EdgeDistillError(f"{what} {why}, so no result can hold it; rename it")
+                raise UsageError(f"{what} {why}, so no result can hold it; rename it")
 
 
 def _requirements(request: Request) -> list[gate.Requirement]:
     found = [gate.parse(text) for text in request.require]
     for requirement in found:
         if requirement.needs_data and request.data is None:
-            raise EdgeDistillError(
+            raise UsageError(
                 f"--require {requirement}: needs labelled images; give --data RECIPE or FOLDER"
             )
     return found

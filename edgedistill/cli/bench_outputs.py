@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgedistill.atomic import probe, write_bytes, write_json, write_text
+from edgedistill._utils.atomic import probe, write_bytes, write_json, write_text
 from edgedistill.bench.markdown import to_markdown
 from edgedistill.bench.result import Result
 from edgedistill.cli.extras import needs_extra
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import EdgeDistillError, UsageError
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path], has_data: bool) -> N
     Raises: EdgeDistillError that names the option.
     """
     if outputs.plot is not None and not has_data:
-        raise EdgeDistillError("--plot: shows the H-score; give --data RECIPE or FOLDER as well")
+        raise UsageError("--plot: shows the H-score; give --data RECIPE or FOLDER as well")
     if outputs.plot is not None and outputs.plot.suffix.lower() != ".png":
-        raise EdgeDistillError(f"--plot {outputs.plot}: writes PNG; name a .png file")
+        raise UsageError(f"--plot {outputs.plot}: writes PNG; name a .png file")
     if outputs.plot is not None or outputs.report is not None:
         with needs_extra("bench", "--plot" if outputs.report is None else "--report"):
             import edgedistill.bench.html  # noqa: F401
@@ -44,19 +44,19 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path], has_data: bool) -> N
     for option, path in _files(outputs):
         said = taken.setdefault(os.path.realpath(path), f"is also written by {option}")
         if said != f"is also written by {option}":
-            raise EdgeDistillError(f"{option}: {path} {said}; name another file")
+            raise UsageError(f"{option}: {path} {said}; name another file")
         folder = path.parent
         if option.startswith("--report"):
             # The folder is made when it is written.
             folder = next(p for p in (folder, *folder.parents) if p.exists())
             if not folder.is_dir():
-                raise EdgeDistillError(f"{option}: {folder} is a file; name a folder")
+                raise UsageError(f"{option}: {folder} is a file; name a folder")
         elif not folder.is_dir():
-            raise EdgeDistillError(f"{option}: no folder {folder}; make it first")
+            raise UsageError(f"{option}: no folder {folder}; make it first")
         try:
             probe(folder / path.name)
         except EdgeDistillError as error:
-            raise EdgeDistillError(f"{option}: {error}") from None
+            raise UsageError(f"{option}: {error}") from None
 
 
 def keep_images(outputs: Outputs, images: Iterable[Path]) -> None:
@@ -65,9 +65,7 @@ def keep_images(outputs: Outputs, images: Iterable[Path]) -> None:
     for image in images:
         if found := files.get(os.path.realpath(image)):
             option, path = found
-            raise EdgeDistillError(
-                f"{option}: {path} is one of the images of --data; name another file"
-            )
+            raise UsageError(f"{option}: {path} is one of the images of --data; name another file")
 
 
 def write_outputs(outputs: Outputs, result: Result) -> Iterator[Path]:

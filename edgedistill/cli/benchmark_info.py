@@ -5,11 +5,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgedistill.atomic import replacing
+from edgedistill._utils.atomic import replacing
 from edgedistill.cli.tables import print_json, print_table
-from edgedistill.data.benchmark_check import Check, CountRow, check_benchmark
 from edgedistill.data.contact_sheet import contact_sheet
-from edgedistill.data.store import open_store
+from edgedistill.data.published.check import Check, CountRow, check_benchmark
+from edgedistill.data.store.image_store import open_store
 
 _CHECK_SIZE = 64
 # Lines of one kind; a wrong copy of DomainNet has thousands.

@@ -13,11 +13,11 @@ import numpy as np
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from edgedistill._utils.cache_dir import cache_dir, disk_bytes, remove_folder
 from edgedistill.cli.tables import print_json, print_table
-from edgedistill.data.cache_dir import cache_dir, disk_bytes, remove_folder
-from edgedistill.data.store import REPORT_FILE
-from edgedistill.errors import EdgeDistillError
-from edgedistill.teacher import cache_files
+from edgedistill.data.store.image_store import REPORT_FILE
+from edgedistill.errors import UsageError
+from edgedistill.teacher.view_cache import files as cache_files
 
 # Only folders of these names are ours: the cache folder may be one that holds other things too.
 _KINDS = {
@@ -60,7 +60,7 @@ def clear_caches(name: str | None) -> None:
     if name is not None:
         found = [entry for entry in found if name and entry.name.startswith(name)]
         if len(found) != 1:
-            raise EdgeDistillError(
+            raise UsageError(
                 f"cache clear {name}: {len(found) or 'no'} caches are called so; `edgedistill "
                 "cache info` lists them, and a recipe's name ends in .toml"
             )
@@ -89,7 +89,7 @@ def remove(found: Sequence[Entry]) -> None:
         )
     console.print(f"freed {size_text(freed)}")
     if busy:
-        raise EdgeDistillError(
+        raise UsageError(
             f"{busy[0].folder}: another process is building it; wait for it, or end it first"
         )
 

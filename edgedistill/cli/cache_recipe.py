@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from edgedistill._utils.cache_dir import disk_bytes, remove_folder
+from edgedistill._utils.console import Display
 from edgedistill.cli.cache import Entry, describe, remove, size_text
-from edgedistill.data.cache_dir import disk_bytes, remove_folder
-from edgedistill.data.store import Store, open_store, store_folder
-from edgedistill.display import Display
-from edgedistill.errors import EdgeDistillError
+from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
+from edgedistill.data.store.image_store import Store, open_store, store_folder
+from edgedistill.errors import EdgeDistillError, UsageError
 from edgedistill.methods import METHODS
-from edgedistill.problem import Problem, load_problem
 from edgedistill.recipe import Recipe, load_recipe
-from edgedistill.teacher import cache_files
-from edgedistill.teacher.cache import ViewSource
-from edgedistill.teacher.cache_files import CacheFiles
-from edgedistill.teacher.clip import Teacher, load_teacher
-from edgedistill.teacher.recipe_cache import build_for, disagreement, files_for
+from edgedistill.teacher.open_clip import Teacher, load_teacher
+from edgedistill.teacher.view_cache import files as cache_files
+from edgedistill.teacher.view_cache.cache import ViewSource
+from edgedistill.teacher.view_cache.files import CacheFiles
+from edgedistill.teacher.view_cache.recipe import build_for, disagreement, files_for
 from edgedistill.train.device import resolve_device
 
 # Half precision moves a unit vector by 1e-7 in this measure, another device's arithmetic by 1e-5.
@@ -30,7 +30,7 @@ class _Caches:
     """What a recipe uses; `teacher` and `views` are None if it caches no views."""
 
     recipe: Recipe
-    problem: Problem
+    dataset: OpenSetSplit
     teacher: Teacher | None
     views: CacheFiles | None
     stores: dict[int, Path]
@@ -40,14 +40,14 @@ def build_recipe_caches(path: Path, sets: list[str]) -> None:
     """Store the images and fill the view cache as a run of the recipe would."""
     display = Display()
     found = _caches(path, sets)
-    recipe, problem = found.recipe, found.problem
+    recipe, dataset = found.recipe, found.dataset
     for size in found.stores:
-        open_store(problem.index, size)
+        open_store(dataset.index, size)
     if found.teacher is None:
         display.note(f"{_no_views(recipe)}: only the images are stored")
     else:
-        train = open_store(problem.index, recipe.views.store_size).decoded(problem.split.train)
-        source = ViewSource(problem.index.paths, train.images, train.rows)
+        train = open_store(dataset.index, recipe.views.store_size).decoded(dataset.split.train)
+        source = ViewSource(dataset.index.paths, train.images, train.rows)
         with display.bar("teacher views", "images") as bar:
             build_for(
                 recipe,
@@ -81,13 +81,13 @@ def verify_recipe_caches(path: Path, sets: list[str], repair: bool) -> int:
             console.print(f"images at {size} px: not stored yet")
             continue
         try:
-            store = Store(found.problem.index, size, folder)
+            store = Store(found.dataset.index, size, folder)
             wrong = store.damaged_rows()
         except EdgeDistillError as error:
             bad(str(error).partition("; remove it")[0], folder)
             continue
         if len(wrong):
-            first = found.problem.index.paths[wrong[0]]
+            first = found.dataset.index.paths[wrong[0]]
             bad(f"{folder}: pixels of {len(wrong)} images were edited, first {first}", folder)
         else:
             sound[size] = store
@@ -97,10 +97,10 @@ def verify_recipe_caches(path: Path, sets: list[str], repair: bool) -> int:
     elif not found.views.folder.exists():
         console.print("views: not computed yet")
     elif cache_files.in_use(found.views.folder):
-        raise EdgeDistillError(
+        raise UsageError(
             f"{found.views.folder}: another process is filling it; verify it when that has ended"
         )
-    elif fault := cache_files.complaint(found.views):
+    elif fault := cache_files.validate(found.views):
         bad(fault, found.views.folder)
     else:
         cut_from = sound.get(found.recipe.views.store_size)
@@ -122,7 +122,7 @@ def _verify_rows(
     console: Console,
 ) -> int:
     """1 if rows are damaged; `store` are the images views are cut from, if they are there."""
-    index = found.problem.index
+    index = found.dataset.index
     marks = files.marks()
     done = np.flatnonzero(marks)
     wrong = cache_files.damaged_rows(files, done)
@@ -132,7 +132,7 @@ def _verify_rows(
             f"images, first {index.paths[wrong[0]]}"
         )
         if repair:
-            cache_files.forget(files, wrong)
+            cache_files.invalidate(files, wrong)
             console.print("  forgotten; they are computed again when they are needed")
         return 1
     stale = 0
@@ -158,7 +158,7 @@ def _verify_rows(
 
 def _caches(path: Path, sets: list[str]) -> _Caches:
     recipe = load_recipe(path, sets)
-    problem = load_problem(recipe)
+    dataset = resolve_split(recipe.data)
     teacher = None
     if METHODS[recipe.method.name].needs_teacher and recipe.views.count:
         device = resolve_device(recipe.device)
@@ -167,10 +167,10 @@ def _caches(path: Path, sets: list[str]) -> _Caches:
     sizes |= {teacher.size} if teacher else set()
     return _Caches(
         recipe,
-        problem,
+        dataset,
         teacher,
-        files_for(recipe, teacher, problem.index) if teacher else None,
-        {size: store_folder(problem.index, size) for size in sorted(sizes)},
+        files_for(recipe, teacher, dataset.index) if teacher else None,
+        {size: store_folder(dataset.index, size) for size in sorted(sizes)},
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
+from edgedistill._utils.console import Display
 from edgedistill.cli.tables import (
     duration,
     metric_cells,
@@ -12,31 +13,32 @@ from edgedistill.cli.tables import (
     print_json,
     print_table,
 )
-from edgedistill.display import Display
-from edgedistill.errors import EdgeDistillError, Interrupted
-from edgedistill.pipeline import run, teacher_scores
+from edgedistill.errors import Interrupted, UsageError
 from edgedistill.recipe import load_recipe
-from edgedistill.run_folder import RunFolder
+from edgedistill.run.folder import RunFolder
+from edgedistill.run.pipeline import run, teacher_scores
+from edgedistill.train.context import Stopped
 from edgedistill.train.device import enough_memory
-from edgedistill.train.distributed import joined
-from edgedistill.train.task import Stopped
+from edgedistill.train.distributed import init_distributed
 
 
 def run_recipe(path: Path, sets: list[str], name: str | None, runs: Path, quiet: bool) -> None:
     """`edgedistill run`."""
-    with joined() as world:
+    with init_distributed() as processes:
         recipe = load_recipe(path, sets)
         chosen = name or f"{path.stem}-{recipe.data.target}-s{recipe.seed}"
         if Path(chosen).name != chosen or chosen in {".", ".."}:
-            raise EdgeDistillError(f"--name {chosen}: give a plain folder name; --runs says where")
+            raise UsageError(f"--name {chosen}: give a plain folder name; --runs says where")
         folder = RunFolder(runs / chosen)
         try:
-            metrics, state = run(recipe, folder.path, Display(quiet or world.rank > 0), world)
+            metrics, state = run(
+                recipe, folder.path, Display(quiet or processes.rank > 0), processes
+            )
         except (Stopped, Interrupted) as stop:
             raise Interrupted(
                 f"{folder.path}: {str(stop) or 'interrupted'}; the same command goes on from there"
             ) from None
-        if world.rank:
+        if processes.rank:
             return
         if state == "finished":
             print(f"{folder.path}: already finished; see {folder.report}")

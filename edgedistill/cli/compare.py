@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill.cli.tables import duration, metric_cells, print_json, print_table
-from edgedistill.errors import EdgeDistillError
-from edgedistill.run_lookup import find_run
+from edgedistill.errors import UsageError
+from edgedistill.run.lookup import find_run
 
 COLUMNS = {
     "accuracy": "accuracy",
@@ -55,9 +55,7 @@ def _checked(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError):
         fits = False
     if not fits:
-        raise EdgeDistillError(
-            f"{path}: not the metrics of a run; delete it and run the recipe again"
-        )
+        raise UsageError(f"{path}: not the metrics of a run; delete it and run the recipe again")
     return metrics
 
 

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from edgedistill.atomic import replacing
+from edgedistill._utils.atomic import replacing
 from edgedistill.cli.benchmark_info import show_benchmark
 from edgedistill.cli.tables import print_json, print_table
-from edgedistill.data.benchmarks import benchmarks
 from edgedistill.data.contact_sheet import contact_sheet
 from edgedistill.data.datasets import load_dataset
 from edgedistill.data.index import ImageIndex
 from edgedistill.data.info import dataset_table
-from edgedistill.data.split import Split, make_split
-from edgedistill.data.store import open_store
-from edgedistill.errors import EdgeDistillError
-from edgedistill.problem import load_problem
+from edgedistill.data.protocols.resolve import resolve_split
+from edgedistill.data.protocols.split import Split, make_split
+from edgedistill.data.published.benchmarks import benchmarks
+from edgedistill.data.store.image_store import open_store
+from edgedistill.errors import UsageError
 from edgedistill.recipe import load_recipe
 
 _CHECK_SIZE = 64
@@ -38,12 +38,12 @@ def show_data(
     """
     if source in benchmarks() and root is not None:
         if target is not None:
-            raise EdgeDistillError(
+            raise UsageError(
                 f"--target {target}: give a recipe to count its split, not the name of a benchmark"
             )
         return show_benchmark(source, root, lists, sheet, as_json)
     if root is not None or lists is not None:
-        raise EdgeDistillError(
+        raise UsageError(
             f"--root and --lists are for {', '.join(benchmarks())}; {source} takes neither"
         )
     index, split = _load(source, target)
@@ -87,7 +87,7 @@ def show_data(
 def _load(source: str, target: str | None) -> tuple[ImageIndex, Split | None]:
     if source.endswith(".toml"):
         sets = [] if target is None else [f'data.target="{target}"']
-        problem = load_problem(load_recipe(Path(source), sets))
-        return problem.index, problem.split
+        dataset = resolve_split(load_recipe(Path(source), sets).data)
+        return dataset.index, dataset.split
     index = load_dataset(source)
     return index, make_split(index, target=target) if target else None

@@ -8,15 +8,15 @@ import onnxruntime
 import torch
 from rich.console import Console
 
+from edgedistill._utils.console import Display
 from edgedistill.cli.tables import percent, print_json, print_table
-from edgedistill.display import Display
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import UsageError
 from edgedistill.export.build import Exported, Int8, export_fp32, export_int8
 from edgedistill.export.finished import load_finished
-from edgedistill.export.graph import OPSET
+from edgedistill.export.onnx.graph import OPSET
 from edgedistill.export.verify import TOLERANCE
-from edgedistill.run_folder import RunFolder
-from edgedistill.run_lookup import find_run
+from edgedistill.run.folder import RunFolder
+from edgedistill.run.lookup import find_run
 
 # A file a twentieth faster is not worth another calibration.
 _WORTH = 0.95
@@ -42,7 +42,7 @@ def export_run(
         done = export_fp32(run, output or folder / "student.onnx", size)
     else:
         if max_drop < 0:
-            raise EdgeDistillError("--max-drop: give the points int8 may lose, 0 or more")
+            raise UsageError("--max-drop: give the points int8 may lose, 0 or more")
         display.note(
             f"{folder}: exporting {run.recipe.student.model}, choosing what to compute in int8, "
             "then timing both files"
@@ -89,7 +89,7 @@ def _print(done: Exported) -> None:
     console.print(
         f"threshold   {limit.score} >= {limit.threshold:.4g}, keeps "
         f"{percent(done.metrics['source_val']['known_acceptance'])} % of {limit.images} "
-        f"source-validation images ({percent(limit.acceptance)} % asked for)"
+        f"source-validation images ({percent(limit.target_keep_rate)} % asked for)"
     )
     console.print(f"input       {done.size} x {done.size} RGB, {done.precision}")
     if done.int8 is not None:
@@ -100,7 +100,7 @@ def _print(done: Exported) -> None:
 def _print_int8(int8: Int8, validation: int) -> None:
     rows = [
         [rate.name, percent(rate.fp32), percent(rate.int8), f"{100 * rate.drop:.1f}"]
-        for rate in int8.held
+        for rate in int8.drops
     ]
     seen = f"{validation} source-validation images"
     if int8.unknown:
@@ -108,8 +108,8 @@ def _print_int8(int8: Int8, validation: int) -> None:
     else:
         seen += "; no H-score, as the sources have no image of an unknown class"
     nodes = f"{int8.nodes} nodes in int8"
-    if int8.spared:
-        nodes += f" ({int8.spared} more would be faster and cost too many answers)"
+    if int8.kept_float:
+        nodes += f" ({int8.kept_float} more would be faster and cost too many answers)"
     print_table(f"{nodes}, on {seen}, %", ["", "fp32", "int8", "points lost"], rows)
 
 

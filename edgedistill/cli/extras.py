@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import UsageError
 
 
 @contextmanager
@@ -17,6 +17,6 @@ def needs_extra(extra: str, who: str = "this command") -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("edgedistill"):
             raise
-        raise EdgeDistillError(
+        raise UsageError(
             f'{error.name} is not installed; {who} needs: pip install "edgedistill[{extra}]"'
         ) from None

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from edgedistill.errors import Interrupted
-from edgedistill.onnx_file import LOWEST
-from edgedistill.pixels import is_image
 from edgedistill.runtime import Classifier, Prediction, UnreadableImage
+from edgedistill.runtime.contract import LOWEST
+from edgedistill.runtime.preprocess import is_image
 
 _INTERRUPTED = 130
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
+from edgedistill._utils.console import Display
 from edgedistill.cli.tables import print_table
-from edgedistill.display import Display
 from edgedistill.errors import Interrupted
 from edgedistill.sweep.check import check_data
 from edgedistill.sweep.collect import write_pictures, write_results

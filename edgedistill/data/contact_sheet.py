@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from edgedistill.data.index import ImageIndex
-from edgedistill.pixels import ImageProblem, read_rgb
+from edgedistill.runtime.preprocess import ImageProblem, read_rgb
 
 _GAP = 12
 _HEADER = 24

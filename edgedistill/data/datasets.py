@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from edgedistill.data.benchmark_tree import read_benchmark
-from edgedistill.data.benchmarks import benchmarks
-from edgedistill.data.emoji import load_emoji
-from edgedistill.data.folder import read_folder
+from edgedistill.data.emoji.dataset import load_emoji
 from edgedistill.data.index import ImageIndex
-from edgedistill.errors import EdgeDistillError
+from edgedistill.data.published.benchmarks import benchmarks
+from edgedistill.data.published.tree import read_benchmark
+from edgedistill.data.readers.folder import read_folder
+from edgedistill.errors import DataError
 
 EMBEDDED = "emoji"
 
@@ -27,19 +27,19 @@ def load_dataset(name_or_root: str | Path, root: str | Path | None = None) -> Im
     if name_or_root in benchmarks():
         name = str(name_or_root)
         if root is None:
-            raise EdgeDistillError(
+            raise DataError(
                 f"data.root: {benchmarks()[name].title} is not part of this package; set "
                 "data.root to your copy of it"
             )
         return read_benchmark(name, root)
     if root is not None:
-        raise EdgeDistillError(
+        raise DataError(
             f"data.root: only for {', '.join(benchmarks())}; {str(name_or_root)!r} needs none"
         )
     if name_or_root == EMBEDDED:
         return load_emoji()
     if not Path(name_or_root).expanduser().exists():
-        raise EdgeDistillError(
+        raise DataError(
             f"data: {str(name_or_root)!r} is neither a folder nor an embedded dataset; give a "
             f"folder with images in domain/class/ below it, or one of {EMBEDDED}, "
             f"{', '.join(benchmarks())}"

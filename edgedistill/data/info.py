@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgedistill.data.index import ImageIndex
-from edgedistill.data.split import Split
+from edgedistill.data.protocols.split import Split
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class ViewSpec:
     contrast: float
     saturation: float
     hue: float
-    greyscale: float
+    grayscale: float
 
 
 def image_key(path: str) -> int:
@@ -72,7 +72,7 @@ def view_parameters(
         1 + spec.contrast * (2 * u[:, 6] - 1),
         1 + spec.saturation * (2 * u[:, 7] - 1),
         2 * math.pi * spec.hue * (2 * u[:, 8] - 1),
-        (u[:, 9] < spec.greyscale).astype(np.float64),
+        (u[:, 9] < spec.grayscale).astype(np.float64),
     ]
     return np.stack(columns, 1).astype(np.float32)
 
@@ -94,26 +94,26 @@ def render_views(images: Tensor, parameters: Tensor, size: int) -> Tensor:
     theta[:, 1, 1], theta[:, 1, 2] = p[:, 3], p[:, 1]
     grid = F.affine_grid(theta, [len(p), 3, size, size], align_corners=False)
     x = F.grid_sample(images.float() / 255, grid, padding_mode="border", align_corners=False)
-    matrix, offset = _colour_map(x, p)
-    coloured = torch.baddbmm(offset[:, :, None], matrix, x.flatten(2))
-    return coloured.clamp_(0, 1).view_as(x)
+    matrix, offset = _color_map(x, p)
+    colored = torch.baddbmm(offset[:, :, None], matrix, x.flatten(2))
+    return colored.clamp_(0, 1).view_as(x)
 
 
-def _colour_map(x: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+def _color_map(x: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     """The jitter of each image as `colour -> matrix @ colour + offset`."""
     luma, to_yiq, from_yiq = _constants(x.device)
     eye = torch.eye(3, device=x.device)
-    grey = luma.expand(3, 3)
+    gray = luma.expand(3, 3)
     brightness, contrast, saturation = (p[:, i, None, None] for i in (5, 6, 7))
     mean = (x.mean((2, 3)) @ luma)[:, None] * p[:, 5, None]
     cos, sin, one = p[:, 8].cos(), p[:, 8].sin(), torch.ones_like(p[:, 8])
     zero = torch.zeros_like(one)
     turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)
     hue = from_yiq @ turn @ to_yiq
-    colour = hue @ (saturation * eye + (1 - saturation) * grey)
-    colour = torch.where(p[:, 9, None, None] > 0, grey @ colour, colour)
-    matrix = colour @ (contrast * brightness * eye)
-    offset = colour @ ((1 - p[:, 6, None]) * mean).expand(-1, 3)[:, :, None]
+    color = hue @ (saturation * eye + (1 - saturation) * gray)
+    color = torch.where(p[:, 9, None, None] > 0, gray @ color, color)
+    matrix = color @ (contrast * brightness * eye)
+    offset = color @ ((1 - p[:, 6, None]) * mean).expand(-1, 3)[:, :, None]
     return matrix, offset[:, :, 0]
 
 

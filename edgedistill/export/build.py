@@ -8,21 +8,27 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, numpy_helper
 
-from edgedistill.atomic import write_bytes
-from edgedistill.errors import EdgeDistillError
+from edgedistill._utils.atomic import write_bytes
+from edgedistill.errors import ExportError
 from edgedistill.export.finished import Calibration, FinishedRun
-from edgedistill.export.graph import export_graph, stored_threshold, to_bytes
 from edgedistill.export.images import RunImages
-from edgedistill.export.int8 import ever_fewer, observe, to_int8
+from edgedistill.export.int8.calibrate import calibrate_ranges, fallback_sets, to_int8
+from edgedistill.export.int8.policy import chosen_nodes
 from edgedistill.export.latency import interleaved, ratio
-from edgedistill.export.measure import Held, hold, measure, refuse_beyond, within
-from edgedistill.export.metadata import Precision, metadata
-from edgedistill.export.module import Deployed
-from edgedistill.export.policy import chosen_nodes
-from edgedistill.export.session import BATCH, Answers, answers, joined, open_session
+from edgedistill.export.measure import (
+    MetricDrop,
+    compare_metrics,
+    measure,
+    refuse_metric_drop,
+    within,
+)
+from edgedistill.export.onnx.graph import export_graph, stored_threshold, to_bytes
+from edgedistill.export.onnx.metadata import Precision, metadata
+from edgedistill.export.onnx.module import Deployed
+from edgedistill.export.session import BATCH, Answers, answers, concatenate, open_session
 from edgedistill.export.verify import IMAGES, Agreement, compare, torch_answers, try_inputs, verify
-from edgedistill.onnx_file import INPUTS
 from edgedistill.openset import calibrate
+from edgedistill.runtime.contract import INPUTS
 
 VIEWS = 128
 _ROUNDS = 40
@@ -43,8 +49,8 @@ class Int8:
     """
 
     nodes: int
-    spared: int
-    held: list[Held]
+    kept_float: int
+    drops: list[MetricDrop]
     unknown: int
     time_ratio: float
     fp32_bytes: int
@@ -101,28 +107,30 @@ def export_int8(
     """
     built = _fp32(run, output, size)
     images, fp32 = built.images, built.exported
-    judge = _Judge(built)
+    evaluate_int8 = _Int8Evaluator(built)
     policy = chosen_nodes(run.recipe.student.model, built.model)
-    seen = observe(built.model, policy, images.training_views(VIEWS))
-    for chosen in ever_fewer(seen, policy):
-        model = to_int8(seen, chosen)
-        verdict = judge(model)
-        if within(verdict.held, max_drop):
+    calibrated = calibrate_ranges(built.model, policy, images.training_views(VIEWS))
+    for chosen in fallback_sets(calibrated, policy):
+        model = to_int8(calibrated, chosen)
+        evaluation = evaluate_int8(model)
+        if within(evaluation.drops, max_drop):
             break
-    refuse_beyond(verdict.held, max_drop)
+    refuse_metric_drop(evaluation.drops, max_drop)
 
-    stored = stored_threshold(verdict.threshold)
+    stored = stored_threshold(evaluation.threshold)
     _set_threshold(model, stored)
     calibration = replace(
-        fp32.calibration, threshold=verdict.threshold, images=len(verdict.validation.label)
+        fp32.calibration, threshold=evaluation.threshold, images=len(evaluation.validation.label)
     )
     target = images.target()
-    after = answers(open_session(model.SerializeToString()), target.pixels)
+    int8_outputs = answers(open_session(model.SerializeToString()), target.pixels)
     metrics = {
-        "source_val": _source_part(measure(verdict.validation, judge.val.labels, stored)),
+        "source_val": _source_part(
+            measure(evaluation.validation, evaluate_int8.val.labels, stored)
+        ),
         "target": {
             "domain": run.recipe.data.target,
-            **measure(after, target.labels, stored),
+            **measure(int8_outputs, target.labels, stored),
         },
     }
     data = to_bytes(model, metadata(run, calibration, metrics, images.size, "int8"))
@@ -134,9 +142,9 @@ def export_int8(
     write_bytes(output, data)
     gain = Int8(
         nodes=len(chosen),
-        spared=len(policy) - len(chosen),
-        held=verdict.held,
-        unknown=len(judge.unknown),
+        kept_float=len(policy) - len(chosen),
+        drops=evaluation.drops,
+        unknown=len(evaluate_int8.unknown),
         time_ratio=ratio(seconds, "int8", "fp32"),
         fp32_bytes=len(built.data),
     )
@@ -144,27 +152,29 @@ def export_int8(
 
 
 @dataclass(frozen=True)
-class _Verdict:
+class _Int8Evaluation:
     """An int8 model's answers on source validation, its own threshold, and its rates."""
 
     validation: Answers
     threshold: float
-    held: list[Held]
+    drops: list[MetricDrop]
 
 
-class _Judge:
+class _Int8Evaluator:
     """Holds int8 models against the fp32 file, on source images that nothing is trained on."""
 
     def __init__(self, built: _Built) -> None:
         self.val, self.unknown = built.images.validation(), built.images.source_unknown()
-        self._acceptance = built.exported.calibration.acceptance
+        self._acceptance = built.exported.calibration.target_keep_rate
         threshold = built.exported.calibration.threshold
         self._fp32 = self._rates(*self._answers(built.data), threshold)
 
-    def __call__(self, model: ModelProto) -> _Verdict:
+    def __call__(self, model: ModelProto) -> _Int8Evaluation:
         val, unknown = self._answers(model.SerializeToString())
         threshold = calibrate(val.score, self._acceptance)
-        return _Verdict(val, threshold, hold(self._fp32, self._rates(val, unknown, threshold)))
+        return _Int8Evaluation(
+            val, threshold, compare_metrics(self._fp32, self._rates(val, unknown, threshold))
+        )
 
     def _answers(self, data: bytes) -> tuple[Answers, Answers | None]:
         session = open_session(data)
@@ -172,7 +182,7 @@ class _Judge:
         return answers(session, self.val.pixels), unknown
 
     def _rates(self, val: Answers, unknown: Answers | None, threshold: float) -> dict[str, Any]:
-        both = val if unknown is None else joined([val, unknown])
+        both = val if unknown is None else concatenate([val, unknown])
         labels = np.concatenate([self.val.labels, self.unknown.labels])
         return measure(both, labels, stored_threshold(threshold))
 
@@ -196,23 +206,23 @@ def _fp32(run: FinishedRun, output: Path, size: int | None) -> _Built:
 def _check_output(output: Path) -> None:
     """Refuse early what would fail after minutes of work."""
     if output.is_dir():
-        raise EdgeDistillError(f"{output}: is a folder; give the name of a file with -o")
+        raise ExportError(f"{output}: is a folder; give the name of a file with -o")
     if not output.parent.is_dir():
-        raise EdgeDistillError(f"{output.parent}: no such folder; make it, or choose another -o")
+        raise ExportError(f"{output.parent}: no such folder; make it, or choose another -o")
     if output.suffix != ".onnx":
-        raise EdgeDistillError(f"{output}: give -o a name that ends in .onnx")
+        raise ExportError(f"{output}: give -o a name that ends in .onnx")
     if not os.access(output.parent, os.W_OK):
-        raise EdgeDistillError(f"{output.parent}: cannot be written to; choose another -o")
+        raise ExportError(f"{output.parent}: cannot be written to; choose another -o")
 
 
 def _measured_at(run: FinishedRun, images: RunImages) -> tuple[Calibration, dict[str, Any]]:
     """Threshold and metrics of the torch student at an input size it was not calibrated at."""
     val, target = images.validation(), images.target()
-    said = torch_answers(run, val.pixels, 0.0)
-    limit = calibrate(said.score, run.calibration.acceptance)
+    torch_outputs = torch_answers(run, val.pixels, 0.0)
+    limit = calibrate(torch_outputs.score, run.calibration.target_keep_rate)
     stored = stored_threshold(limit)
     metrics = {
-        "source_val": _source_part(measure(said, val.labels, stored)),
+        "source_val": _source_part(measure(torch_outputs, val.labels, stored)),
         "target": {
             "domain": run.recipe.data.target,
             **measure(torch_answers(run, target.pixels, stored), target.labels, stored),

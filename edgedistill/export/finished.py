@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import RunFolderError
 from edgedistill.methods import METHODS, Method
+from edgedistill.methods.text_bank import TextBank
 from edgedistill.recipe import Recipe, load_recipe
-from edgedistill.run_folder import RunFolder
-from edgedistill.students import Student, build_backbone, read_safetensors
-from edgedistill.teacher.text import TextBank
+from edgedistill.run.folder import RunFolder
+from edgedistill.students.torchvision import Student, build_backbone, read_safetensors
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Calibration:
 
     score: str
     threshold: float
-    acceptance: float
+    target_keep_rate: float
     images: int
 
 
@@ -58,12 +58,12 @@ def load_finished(folder: RunFolder) -> FinishedRun:
             score=str(openset["score"]),
             # JSON has no infinity; the run wrote null.
             threshold=-math.inf if value is None else float(value),
-            acceptance=float(openset["acceptance"]),
+            target_keep_rate=float(openset["acceptance"]),
             images=int(openset["images"]),
         )
         _ = metrics["source_val"]["accuracy"]
     except (KeyError, TypeError, ValueError) as error:
-        raise EdgeDistillError(
+        raise RunFolderError(
             f"{folder.path}: metrics.json or openset.json is not of a run of this version "
             f"({type(error).__name__}: {error}); run its recipe again under another --name"
         ) from None
@@ -87,7 +87,7 @@ def _student(folder: RunFolder, recipe: Recipe, classes: int) -> tuple[Student, 
             student = Student(backbone, method.head(width, classes))
         student.load_state_dict(tensors)
     except (RuntimeError, ValueError) as error:
-        raise EdgeDistillError(
+        raise RunFolderError(
             f"{folder.student}: does not hold a {recipe.student.model} trained with "
             f"{recipe.method.name} on {classes} classes ({' '.join(str(error).split())[:200]}); "
             "run its recipe again under another --name"
@@ -99,13 +99,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise EdgeDistillError(
+        raise RunFolderError(
             f"{path}: missing; run its recipe again under another --name"
         ) from None
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise EdgeDistillError(
+        raise RunFolderError(
             f"{path}: damaged, not the JSON a run writes; run its recipe again under another --name"
         )
     return found

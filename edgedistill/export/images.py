@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
 from edgedistill.data.selection import Images
-from edgedistill.data.store import Decoded, Store, open_store
+from edgedistill.data.store.image_store import DecodedImages, Store, open_store
 from edgedistill.data.views import ViewSpec, image_key, render_views, view_parameters
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import DataError
 from edgedistill.export.finished import FinishedRun
-from edgedistill.problem import Problem, load_problem
 
 
 @dataclass(frozen=True)
@@ -32,27 +32,27 @@ class RunImages:
     """
 
     def __init__(self, run: FinishedRun, size: int) -> None:
-        self.problem: Problem = load_problem(run.recipe)
-        if self.problem.split.known != run.classes:
-            raise EdgeDistillError(
+        self.dataset: OpenSetSplit = resolve_split(run.recipe.data)
+        if self.dataset.split.known != run.classes:
+            raise DataError(
                 f"{run.recipe.data.dataset}: its known classes are no longer those of "
                 f"{run.folder.path}; put the images back as they were, or train again"
             )
         self.size = size
         self._views = run.recipe.views
-        self._store: Store = open_store(self.problem.index, size)
+        self._store: Store = open_store(self.dataset.index, size)
 
     def validation(self) -> Labelled:
         """Source validation: known classes, never trained on."""
-        return self._labelled(self.problem.split.val)
+        return self._labelled(self.dataset.split.val)
 
     def target(self) -> Labelled:
         """The unseen domain's test images, known and unknown."""
-        return self._labelled(self.problem.target)
+        return self._labelled(self.dataset.target)
 
     def source_unknown(self) -> Labelled:
         """Images of the recipe's unknown classes in the source domains; none is trained on."""
-        index, split = self.problem.index, self.problem.split
+        index, split = self.dataset.index, self.dataset.split
         unknown = [index.class_id(name) for name in split.unknown]
         sources = [index.domains.index(name) for name in split.sources]
         rows = np.flatnonzero(np.isin(index.label, unknown) & np.isin(index.domain, sources))
@@ -60,8 +60,8 @@ class RunImages:
 
     def sample(self, wanted: int) -> Labelled:
         """Up to `wanted` images evenly over source validation, then over training."""
-        val = _evenly(self.problem.split.val, wanted)
-        train = _evenly(self.problem.split.train, wanted - len(val))
+        val = _evenly(self.dataset.split.val, wanted)
+        train = _evenly(self.dataset.split.train, wanted - len(val))
         return self._labelled(np.concatenate([val, train]))
 
     def training_views(self, count: int) -> NDArray[np.uint8]:
@@ -69,9 +69,9 @@ class RunImages:
 
         What the student was trained on, so what calibration of its activations should see.
         """
-        index = self.problem.index
+        index = self.dataset.index
         stored = open_store(index, self._views.store_size)
-        rows = _evenly(self.problem.split.train, count)
+        rows = _evenly(self.dataset.split.train, count)
         rows = rows[stored.readable[rows]]
         names = {field.name for field in fields(ViewSpec)}
         spec = ViewSpec(**self._views.model_dump(include=names))
@@ -82,8 +82,8 @@ class RunImages:
         return views.permute(0, 2, 3, 1).mul(255).round().to(torch.uint8).contiguous().numpy()
 
     def _labelled(self, rows: NDArray[np.int64]) -> Labelled:
-        found: Decoded = self._store.decoded(rows)
-        split, index = self.problem.split, self.problem.index
+        found: DecodedImages = self._store.decoded(rows)
+        split, index = self.dataset.split, self.dataset.index
         return Labelled(found.images, split.known_label[index.label[found.rows]])
 
 

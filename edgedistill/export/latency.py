@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill.export.session import open_session
-from edgedistill.onnx_file import INPUTS
+from edgedistill.runtime.contract import INPUTS
 
 
 def interleaved(

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import ExportError
 from edgedistill.export.session import Answers
 from edgedistill.openset import metrics
 
 
 @dataclass(frozen=True)
-class Held:
+class MetricDrop:
     """One rate of the int8 file beside the fp32 file's; None where there are no such images."""
 
     name: str
@@ -48,35 +48,35 @@ def measure(answers: Answers, labels: NDArray[np.int64], threshold: float) -> di
         "auroc": metrics.auroc(score, known),
         "fpr95": metrics.fpr95(score, known),
         "oscr": metrics.oscr(score, right, known),
-        "known_acceptance": metrics.known_acceptance(score, known, threshold),
-        "unknown_rejection": metrics.unknown_rejection(score, known, threshold),
+        "known_acceptance": metrics.known_keep_rate(score, known, threshold),
+        "unknown_rejection": metrics.unknown_reject_rate(score, known, threshold),
         "images_known": int(known.sum()),
         "images_unknown": int((~known).sum()),
     }
 
 
-def hold(fp32: dict[str, Any], int8: dict[str, Any]) -> list[Held]:
+def compare_metrics(fp32: dict[str, Any], int8: dict[str, Any]) -> list[MetricDrop]:
     """The rates the budget is about, of both files on the same images."""
     names = {"accuracy": "accuracy", "known accepted": "known_acceptance", "H-score": "h_score"}
-    return [Held(name, fp32[key], int8[key]) for name, key in names.items()]
+    return [MetricDrop(name, fp32[key], int8[key]) for name, key in names.items()]
 
 
-def within(held: Sequence[Held], max_drop: float) -> bool:
+def within(drops: Sequence[MetricDrop], max_drop: float) -> bool:
     """Whether no rate drops by more than `max_drop`."""
     # A drop of exactly the budget must not fail by the last bit of a difference.
-    return all(rate.drop <= max_drop + 1e-9 for rate in held)
+    return all(rate.drop <= max_drop + 1e-9 for rate in drops)
 
 
-def refuse_beyond(held: Sequence[Held], max_drop: float) -> None:
+def refuse_metric_drop(drops: Sequence[MetricDrop], max_drop: float) -> None:
     """Raise EdgeDistillError with the numbers when a rate drops by more than `max_drop`."""
-    if within(held, max_drop):
+    if within(drops, max_drop):
         return
     told = ", ".join(
         f"{rate.name} {100 * (rate.fp32 or 0):.1f} % -> {100 * (rate.int8 or 0):.1f} %"
-        for rate in held
+        for rate in drops
         if rate.fp32 is not None
     )
-    raise EdgeDistillError(
+    raise ExportError(
         f"int8 loses more than the {100 * max_drop:.1f} points allowed on source validation: "
         f"{told}; nothing was written; ship the fp32 file, or allow more with --max-drop"
     )

@@ -8,7 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edgedistill.data.selection import Images
-from edgedistill.onnx_file import INPUTS, OUTPUTS
+from edgedistill.runtime.contract import INPUTS, OUTPUTS
 
 BATCH = 64
 
@@ -46,7 +46,7 @@ def answers(
     return Answers(label, score, probabilities)
 
 
-def joined(parts: Sequence[Answers]) -> Answers:
+def concatenate(parts: Sequence[Answers]) -> Answers:
     """Several sets of answers as one."""
     return Answers(
         np.concatenate([part.label for part in parts]),

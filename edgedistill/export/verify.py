@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from edgedistill.data.selection import Images
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import ExportError
 from edgedistill.export.finished import FinishedRun
 from edgedistill.export.session import BATCH, Answers, answers, open_session
-from edgedistill.onnx_file import INPUTS, LOWEST, UNKNOWN_LABEL
+from edgedistill.runtime.contract import INPUTS, LOWEST, UNKNOWN_LABEL
 from edgedistill.train.predict import predict
 
 TOLERANCE = 1e-4
@@ -91,7 +91,7 @@ def verify(model: bytes, run: FinishedRun, pixels: Images, threshold: float) -> 
         and result.score <= score_limit
         and result.clear_but_other == 0
     ):
-        raise EdgeDistillError(
+        raise ExportError(
             f"the exported file is not the student: on {result.images} images probabilities "
             f"differ by up to {result.probability:.1e} (allowed {TOLERANCE:.0e}), scores by up to "
             f"{result.score:.1e} (allowed {score_limit:.1e}), and {result.clear_but_other} of "
@@ -126,7 +126,7 @@ def try_inputs(session: onnxruntime.InferenceSession, pixels: Images, threshold:
         "takes its default threshold as an input": bool((given.label == found.label).all()),
     }.items():
         if not holds:
-            raise EdgeDistillError(
+            raise ExportError(
                 f"the exported file breaks its contract, it should be one that {what}; nothing "
                 "was written; use a release of onnxruntime that this version was tested with"
             )

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgedistill.methods.base import Method, ParamGroup, StudentOutput, Teaching, authors_values
+from edgedistill.methods.base import (
+    Method,
+    ParamGroup,
+    StudentOutput,
+    TeacherOutputs,
+    authors_values,
+)
 from edgedistill.methods.clipbase import CLIPBase
 from edgedistill.methods.erm import ERM
 from edgedistill.methods.kd import KD
@@ -19,4 +25,4 @@ METHODS: dict[str, type[Method[Any, Any]]] = {
     "scmd": SCMD,
 }
 
-__all__ = ["METHODS", "Method", "ParamGroup", "StudentOutput", "Teaching", "authors_values"]
+__all__ = ["METHODS", "Method", "ParamGroup", "StudentOutput", "TeacherOutputs", "authors_values"]

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from edgedistill.teacher.text import TextBank
+    from edgedistill.methods.text_bank import TextBank
 
 
 class HyperParameters(BaseModel):
@@ -48,7 +48,7 @@ class StudentOutput(NamedTuple):
     """[B, D] unit-norm, only from methods that project into the teacher's space."""
 
 
-class Teaching(NamedTuple):
+class TeacherOutputs(NamedTuple):
     """What the teacher says about a batch."""
 
     image: Tensor
@@ -101,23 +101,31 @@ class Method(ABC, Generic[HyperT, HeadT]):
         """
 
     @abstractmethod
-    def terms(
-        self, head: HeadT, out: StudentOutput, labels: Tensor, teaching: Teaching | None
+    def compute_losses(
+        self,
+        head: HeadT,
+        out: StudentOutput,
+        labels: Tensor,
+        teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
         """The named losses of `losses`, given float32 outputs, with autocast off."""
 
     def losses(
-        self, head: HeadT, out: StudentOutput, labels: Tensor, teaching: Teaching | None
+        self,
+        head: HeadT,
+        out: StudentOutput,
+        labels: Tensor,
+        teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
         """Scalar float32 losses: "loss" is what to minimise, the rest its unweighted terms.
 
         ``head`` is the module that made ``out``; ``labels`` is int64 [B]. Computed in float32
         whatever the outputs' dtype and the surrounding autocast: at CLIP's logit scale of 100 the
         rounding of a bfloat16 cosine would move a logit by about 0.4.
-        Raises ValueError if the method needs the teacher and ``teaching`` is None.
+        Raises ValueError if the method needs the teacher and ``teacher_outputs`` is None.
         """
         with torch.autocast(out.logits.device.type, enabled=False):
-            return self.terms(head, _float32(out), labels, teaching)
+            return self.compute_losses(head, _float32(out), labels, teacher_outputs)
 
     def cosines(self, out: StudentOutput) -> Tensor | None:
         """Cosines of the projected student with the class texts, float32 [B, C].
@@ -149,11 +157,11 @@ class Method(ABC, Generic[HyperT, HeadT]):
             raise ValueError(f"method '{self.name}' needs the class texts")
         return self.text
 
-    def taught(self, teaching: Teaching | None) -> Teaching:
-        """``teaching`` itself. Raises ValueError if it is None."""
-        if teaching is None:
+    def require_teacher(self, teacher_outputs: TeacherOutputs | None) -> TeacherOutputs:
+        """``teacher_outputs`` itself. Raises ValueError if it is None."""
+        if teacher_outputs is None:
             raise ValueError(f"method '{self.name}' needs the teacher's embeddings")
-        return teaching
+        return teacher_outputs
 
 
 def group(name: str, *modules: nn.Module, lr_scale: float = 1.0) -> ParamGroup:

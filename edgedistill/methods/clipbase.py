@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from edgedistill.methods.base import HyperParameters, Method, StudentOutput, Teaching
+from edgedistill.methods.base import HyperParameters, Method, StudentOutput, TeacherOutputs
 from edgedistill.methods.functional import similarity, soft_cross_entropy
 from edgedistill.methods.heads import LinearHead
 
@@ -27,10 +27,14 @@ class CLIPBase(Method[CLIPBaseHyper, LinearHead]):
     ) -> LinearHead:
         return LinearHead(feature_dim, num_classes)
 
-    def terms(
-        self, head: LinearHead, out: StudentOutput, labels: Tensor, teaching: Teaching | None
+    def compute_losses(
+        self,
+        head: LinearHead,
+        out: StudentOutput,
+        labels: Tensor,
+        teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
-        image, text = self.taught(teaching)
+        image, text = self.require_teacher(teacher_outputs)
         target = similarity(text.cosines(image), text.logit_scale)
         loss = soft_cross_entropy(out.logits, target).mean()
         return {"loss": loss, "distillation": loss}

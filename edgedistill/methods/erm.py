@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgedistill.methods.base import HyperParameters, Method, StudentOutput, Teaching
+from edgedistill.methods.base import HyperParameters, Method, StudentOutput, TeacherOutputs
 from edgedistill.methods.heads import LinearHead
 
 
@@ -27,8 +27,12 @@ class ERM(Method[ERMHyper, LinearHead]):
     ) -> LinearHead:
         return LinearHead(feature_dim, num_classes)
 
-    def terms(
-        self, head: LinearHead, out: StudentOutput, labels: Tensor, teaching: Teaching | None
+    def compute_losses(
+        self,
+        head: LinearHead,
+        out: StudentOutput,
+        labels: Tensor,
+        teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
         loss = F.cross_entropy(out.logits, labels)
         return {"loss": loss, "cross_entropy": loss}

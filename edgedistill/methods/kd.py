@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from edgedistill.methods.base import HyperParameters, Method, StudentOutput, Teaching
+from edgedistill.methods.base import HyperParameters, Method, StudentOutput, TeacherOutputs
 from edgedistill.methods.functional import distillation
 from edgedistill.methods.heads import LinearHead
 
@@ -36,10 +36,14 @@ class KD(Method[KDHyper, LinearHead]):
     ) -> LinearHead:
         return LinearHead(feature_dim, num_classes)
 
-    def terms(
-        self, head: LinearHead, out: StudentOutput, labels: Tensor, teaching: Teaching | None
+    def compute_losses(
+        self,
+        head: LinearHead,
+        out: StudentOutput,
+        labels: Tensor,
+        teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
-        image, text = self.taught(teaching)
+        image, text = self.require_teacher(teacher_outputs)
         teacher = text.cosines(image) * text.logit_scale
         hard = F.cross_entropy(out.logits, labels)
         soft = distillation(teacher, out.logits, self.hyper.temperature)

@@ -18,7 +18,7 @@ from edgedistill.methods.base import (
     Method,
     ParamGroup,
     StudentOutput,
-    Teaching,
+    TeacherOutputs,
     group,
 )
 from edgedistill.methods.heads import TextHead
@@ -96,11 +96,15 @@ class SCIPD(Method[SCIPDHyper, TextHead]):
             group("head", head, lr_scale=self.hyper.head_lr_scale),
         ]
 
-    def terms(
-        self, head: TextHead, out: StudentOutput, labels: Tensor, teaching: Teaching | None
+    def compute_losses(
+        self,
+        head: TextHead,
+        out: StudentOutput,
+        labels: Tensor,
+        teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
         hyper = self.hyper
-        image, text = self.taught(teaching)
+        image, text = self.require_teacher(teacher_outputs)
         scale = text.logit_scale if hyper.similarity_scale is None else hyper.similarity_scale
         p = functional.similarity(text.cosines(image), scale, half=hyper.half_similarity)
         # The weights measure the teacher's own doubt, so they come before the correction.

@@ -18,7 +18,7 @@ from edgedistill.methods.base import (
     Method,
     ParamGroup,
     StudentOutput,
-    Teaching,
+    TeacherOutputs,
     group,
 )
 from edgedistill.methods.functional import distillation
@@ -82,10 +82,14 @@ class SCMD(Method[SCMDHyper, ProjectionHead]):
         # Keeping everything needs no ranking, which would cost a forward pass.
         return self.hyper.worst_case_p if selecting and self.hyper.worst_case_p < 1 else None
 
-    def terms(
-        self, head: ProjectionHead, out: StudentOutput, labels: Tensor, teaching: Teaching | None
+    def compute_losses(
+        self,
+        head: ProjectionHead,
+        out: StudentOutput,
+        labels: Tensor,
+        teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
-        image, text = self.taught(teaching)
+        image, text = self.require_teacher(teacher_outputs)
         if out.projected is None:
             raise ValueError("method 'scmd' needs the projected output of its own head")
         teacher = text.cosines(image) * text.logit_scale

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import TrainingError
 from edgedistill.openset import metrics, scores
 
 
@@ -36,7 +36,7 @@ class Outputs:
         for array in (self.logits, self.cosines):
             if array is not None and not np.isfinite(array).all():
                 bad = int((~np.isfinite(array).all(axis=1)).sum())
-                raise EdgeDistillError(
+                raise TrainingError(
                     f"the student's outputs are not finite for {bad} of {len(array)} images; "
                     "training has diverged: lower the learning rate and train again"
                 )
@@ -91,8 +91,8 @@ def evaluate(
         "auroc": metrics.auroc(value, is_known),
         "fpr95": metrics.fpr95(value, is_known),
         "oscr": metrics.oscr(value, correct, is_known),
-        "known_acceptance": metrics.known_acceptance(value, is_known, threshold),
-        "unknown_rejection": metrics.unknown_rejection(value, is_known, threshold),
+        "known_acceptance": metrics.known_keep_rate(value, is_known, threshold),
+        "unknown_rejection": metrics.unknown_reject_rate(value, is_known, threshold),
         "images_known": int(is_known.sum()),
         "images_unknown": int((~is_known).sum()),
         "per_class": metrics.per_class(predictions, outputs.labels, accepted, known),

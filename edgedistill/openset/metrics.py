@@ -46,12 +46,12 @@ def deployed_h_score(
     return h_score(correct[known], accepted[known], accepted[~known])
 
 
-def known_acceptance(scores: Floats, known: Bools, threshold: float) -> float | None:
+def known_keep_rate(scores: Floats, known: Bools, threshold: float) -> float | None:
     """Share of known images that are accepted."""
     return _share(scores[known] >= threshold)
 
 
-def unknown_rejection(scores: Floats, known: Bools, threshold: float) -> float | None:
+def unknown_reject_rate(scores: Floats, known: Bools, threshold: float) -> float | None:
     """Share of unknown images that are rejected."""
     return _share(scores[~known] < threshold)
 

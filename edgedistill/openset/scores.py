@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import RecipeError
 
 Score = Callable[[NDArray[np.floating], NDArray[np.floating] | None], NDArray[np.float64]]
 
@@ -44,7 +44,7 @@ def max_cosine(
     """
     if cosines is None:
         available = ", ".join(name for name in SCORES if name != "max_cosine")
-        raise EdgeDistillError(
+        raise RecipeError(
             "the score max_cosine needs a method that projects into CLIP space, "
             f"and this one does not; scores available: {available}"
         )
@@ -67,5 +67,5 @@ def compute(
     Raises: EdgeDistillError for a name that is not in SCORES, or a score that cannot be computed.
     """
     if name not in SCORES:
-        raise EdgeDistillError(f"unknown score {name!r}; scores available: {', '.join(SCORES)}")
+        raise RecipeError(f"unknown score {name!r}; scores available: {', '.join(SCORES)}")
     return SCORES[name](logits, cosines)

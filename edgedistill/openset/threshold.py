@@ -6,10 +6,10 @@ from math import floor, inf
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import TrainingError, UsageError
 
 
-def calibrate(scores: NDArray[np.floating], acceptance: float = 0.95) -> float:
+def calibrate(scores: NDArray[np.floating], target_keep_rate: float = 0.95) -> float:
     """Split-conformal threshold that keeps at least the share `acceptance` of known images.
 
     `scores` [N] are the scores of held-out known images (higher = more known). An image is
@@ -26,17 +26,17 @@ def calibrate(scores: NDArray[np.floating], acceptance: float = 0.95) -> float:
 
     Raises: EdgeDistillError if `acceptance` is not in (0, 1] or a score is NaN.
     """
-    if not 0 < acceptance <= 1:
-        raise EdgeDistillError(
-            f"acceptance is {acceptance}; it is a share of known images to keep, in (0, 1]"
+    if not 0 < target_keep_rate <= 1:
+        raise UsageError(
+            f"acceptance is {target_keep_rate}; it is a share of known images to keep, in (0, 1]"
         )
     values = np.asarray(scores, np.float64).ravel()
     if np.isnan(values).any():
-        raise EdgeDistillError(
+        raise TrainingError(
             f"{int(np.isnan(values).sum())} of {values.size} calibration scores are not a number; "
             "the student has diverged: lower the learning rate and train again"
         )
     # The decimal a user wrote, not its binary neighbour: (1 - 0.9) * 10 is below 1 in floats.
-    alpha = 1 - Fraction(repr(float(acceptance)))
+    alpha = 1 - Fraction(repr(float(target_keep_rate)))
     k = floor(alpha * (values.size + 1))
     return float(np.partition(values, k - 1)[k - 1]) if k else -inf

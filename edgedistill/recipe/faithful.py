@@ -12,13 +12,13 @@ from pydantic import BaseModel
 from edgedistill.methods.base import authors_values as quirks
 
 _HDG: dict[str, Any] = {
-    "teacher.normalisation": "student",
+    "teacher.normalization": "student",
     "prompts.keep_underscores": True,
     "train.replacement": True,
     "train.double_last_decay": True,
 }
 _DOMAINBED: dict[str, Any] = {
-    "teacher.normalisation": "student",
+    "teacher.normalization": "student",
     "train.replacement": True,
     "train.augmented_validation": True,
     "train.ties": "first",

@@ -6,6 +6,7 @@ so that `load_data` can be used where there is no torch.
 
 import difflib
 import tomllib
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from edgedistill.data.nearest import choices
-from edgedistill.errors import EdgeDistillError
+from edgedistill._utils.suggestions import choices
+from edgedistill.errors import RecipeError
 from edgedistill.recipe.schema import DataSection, Recipe
 
 
@@ -39,13 +40,39 @@ def _read(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise EdgeDistillError(f"{path}: no such recipe{_nearby(path)}") from None
+        raise RecipeError(f"{path}: no such recipe{_nearby(path)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise EdgeDistillError(f"{path}: not valid TOML: {error}") from None
+        raise RecipeError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
-        raise EdgeDistillError(f"{path}: cannot be read: {error.strerror}") from None
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
+    tree = _renamed(tree, str(path))
     for override in overrides:
         _override(tree, override)
+    return tree
+
+
+# Spellings of before 0.2, accepted until 0.3: section, old key, new key.
+RENAMED = (
+    ("views", "greyscale", "grayscale"),
+    ("teacher", "normalisation", "normalization"),
+    ("openset", "acceptance", "keep"),
+)
+
+
+def _renamed(tree: dict[str, Any], where: str) -> dict[str, Any]:
+    """A recipe's tree with an earlier version's keys under their new names, and a warning each."""
+    for section, old, new in RENAMED:
+        values = tree.get(section)
+        if not isinstance(values, dict) or old not in values:
+            continue
+        if new in values:
+            raise RecipeError(f"{where}: {section}.{old}: is called {new} now; drop one of the two")
+        warnings.warn(
+            f"{where}: {section}.{old} is called {section}.{new} now; the old name works until 0.3",
+            FutureWarning,
+            stacklevel=2,
+        )
+        tree = {**tree, section: {(new if k == old else k): v for k, v in values.items()}}
     return tree
 
 
@@ -53,24 +80,23 @@ def _validated(tree: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        raise EdgeDistillError(f"{where}: {_first_line(error, Recipe)}") from None
+        raise RecipeError(f"{where}: {_first_line(error, Recipe)}") from None
 
 
 def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
     """Validate a recipe given as nested dictionaries; fills the method's own defaults in."""
     from edgedistill.methods import METHODS
     from edgedistill.recipe.faithful import authors_values
-    from edgedistill.students import STUDENTS
+    from edgedistill.students.torchvision import STUDENTS
 
+    tree = _renamed(tree, where)
     recipe = _validated(tree, where)
     if recipe.method.name not in METHODS:
         hint = choices(recipe.method.name, list(METHODS))
-        raise EdgeDistillError(f"{where}: method.name: no {recipe.method.name!r}; {hint}")
+        raise RecipeError(f"{where}: method.name: no {recipe.method.name!r}; {hint}")
     if recipe.student.model not in STUDENTS:
         hint = choices(recipe.student.model, list(STUDENTS))
-        raise EdgeDistillError(
-            f"{where}: student.model: no student {recipe.student.model!r}; {hint}"
-        )
+        raise RecipeError(f"{where}: student.model: no student {recipe.student.model!r}; {hint}")
     hyper = METHODS[recipe.method.name].Hyper
     if recipe.faithful:
         tree = _with_authors(tree, authors_values(recipe.method.name, hyper), where)
@@ -79,7 +105,7 @@ def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         checked = hyper.model_validate(recipe.method.hyper)
     except ValidationError as error:
-        raise EdgeDistillError(f"{where}: {_first_line(error, hyper, 'method')}") from None
+        raise RecipeError(f"{where}: {_first_line(error, hyper, 'method')}") from None
     method = {"name": recipe.method.name, **checked.model_dump()}
     return recipe.model_copy(update={"method": type(recipe.method)(**method)})
 
@@ -104,22 +130,30 @@ def _override(tree: dict[str, Any], override: str) -> None:
     shown = " ".join(override.splitlines())
     *sections, last = (part.strip() for part in key.split("."))
     if not equals or not all([*sections, last]):
-        raise EdgeDistillError(f"--set {shown}: write --set section.key=value")
+        raise RecipeError(f"--set {shown}: write --set section.key=value")
     try:
         found = tomllib.loads(f"v = {text}")
     except tomllib.TOMLDecodeError:
         found = {"v": text.strip()}
         if len(text.strip().splitlines()) > 1:
-            raise EdgeDistillError(
+            raise RecipeError(
                 f"--set {shown}: a text on several lines; write it on one, or as TOML in quotes"
             ) from None
     if len(found) > 1:
-        raise EdgeDistillError(f"--set {shown}: holds {len(found)} values; give each its own --set")
+        raise RecipeError(f"--set {shown}: holds {len(found)} values; give each its own --set")
+    for section, old, new in RENAMED:
+        if [section, old] == [*sections, last]:
+            last = new
+            warnings.warn(
+                f"--set {section}.{old} is called {section}.{new}; the old name works until 0.3",
+                FutureWarning,
+                stacklevel=2,
+            )
     node = tree
     for section in sections:
         node = node.setdefault(section, {})
         if not isinstance(node, dict):
-            raise EdgeDistillError(f"--set {shown}: {section!r} is a value, not a section")
+            raise RecipeError(f"--set {shown}: {section!r} is a value, not a section")
     node[last] = found["v"]
 
 
@@ -129,7 +163,7 @@ def _with_authors(tree: dict[str, Any], values: Mapping[str, Any], where: str) -
         section, name = key.split(".")
         given = merged.setdefault(section, {})
         if given.get(name, value) != value:
-            raise EdgeDistillError(
+            raise RecipeError(
                 f"{where}: {key}: {given[name]!r} contradicts faithful = true, which makes it "
                 f"{value!r}; drop one of the two"
             )
@@ -145,7 +179,7 @@ def _check_owner(recipe: Recipe, hyper: type[BaseModel], where: str) -> None:
         owners = [name for name, method in METHODS.items() if key in method.Hyper.model_fields]
         if key not in hyper.model_fields and owners:
             own = ", ".join(hyper.model_fields)
-            raise EdgeDistillError(
+            raise RecipeError(
                 f"{where}: method.{key}: belongs to {' and '.join(owners)}; {recipe.method.name} "
                 f"has {own or 'no hyper-parameters'}"
             )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from edgedistill.data.hybridness import parse_hybridness
+from edgedistill.data.protocols.hybridness import parse_hybridness
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -114,7 +114,7 @@ class ViewsSection(Section):
     hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
         default=0.3, description="turns of the hue circle, at most this either way"
     )
-    greyscale: Annotated[float, Field(ge=0, le=1)] = Field(
+    grayscale: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.1, description="share of views without colour"
     )
 
@@ -146,7 +146,7 @@ class TeacherSection(Section):
         description="an open_clip model, 'hf-hub:ORG/NAME', 'local-dir:FOLDER', or 'emoji-clip'",
     )
     pretrained: str = Field(default="", description="open_clip tag or checkpoint file")
-    normalisation: Literal["own", "student"] = Field(
+    normalization: Literal["own", "student"] = Field(
         default="own", description="'student' feeds the teacher the student's pixel statistics"
     )
     batch: Positive = Field(
@@ -298,7 +298,7 @@ class OpenSetSection(Section):
         default="max_logit",
         description="higher is more known; 'max_cosine' for methods that project into CLIP's space",
     )
-    acceptance: Annotated[float, Field(gt=0, lt=1)] = Field(
+    keep: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.95, description="share of known source-validation images to keep"
     )
 

@@ -6,7 +6,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from edgedistill import atomic
+from edgedistill._utils import atomic
 from edgedistill.openset import metrics
 from edgedistill.report import plots
 from edgedistill.report.data import ReportData

@@ -64,20 +64,20 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
         for name in names
         if name not in _NOT_LOSSES and not name.startswith(("lr", "val_", "test_", "best_"))
     ]
-    colours = [BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY]
+    colors = [BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY]
     for number, name in enumerate(sorted(terms, key=lambda term: term != "loss")):
         step, value = _column(history, name)
         if not len(step):
             continue
         total = name == "loss"
-        colour = INK if total else colours[(number - 1) % len(colours)]
+        color = INK if total else colors[(number - 1) % len(colors)]
         smooth = _running_mean(value)
         if len(value) >= 40:
-            losses.plot(step, value, color=colour, linewidth=0.7, alpha=0.25)
+            losses.plot(step, value, color=color, linewidth=0.7, alpha=0.25)
         losses.plot(
             step,
             smooth,
-            color=colour,
+            color=color,
             linewidth=2 if total else 1.4,
             label="total" if total else name,
         )
@@ -137,19 +137,17 @@ def score_histogram(
         low, high = min(low, threshold), max(high, threshold)
     edges = _bins(axes, low, high, probability=score == "max_softmax")
     top = 0.0
-    for values, colour, label in groups:
+    for values, color, label in groups:
         if not len(values):
             continue
         share = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / len(values)
         top = max(top, float(share.max()))
         text = f"{label}, {len(values):,}"
-        if colour == INK:
-            axes.stairs(
-                share, edges, color=colour, linewidth=1.5, linestyle=(0, (4, 2)), label=text
-            )
+        if color == INK:
+            axes.stairs(share, edges, color=color, linewidth=1.5, linestyle=(0, (4, 2)), label=text)
         else:
-            axes.stairs(share, edges, color=colour, fill=True, alpha=0.45)
-            axes.stairs(share, edges, color=colour, linewidth=1.5, label=text)
+            axes.stairs(share, edges, color=color, fill=True, alpha=0.45)
+            axes.stairs(share, edges, color=color, linewidth=1.5, label=text)
     axes.set(ylim=(0, 1.15 * top), xlim=(edges[0], edges[-1]))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(axis="x", visible=False)
@@ -248,7 +246,7 @@ def risk_coverage_curve(
     """
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
-    for (name, (scores, correct)), colour in zip(curves.items(), (BLUE, INK, GREEN), strict=False):
+    for (name, (scores, correct)), color in zip(curves.items(), (BLUE, INK, GREEN), strict=False):
         if not len(scores):
             continue
         curve = risk_coverage(scores, correct)
@@ -257,9 +255,9 @@ def risk_coverage_curve(
         axes.plot(
             curve.coverage,
             curve.risk,
-            color=colour,
+            color=color,
             linewidth=1.8,
-            linestyle="-" if colour == BLUE else (0, (4, 2)),
+            linestyle="-" if color == BLUE else (0, (4, 2)),
             marker="o",
             markevery=[accepted - 1] if accepted else [],
             markersize=8,
@@ -298,12 +296,12 @@ def answers(samples: Samples | None, known: Sequence[str]) -> Figure:
         return figure
     y = height - 0.05
     for kind, rows in groups.items():
-        colour, mark = KIND_STYLE[kind]
+        color, mark = KIND_STYLE[kind]
         figure.text(
             0.16 / width,
             (y - 0.26) / height,
             f"{mark} {kind.value}",
-            color=colour if kind is not Kind.LOST else "#9a6a00",
+            color=color if kind is not Kind.LOST else "#9a6a00",
             fontsize=11,
             fontweight="bold",
         )
@@ -318,7 +316,7 @@ def answers(samples: Samples | None, known: Sequence[str]) -> Figure:
             axes.set(xticks=[], yticks=[])
             axes.grid(visible=False)
             for spine in axes.spines.values():
-                spine.set(visible=True, color=colour, linewidth=3)
+                spine.set(visible=True, color=color, linewidth=3)
             for line, text in enumerate(_caption(samples, row, known)):
                 figure.text(
                     (x + tile / 2) / width,

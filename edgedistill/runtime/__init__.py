@@ -1,6 +1,6 @@
 """On-device inference: an exported `.onnx` file, with NumPy, onnxruntime and Pillow only."""
 
-from edgedistill.onnx_file import ModelInfo
 from edgedistill.runtime.classifier import Classifier, Prediction, UnreadableImage
+from edgedistill.runtime.contract import ModelInfo
 
 __all__ = ["Classifier", "ModelInfo", "Prediction", "UnreadableImage"]

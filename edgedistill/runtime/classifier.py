@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgedistill.errors import EdgeDistillError
-from edgedistill.onnx_file import UNKNOWN_LABEL, ModelInfo, read_model
-from edgedistill.pixels import ImageProblem, read_rgb, to_rgb
+from edgedistill.errors import EdgeDistillError, ModelFileError
+from edgedistill.runtime.contract import UNKNOWN_LABEL, ModelInfo, read_model
+from edgedistill.runtime.preprocess import ImageProblem, read_rgb, to_rgb
 from edgedistill.runtime.session import Provider, Session
 
 ImageLike = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
@@ -177,7 +177,7 @@ class Classifier:
             EdgeDistillError: as `predict`, at the first image.
         """
         if batch_size < 1:
-            raise EdgeDistillError(f"batch_size: {batch_size} is below 1")
+            raise ModelFileError(f"batch_size: {batch_size} is below 1")
         override = self._override if threshold is None else _float32(threshold)
         waiting = iter(images)
         while batch := list(islice(waiting, batch_size)):
@@ -244,5 +244,5 @@ def _float32(threshold: float) -> np.float32:
     except (TypeError, ValueError):
         value = float("nan")
     if value != value:
-        raise EdgeDistillError(f"threshold: {threshold!r} is not a number; give the least score")
+        raise ModelFileError(f"threshold: {threshold!r} is not a number; give the least score")
     return np.float32(min(max(value, float(_FLOAT32.min)), float(_FLOAT32.max)))

@@ -7,8 +7,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from edgedistill.errors import EdgeDistillError
-from edgedistill.onnx_file import OUTPUTS, ModelInfo
+from edgedistill.errors import ModelFileError
+from edgedistill.runtime.contract import OUTPUTS, ModelInfo
 
 Provider = str | tuple[str, dict[str, Any]]
 # label int64 [N], score float32 [N], probabilities float32 [N, C]
@@ -47,7 +47,7 @@ class Session:
     ) -> None:
         wanted = _names(providers)
         if threads is not None and not 1 <= threads <= MOST_THREADS:
-            raise EdgeDistillError(
+            raise ModelFileError(
                 f"threads: {threads} is not in 1..{MOST_THREADS}; leave it out for all cores"
             )
         options = onnxruntime.SessionOptions()
@@ -66,14 +66,14 @@ class Session:
                 if _CPU in wanted
                 else f"name {_CPU} as well to let it run the rest"
             )
-            raise EdgeDistillError(
+            raise ModelFileError(
                 f"{name}: onnxruntime {onnxruntime.__version__} cannot load it on "
                 f"{', '.join(wanted)} ({_line(error)}); {advice}"
             ) from None
         running = self._session.get_providers()
         missing = [provider for provider in wanted if provider not in running]
         if missing:
-            raise EdgeDistillError(
+            raise ModelFileError(
                 f"{name}: {missing[0]} did not start, {', '.join(running)} would run instead; "
                 "check its driver and libraries or name another provider"
             )
@@ -95,7 +95,7 @@ class Session:
         try:
             label, score, probabilities = self._session.run(OUTPUTS, feed, _quiet_run())
         except Exception as error:
-            raise EdgeDistillError(
+            raise ModelFileError(
                 f"{self._name}: onnxruntime failed on {len(images)} images ({_line(error)}); "
                 "try a smaller batch or another provider"
             ) from None
@@ -109,7 +109,7 @@ class Session:
             # A name that onnxruntime took and Python cannot.
             keeps = False
         if not keeps:
-            raise EdgeDistillError(
+            raise ModelFileError(
                 f"{self._name}: its inputs or outputs contradict its metadata; export it again"
             )
 
@@ -138,7 +138,7 @@ class Session:
             and bool(np.isfinite(score).all() and np.isfinite(probabilities).all())
         )
         if not good:
-            raise EdgeDistillError(
+            raise ModelFileError(
                 f"{self._name}: answered NaN or in another form than its contract says; "
                 "export it again"
             )
@@ -152,12 +152,12 @@ def _quiet_run() -> Any:
 
 def _names(providers: Sequence[Provider]) -> list[str]:
     if isinstance(providers, str) or not providers:
-        raise EdgeDistillError('providers: give a list of names, such as ["CPUExecutionProvider"]')
+        raise ModelFileError('providers: give a list of names, such as ["CPUExecutionProvider"]')
     available = onnxruntime.get_available_providers()
     wanted = [entry if isinstance(entry, str) else entry[0] for entry in providers]
     for name in wanted:
         if name not in available:
-            raise EdgeDistillError(
+            raise ModelFileError(
                 f"{name}: not in this onnxruntime, which has {', '.join(available)}; install the "
                 "onnxruntime package that has it or name another provider"
             )

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 
 from edgedistill.data.datasets import load_dataset
 from edgedistill.data.index import ImageIndex
-from edgedistill.errors import EdgeDistillError
-from edgedistill.problem import split_of
+from edgedistill.data.protocols.resolve import split_of
+from edgedistill.errors import EdgeDistillError, SweepError
 from edgedistill.sweep.plan import PlannedRun
 
 
@@ -30,4 +30,4 @@ def check_data(runs: Iterable[PlannedRun], say: Callable[[str], None]) -> None:
                 indexes[place] = load_dataset(*place)
             split_of(data, indexes[place])
         except EdgeDistillError as error:
-            raise EdgeDistillError(f"run {run.name}: {error}") from None
+            raise SweepError(f"run {run.name}: {error}") from None

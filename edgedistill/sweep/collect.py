@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from edgedistill.atomic import write_bytes, write_text
+from edgedistill._utils.atomic import write_bytes, write_text
 from edgedistill.report.style import png
 from edgedistill.sweep.folder import SweepFolder
 from edgedistill.sweep.plan import Plan

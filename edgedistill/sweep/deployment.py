@@ -6,8 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from edgedistill.atomic import write_text
-from edgedistill.display import Display
+from edgedistill._utils.atomic import write_text
+from edgedistill._utils.console import Display
 from edgedistill.sweep.drive import reason
 from edgedistill.sweep.engines import Engine
 from edgedistill.sweep.export_task import export_job

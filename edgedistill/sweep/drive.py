@@ -9,8 +9,8 @@ from statistics import fmean
 
 from filelock import FileLock, Timeout
 
-from edgedistill.atomic import write_text
-from edgedistill.errors import EdgeDistillError
+from edgedistill._utils.atomic import write_text
+from edgedistill.errors import SweepError
 from edgedistill.recipe import to_toml
 from edgedistill.sweep.engines import Engine, Job, Outcome
 from edgedistill.sweep.folder import SweepFolder, refuse_other_recipes
@@ -70,11 +70,11 @@ def drive(
         lock = FileLock(folder.path / ".lock", timeout=0)
         lock.acquire()
     except Timeout:
-        raise EdgeDistillError(
+        raise SweepError(
             f"{folder.path}: another sweep is at work here; wait for it, or choose another --out"
         ) from None
     except OSError as error:
-        raise EdgeDistillError(
+        raise SweepError(
             f"{folder.path}: cannot be written: {error.strerror}; choose another --out"
         ) from error
     try:

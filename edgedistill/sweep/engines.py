@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from edgedistill.data.nearest import choices
-from edgedistill.errors import EdgeDistillError
+from edgedistill._utils.suggestions import choices
+from edgedistill.errors import SweepError
 
 ENGINES = {"local": "edgedistill.sweep.local", "ray": "edgedistill.sweep.on_ray"}
 # Read as Ray is imported: it reports to nobody, and its own messages stay out of ours.
@@ -84,7 +84,7 @@ class Opener(Protocol):
 def find_engine(name: str) -> Opener:
     """The engine of that name. Raises EdgeDistillError."""
     if name not in ENGINES:
-        raise EdgeDistillError(f"--engine {name}: no such engine; {choices(name, list(ENGINES))}")
+        raise SweepError(f"--engine {name}: no such engine; {choices(name, list(ENGINES))}")
     if name == "ray":
         for setting, value in _SETTINGS.items():
             os.environ.setdefault(setting, value)
@@ -93,7 +93,7 @@ def find_engine(name: str) -> Opener:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise EdgeDistillError(
+        raise SweepError(
             f'--engine {name}: {name} is not installed; pip install "edgedistill[{name}]"'
         ) from None
     return cast(Opener, module.open_engine)

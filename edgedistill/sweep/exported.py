@@ -11,22 +11,22 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edgedistill.atomic import write_json
+from edgedistill._utils.atomic import write_json
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.build import export_fp32, export_int8
 from edgedistill.export.finished import load_finished
 from edgedistill.export.images import Labelled, RunImages
+from edgedistill.export.int8.policy import POLICY_FILE
 from edgedistill.export.measure import measure
-from edgedistill.export.policy import POLICY_FILE
 from edgedistill.export.session import answers, open_session
-from edgedistill.onnx_file import read_model
-from edgedistill.run_folder import RunFolder
+from edgedistill.run.folder import RunFolder
+from edgedistill.runtime.contract import read_model
 from edgedistill.sweep.folder import SweepFolder
 
 FILES = {"fp32": "student.onnx", "int8": "student-int8.onnx"}
 # What files are made with and answer with, besides this package.
 VERSIONS = ("onnx", "onnxruntime", "torch")
-CODE = ("export", "methods", "openset", "students.py", "onnx_file.py", "pixels.py")
+CODE = ("export", "methods", "openset", "students", "runtime")
 
 
 def exported(name: str, folder: SweepFolder, int8: bool) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _in_int8(found: Any, path: Path, target: Labelled) -> dict[str, Any]:
         path.unlink(missing_ok=True)
         return {"refused": str(error)}
     assert made is not None
-    return answered(path, target) | {"nodes": made.nodes, "spared": made.spared}
+    return answered(path, target) | {"nodes": made.nodes, "spared": made.kept_float}
 
 
 def answered(path: Path, target: Labelled) -> dict[str, Any]:
@@ -95,7 +95,6 @@ def fingerprint(run: Path) -> str:
     """Changes with what a run's files come from: its results, the policy, `CODE`, `VERSIONS`."""
     package = Path(__file__).parents[1]
     code = [p for name in CODE for p in sorted((package / name).rglob("*.py"))]
-    code += [package / name for name in CODE if name.endswith(".py")]
     results = [run / name for name in ("student.safetensors", "openset.json")]
     parts = [_sha256(path) for path in (*results, POLICY_FILE, *code)]
     parts += [metadata.version(name) for name in VERSIONS]

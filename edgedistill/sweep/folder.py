@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import SweepError
 from edgedistill.recipe import differences, load_recipe
-from edgedistill.run_folder import RunFolder, begun
+from edgedistill.run.folder import RunFolder, has_trained
 from edgedistill.sweep.plan import Plan
 
 
@@ -57,7 +57,7 @@ class SweepFolder:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             _ = found["target"]["domain"], found["seconds"]
         except (OSError, ValueError, KeyError, TypeError):
-            raise EdgeDistillError(
+            raise SweepError(
                 f"{path}: not the metrics of a run; delete the run's folder and start the sweep "
                 "again"
             ) from None
@@ -81,9 +81,9 @@ def refuse_other_recipes(folder: SweepFolder, plan: Plan) -> None:
             continue
         old = load_recipe(path).model_copy(update={"device": run.recipe.device})
         changed = differences(old, run.recipe)
-        if changed and begun(RunFolder(path.parent)):
+        if changed and has_trained(RunFolder(path.parent)):
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-            raise EdgeDistillError(
+            raise SweepError(
                 f"{folder.run(run.name)}: holds a run of another recipe ({changed[0]}{more}); "
                 "choose another --out, or delete the folder"
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.random import RandomState
 
-from edgedistill.data.domainbed import seed_hash
+from edgedistill.data.protocols.domainbed import seed_hash
 
 # The authors' name -> our recipe's field and the draw.
 _DRAWS: dict[str, tuple[str, Callable[[RandomState], Any]]] = {

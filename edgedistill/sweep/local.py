@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import SweepError
 from edgedistill.sweep.busy import busy
 from edgedistill.sweep.engines import BUSY, Engine, Job, Outcome, Request
 
@@ -30,7 +30,7 @@ def open_engine(request: Request, tell: Callable[[str, str], None]) -> Iterator[
     """See `Opener`; there is nothing to connect to, and nothing to ask for."""
     for option in ("address", "cpus", "gpus"):
         if getattr(request, option) is not None:
-            raise EdgeDistillError(f"--{option}: is for --engine ray; the local one has --jobs")
+            raise SweepError(f"--{option}: is for --engine ray; the local one has --jobs")
     yield run_jobs
 
 

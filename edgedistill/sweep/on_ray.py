@@ -29,8 +29,8 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from edgedistill.data.cache_dir import ENVIRONMENT, cache_dir
-from edgedistill.errors import EdgeDistillError, Interrupted
+from edgedistill._utils.cache_dir import ENVIRONMENT, cache_dir
+from edgedistill.errors import EdgeDistillError, Interrupted, SweepError
 from edgedistill.sweep.busy import busy
 from edgedistill.sweep.engines import BUSY, Engine, Job, Outcome, Request
 from edgedistill.sweep.leash import PATIENCE_SECONDS
@@ -78,14 +78,14 @@ def open_engine(request: Request, tell: Tell) -> Iterator[Engine]:
         gpus = min(1.0, have) if request.gpus is None else request.gpus
         if not _fits(cpus, gpus):
             if address == "local":
-                raise EdgeDistillError(
+                raise SweepError(
                     f"--engine ray: this machine has no {_amount(cpus, gpus)} for a run; ask for "
                     "less with --cpus and --gpus"
                 )
             tell("ray", f"no node has {_amount(cpus, gpus)}; runs wait until one has")
         yield partial(run_jobs, cpus=cpus, gpus=gpus)
     except RayError as error:
-        raise EdgeDistillError(
+        raise SweepError(
             f"--engine ray: the cluster was lost: {_first_line(error)}; the same command goes on "
             "once it is back"
         ) from None
@@ -150,7 +150,7 @@ def _refuse_deaf(address: str) -> None:
 
 
 def _no_cluster(address: str, said: str) -> EdgeDistillError:
-    return EdgeDistillError(
+    return SweepError(
         f"--engine ray: no cluster at {address}: {said}; start one with: ray start --head"
     )
 

@@ -11,8 +11,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from edgedistill.data.nearest import choices
-from edgedistill.errors import EdgeDistillError
+from edgedistill._utils.suggestions import choices
+from edgedistill.errors import RecipeError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import resolve
@@ -95,16 +95,14 @@ def chosen(plan: Plan, only: Iterable[str]) -> tuple[PlannedRun, ...]:
     for text in only:
         axis, equals, values = text.partition("=")
         if not equals:
-            raise EdgeDistillError(f"--only {text}: is not AXIS=VALUE, as in --only seed=0,1")
+            raise RecipeError(f"--only {text}: is not AXIS=VALUE, as in --only seed=0,1")
         if axis not in plan.axes:
-            raise EdgeDistillError(
-                f"--only {text}: no axis {axis!r}; {choices(axis, [*plan.axes])}"
-            )
+            raise RecipeError(f"--only {text}: no axis {axis!r}; {choices(axis, [*plan.axes])}")
         allowed = [str(value) for value in plan.axes[axis]]
         wanted = [value.strip() for value in values.split(",")]
         for value in wanted:
             if value not in allowed:
-                raise EdgeDistillError(
+                raise RecipeError(
                     f"--only {text}: {axis} has no value {value!r}; {choices(value, allowed)}"
                 )
         runs = tuple(run for run in runs if str(run.values[axis]) in wanted)
@@ -156,12 +154,10 @@ def _tree(
     chosen = [spec.variants[axis][label] for axis, label in values.items() if axis in spec.variants]
     recipes = [fields["recipe"] for fields in chosen if "recipe" in fields]
     if len(recipes) > 1:
-        raise EdgeDistillError(f"{path}: a run has two recipes, {recipes[0]} and {recipes[1]}")
+        raise RecipeError(f"{path}: a run has two recipes, {recipes[0]} and {recipes[1]}")
     base = recipes[0] if recipes else spec.recipe
     if base is None:
-        raise EdgeDistillError(
-            f'{path}: recipe: is required, write recipe = "FILE.toml" at the top'
-        )
+        raise RecipeError(f'{path}: recipe: is required, write recipe = "FILE.toml" at the top')
     if base not in bases:
         bases[base] = _read(path.parent / str(base))
     tree = deepcopy(bases[base])
@@ -177,7 +173,7 @@ def _tree(
 
 def _draw_hyperparameters(tree: dict[str, Any], recipe: Recipe, seed: int, path: Path) -> None:
     if recipe.method.name != "scmd":
-        raise EdgeDistillError(f"{path}: {HPARAMS_SEED}: is for method scmd only")
+        raise RecipeError(f"{path}: {HPARAMS_SEED}: is for method scmd only")
     for key, value in scmd_hyperparameters(seed, recipe.data.split_seed).items():
         _assign(tree, key, value, path)
 
@@ -186,11 +182,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise EdgeDistillError(f"{path}: no such recipe") from None
+        raise RecipeError(f"{path}: no such recipe") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise EdgeDistillError(f"{path}: not valid TOML: {error}") from None
+        raise RecipeError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
-        raise EdgeDistillError(f"{path}: cannot be read: {error.strerror}") from None
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _assign(tree: dict[str, Any], key: str, value: Any, path: Path) -> None:
@@ -199,7 +195,7 @@ def _assign(tree: dict[str, Any], key: str, value: Any, path: Path) -> None:
     for section in sections:
         node = node.setdefault(section, {})
         if not isinstance(node, dict):
-            raise EdgeDistillError(f"{path}: {key}: {section!r} is a value, not a section")
+            raise RecipeError(f"{path}: {key}: {section!r} is a value, not a section")
     if key == "method.name" and node.get("name") != value:
         # Another method has other hyper-parameters.
         node.clear()
@@ -229,7 +225,7 @@ def _label(axis: str, value: Any) -> str:
 def _refuse_same(runs: list[PlannedRun], path: Path) -> None:
     twice = [name for name, count in Counter(run.name for run in runs).items() if count > 1]
     if twice:
-        raise EdgeDistillError(
+        raise RecipeError(
             f"{path}: two runs would be called {twice[0]}; give values that differ in letters "
             "or digits"
         )
@@ -249,7 +245,7 @@ def _cache_key(recipe: Recipe) -> str | None:
         recipe.data.root,
         teacher.model,
         teacher.pretrained,
-        teacher.normalisation,
+        teacher.normalization,
         recipe.views.model_dump_json(),
     )
     return repr(facts)

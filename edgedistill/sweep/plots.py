@@ -22,7 +22,7 @@ from edgedistill.report.style import (
 from edgedistill.sweep.results import Curve, Table, percent
 
 # Shapes as well as colours, and another dash once the colours are used up.
-_COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, INK)
+_COLORS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, INK)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", ":")
 
@@ -44,14 +44,14 @@ def hybridness_curves(panels: Mapping[str, Mapping[str, Curve]], spread: str) ->
             x = np.array(curve.hybridness)
             y = np.array([cell.mean for cell in curve.cells])
             band = np.array([cell.spread or 0.0 for cell in curve.cells])
-            colour = _COLOURS[number % len(_COLOURS)]
-            axes.fill_between(x, y - band, y + band, color=colour, alpha=0.2, linewidth=0)
+            color = _COLORS[number % len(_COLORS)]
+            axes.fill_between(x, y - band, y + band, color=color, alpha=0.2, linewidth=0)
             axes.plot(
                 x,
                 y,
-                color=colour,
+                color=color,
                 marker=_MARKERS[number % len(_MARKERS)],
-                linestyle=_DASHES[number // len(_COLOURS) % len(_DASHES)],
+                linestyle=_DASHES[number // len(_COLORS) % len(_DASHES)],
                 linewidth=1.8,
                 markersize=5.5,
                 label=name,

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from edgedistill.data.nearest import choices
-from edgedistill.errors import EdgeDistillError
+from edgedistill._utils.suggestions import choices
+from edgedistill.errors import RecipeError
 
 # Not a recipe's field: draws DomainBed's random hyper-parameters, see `hparams.py`.
 HPARAMS_SEED = "hparams_seed"
@@ -91,11 +91,11 @@ def read_sweep(path: Path) -> SweepSpec:
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise EdgeDistillError(f"{path}: no such sweep file") from None
+        raise RecipeError(f"{path}: no such sweep file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise EdgeDistillError(f"{path}: not valid TOML: {error}") from None
+        raise RecipeError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
-        raise EdgeDistillError(f"{path}: cannot be read: {error.strerror}") from None
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         spec = SweepSpec.model_validate(tree)
     except ValidationError as error:
@@ -104,10 +104,10 @@ def read_sweep(path: Path) -> SweepSpec:
         if first["type"] == "extra_forbidden":
             model = ExportSpec if first["loc"][0] == "export" else SweepSpec
             known = list(model.model_fields)
-            raise EdgeDistillError(
+            raise RecipeError(
                 f"{path}: {key}: unknown key; {choices(str(first['loc'][-1]), known)}"
             ) from None
-        raise EdgeDistillError(f"{path}: {key}: {first['msg']}") from None
+        raise RecipeError(f"{path}: {key}: {first['msg']}") from None
     _check(spec, path)
     return spec
 
@@ -127,32 +127,32 @@ def replicates_of(spec: SweepSpec) -> list[str]:
 def _check(spec: SweepSpec, path: Path) -> None:
     for axis, values in spec.grid.items():
         if not isinstance(values, list) or not values:
-            raise EdgeDistillError(f"{path}: grid.{axis}: needs a list of values, got {values!r}")
+            raise RecipeError(f"{path}: grid.{axis}: needs a list of values, got {values!r}")
         if any(values.count(v) > 1 for v in values):
-            raise EdgeDistillError(f"{path}: grid.{axis}: a value is listed twice")
+            raise RecipeError(f"{path}: grid.{axis}: a value is listed twice")
     for seed in spec.grid.get(HPARAMS_SEED, ()):
         if type(seed) is not int or seed < 0:
-            raise EdgeDistillError(
+            raise RecipeError(
                 f"{path}: grid.{HPARAMS_SEED}: needs whole numbers of 0 or more, got {seed!r}"
             )
     for axis, labels in spec.variants.items():
         for label, fields in labels.items():
             if not isinstance(fields.get("recipe", ""), str):
-                raise EdgeDistillError(
+                raise RecipeError(
                     f"{path}: variants.{axis}.{label}.recipe: needs the name of a file"
                 )
         if not labels:
-            raise EdgeDistillError(f"{path}: variants.{axis}: needs a variant or more")
+            raise RecipeError(f"{path}: variants.{axis}: needs a variant or more")
         if "." in axis or axis in spec.grid or axis in SEEDS or axis in ("run", "status"):
-            raise EdgeDistillError(
+            raise RecipeError(
                 f"{path}: variants.{axis}: is the name of something else; choose another"
             )
     for key in ("replicates", "tune"):
         for axis in getattr(spec, key) or ():
             if axis not in axes_of(spec):
-                raise EdgeDistillError(
+                raise RecipeError(
                     f"{path}: {key}: no axis {axis!r}; {choices(axis, axes_of(spec))}"
                 )
     both = [axis for axis in spec.tune if axis in replicates_of(spec)]
     if both:
-        raise EdgeDistillError(f"{path}: {both[0]} is listed in replicates and in tune; keep one")
+        raise RecipeError(f"{path}: {both[0]} is listed in replicates and in tune; keep one")

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgedistill.atomic import write_json
+from edgedistill._utils.atomic import write_json
 from edgedistill.bench.machine import machine, moment
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import SweepError
 from edgedistill.sweep.exported import FILES, kept_result
 from edgedistill.sweep.folder import SweepFolder
 
@@ -81,12 +81,12 @@ def timed(
         out = Path(place) / "bench.json"
         status = subprocess.run([*command, "--json", str(out)], stdout=sys.stderr).returncode
         if status:
-            raise EdgeDistillError(
+            raise SweepError(
                 f"edgedistill bench: ended with status {status}; what it said is above"
             )
         result = json.loads(out.read_text(encoding="utf-8"))
     if {model["sha256"] for model in result["models"]} != set(hashes):
-        raise EdgeDistillError(f"{folder.path}: files changed while they were timed; start again")
+        raise SweepError(f"{folder.path}: files changed while they were timed; start again")
     write_json(kept, {"key": key, "result": result})
     return result
 

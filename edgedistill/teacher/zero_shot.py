@@ -5,9 +5,9 @@ import torch
 from numpy.typing import NDArray
 
 from edgedistill.data.selection import Images
+from edgedistill.methods.text_bank import TextBank
 from edgedistill.openset import Outputs
-from edgedistill.teacher.clip import Teacher
-from edgedistill.teacher.text import TextBank
+from edgedistill.teacher.open_clip import Teacher
 
 
 def zero_shot(

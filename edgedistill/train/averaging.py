@@ -7,7 +7,7 @@ from typing import Literal, TypedDict
 import torch
 from torch import Tensor, nn
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import TrainingError
 
 Kind = Literal["ema", "sma"]
 
@@ -86,7 +86,7 @@ class WeightAverage:
         for name in [*self._average, *tensors]:
             ours, theirs = self._average.get(name), tensors.get(name)
             if ours is None or theirs is None or ours.shape != theirs.shape:
-                raise EdgeDistillError(
+                raise TrainingError(
                     f"the checkpoint's averaged weights do not fit this student at '{name}': "
                     "start a new run folder"
                 )

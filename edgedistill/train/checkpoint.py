@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from edgedistill.atomic import replacing
-from edgedistill.errors import EdgeDistillError
+from edgedistill._utils.atomic import replacing
+from edgedistill.errors import TrainingError
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -37,7 +37,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         if not isinstance(state, dict):
             raise TypeError(type(state).__name__)
     except Exception:  # A damaged file can raise nearly anything in the unpickler.
-        raise EdgeDistillError(
+        raise TrainingError(
             f"{path}: damaged checkpoint; delete it to train this run from the start"
         ) from None
     return state

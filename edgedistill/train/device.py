@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgedistill.errors import EdgeDistillError
-from edgedistill.students import STUDENTS
+from edgedistill.errors import TrainingError
+from edgedistill.students.torchvision import STUDENTS
 
 
 def resolve_device(name: str) -> torch.device:
@@ -19,7 +19,7 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise EdgeDistillError(
+        raise TrainingError(
             f"device: {name!r} is no device; use auto, cpu, cuda, cuda:N or mps"
         ) from None
     found = {
@@ -28,7 +28,7 @@ def resolve_device(name: str) -> torch.device:
         "mps": torch.backends.mps.is_available(),
     }
     if not found.get(device.type, False):
-        raise EdgeDistillError(f"device: {name!r} is not available here; use auto or cpu")
+        raise TrainingError(f"device: {name!r} is not available here; use auto or cpu")
     return device
 
 
@@ -41,11 +41,11 @@ def own_device(name: str, number: int, processes: int) -> torch.device:
     if processes == 1 or device.type != "cuda":
         return device
     if device.index is not None:
-        raise EdgeDistillError(
+        raise TrainingError(
             f"device: {name!r} is one GPU, and there are {processes} processes; use cuda"
         )
     if number >= torch.cuda.device_count():
-        raise EdgeDistillError(
+        raise TrainingError(
             f"device: process {number} of this machine has no GPU, there are "
             f"{torch.cuda.device_count()}; start fewer processes"
         )
@@ -72,7 +72,7 @@ def enough_memory() -> Iterator[None]:
         lacking = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if not lacking and "not enough memory" not in text and "allocate memory" not in text:
             raise
-        raise EdgeDistillError(
+        raise TrainingError(
             "out of memory; lower train.batch_per_domain, or teacher.batch while views are cached "
             "(the cache then begins anew), or close other programs"
         ) from error

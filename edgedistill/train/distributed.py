@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.distributed.rendezvous import rendezvous
 
-from edgedistill.errors import EdgeDistillError, Interrupted
-from edgedistill.train.synced_norm import synchronise_cpu_norms
+from edgedistill.errors import EdgeDistillError, Interrupted, TrainingError
+from edgedistill.train.synced_norm import synchronize_cpu_norms
 
 # A dead process is noticed by its closed connection. The others may wait long for one that
 # decodes a large dataset.
@@ -31,7 +31,7 @@ _TOLD = "edgedistill/told"
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """The processes of a run; the default is a single one.
 
     Attributes:
@@ -44,7 +44,7 @@ class World:
     size: int = 1
     local_rank: int = 0
 
-    def share(self, count: int) -> slice:
+    def shard(self, count: int) -> slice:
         """The rows of a global batch that are this process's; shares differ by one row at most."""
         return slice(*(count * rank // self.size for rank in (self.rank, self.rank + 1)))
 
@@ -55,7 +55,7 @@ class World:
         gathered: Tensor = _Gather.apply(rows, self, count)
         return gathered
 
-    def any(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
         if self.size == 1:
             return flag
@@ -63,7 +63,7 @@ class World:
         dist.all_reduce(number, dist.ReduceOp.MAX)
         return bool(number)
 
-    def from_first(self, number: int) -> int:
+    def broadcast(self, number: int) -> int:
         """A number of process 0, in every process."""
         if self.size == 1:
             return number
@@ -79,7 +79,7 @@ class World:
         if self.size == 1:
             return student
         if device.type == "cpu":
-            synchronise_cpu_norms(student)
+            synchronize_cpu_norms(student)
         else:
             nn.SyncBatchNorm.convert_sync_batchnorm(student)
         where = None if device.type == "cpu" else [device.index]
@@ -88,9 +88,9 @@ class World:
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, world: World, count: int) -> Tensor:
-        ctx.world, ctx.count = world, count
-        bounds = [count * rank // world.size for rank in range(world.size + 1)]
+    def forward(ctx: Any, rows: Tensor, processes: ProcessGroup, count: int) -> Tensor:
+        ctx.processes, ctx.count = processes, count
+        bounds = [count * rank // processes.size for rank in range(processes.size + 1)]
         sizes = [end - start for start, end in pairwise(bounds)]
         padded = rows.new_zeros(max(sizes), *rows.shape[1:])
         padded[: len(rows)] = rows
@@ -101,11 +101,11 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return grad[ctx.world.share(ctx.count)] * ctx.world.size, None, None
+        return grad[ctx.processes.shard(ctx.count)] * ctx.processes.size, None, None
 
 
 @contextmanager
-def joined() -> Iterator[World]:
+def init_distributed() -> Iterator[ProcessGroup]:
     """Meet the other processes that torchrun started; a process started alone is its own world.
 
     An error or a signal in one process ends all; one of them says why.
@@ -116,23 +116,23 @@ def joined() -> Iterator[World]:
     """
     environment = os.environ
     if int(environment.get("WORLD_SIZE", "1")) == 1 or "RANK" not in environment:
-        yield World()
+        yield ProcessGroup()
         return
     store, rank, size = next(rendezvous("env://"))
     try:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_TIMEOUT)
-        world = World(rank, size, int(environment.get("LOCAL_RANK", rank)))
-        yield world
+        processes = ProcessGroup(rank, size, int(environment.get("LOCAL_RANK", rank)))
+        yield processes
         # They leave together: the first has work of its own left, and a group is closed by all.
-        world.any(False)
+        processes.any_rank(False)
     except (EdgeDistillError, Interrupted, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _lost_another(error):
             raise
         if not _first_to_tell(store):
             raise SystemExit(130 if isinstance(error, Interrupted) else 2) from None
         if isinstance(error, RuntimeError):
-            raise EdgeDistillError(
+            raise TrainingError(
                 f"process {rank} of {size}: another process of this run ended without a word; "
                 "start them again to go on from the last checkpoint"
             ) from error

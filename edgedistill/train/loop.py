@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
-from edgedistill.atomic import write_text
-from edgedistill.errors import EdgeDistillError
+from edgedistill._utils.atomic import write_text
+from edgedistill.errors import EdgeDistillError, TrainingError
 from edgedistill.openset import Outputs
 from edgedistill.openset.metrics import closed_set_accuracy
-from edgedistill.students import Student
+from edgedistill.students.torchvision import Student
 from edgedistill.train.averaging import WeightAverage
 from edgedistill.train.checkpoint import load_checkpoint, save_checkpoint
+from edgedistill.train.context import History, Progress, Report, Stopped, TrainContext
 from edgedistill.train.optim import build_optimizers, load_optimizer
 from edgedistill.train.predict import predict
-from edgedistill.train.step import Forward, batch_of, update
+from edgedistill.train.step import Forward, batch_of, train_step
 from edgedistill.train.stopping import stop_requests
-from edgedistill.train.task import History, Progress, Report, Stopped, Task
 
 # Image paths that an error line names.
 _SHOWN = 12
@@ -52,9 +52,9 @@ class _State:
 
 
 def fit(
-    task: Task, checkpoint: Path, report: Report, log: Callable[[History], None]
+    context: TrainContext, checkpoint: Path, report: Report, log: Callable[[History], None]
 ) -> tuple[History, float]:
-    """Train, or go on training, and leave the selected weights in `task.student`.
+    """Train, or go on training, and leave the selected weights in `context.student`.
 
     The weights selected are those of the best source-validation accuracy (mean over the source
     domains), of ties the recipe's choice; averaged ones if the recipe averages. `report` hears of
@@ -69,33 +69,33 @@ def fit(
         Stopped: after Ctrl-C or SIGTERM, with the checkpoint written.
         EdgeDistillError: a loss is not finite, or the checkpoint does not fit.
     """
-    with _compilation(task):
-        return _fit(task, checkpoint, report, log)
+    with _compilation(context):
+        return _fit(context, checkpoint, report, log)
 
 
 def _fit(
-    task: Task, checkpoint: Path, report: Report, log: Callable[[History], None]
+    context: TrainContext, checkpoint: Path, report: Report, log: Callable[[History], None]
 ) -> tuple[History, float]:
-    state = _fresh(task)
+    state = _fresh(context)
     saved = load_checkpoint(checkpoint)
     if saved is not None:
-        _restore(task, state, saved, checkpoint)
-    forward = _forward(task)
-    _refuse_other_step(task, state, checkpoint)
-    evaluated = deepcopy(task.student) if state.average else task.student
-    settings, total = task.settings, task.settings.steps
-    first = task.world.rank == 0
+        _restore(context, state, saved, checkpoint)
+    forward = _forward(context)
+    _refuse_other_step(context, state, checkpoint)
+    evaluated = deepcopy(context.student) if state.average else context.student
+    settings, total = context.settings, context.settings.steps
+    first = context.processes.rank == 0
     begun = time.perf_counter() - state.seconds
-    task.student.train()
+    context.student.train()
     # A loss is looked at where that costs nothing, else where the progress line looks anyway.
-    images = len(task.images.domains) * settings.batch_per_domain
-    look_every = 1 if task.device.type == "cpu" else 10
+    images = len(context.images.domains) * settings.batch_per_domain
+    look_every = 1 if context.device.type == "cpu" else 10
     with stop_requests() as stopping:
         while state.step < total:
-            terms = update(task, forward, state.optimizers, state.scaler, state.step)
+            losses = train_step(context, forward, state.optimizers, state.scaler, state.step)
             if state.average is not None:
-                state.average.update(task.student)
-            for name, value in terms.items():
+                state.average.update(context.student)
+            for name, value in losses.items():
                 state.sums[name] = state.sums.get(name, torch.zeros_like(value)) + value
             state.since += 1
             state.step += 1
@@ -105,15 +105,15 @@ def _fit(
                 means = state.means()
                 if not math.isfinite(means["loss"]):
                     since = state.step - min(look_every, state.since)
-                    raise _diverged(task, since, state.step, "the loss is", checkpoint.parent)
+                    raise _diverged(context, since, state.step, "the loss is", checkpoint.parent)
                 accuracy = None
                 if validate:
-                    _check_weights(task, state, checkpoint.parent)
+                    _check_weights(context, state, checkpoint.parent)
                     try:
-                        accuracy = _validate(task, state, evaluated, means)
+                        accuracy = _validate(context, state, evaluated, means)
                     except EdgeDistillError:  # An output is not finite.
                         raise _diverged(
-                            task, state.step - 1, state.step, "outputs are", checkpoint.parent
+                            context, state.step - 1, state.step, "outputs are", checkpoint.parent
                         ) from None
                     if first:
                         log(state.history)
@@ -122,95 +122,103 @@ def _fit(
                     report(Progress(state.step, total, rate, means, accuracy))
             state.seconds = time.perf_counter() - begun
             # One look at the flag: a stop asked for while saving waits for the next step.
-            stop = look and task.world.any(stopping()) if task.world.size > 1 else stopping()
+            stop = (
+                look and context.processes.any_rank(stopping())
+                if context.processes.size > 1
+                else stopping()
+            )
             if validate or state.step % settings.checkpoint_every == 0 or stop:
-                _check_weights(task, state, checkpoint.parent)
+                _check_weights(context, state, checkpoint.parent)
                 if first:
-                    save_checkpoint(checkpoint, _snapshot(task, state))
+                    save_checkpoint(checkpoint, _snapshot(context, state))
             if stop:
                 raise Stopped(state.step, total)
-        if task.world.any(stopping()):
+        if context.processes.any_rank(stopping()):
             raise Stopped(state.step, total)
-    task.student.load_state_dict(state.best)
+    context.student.load_state_dict(state.best)
     return state.history, state.seconds
 
 
 @contextmanager
-def _compilation(task: Task) -> Iterator[None]:
+def _compilation(context: TrainContext) -> Iterator[None]:
     """Say in one line why torch.compile cannot do it; it may find out at the first step only."""
     try:
         yield
     except RuntimeError as error:
         module = type(error).__module__
-        if not task.settings.compile or not module.startswith(("torch._dynamo", "torch._inductor")):
+        if not context.settings.compile or not module.startswith(
+            ("torch._dynamo", "torch._inductor")
+        ):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise EdgeDistillError(
+        raise TrainingError(
             f"train.compile: torch cannot compile this student here ({reason}); set it to false"
         ) from error
 
 
-def _forward(task: Task) -> Forward:
-    if not task.settings.compile:
-        forward: Forward = task.world.wrap(task.student, task.device)
+def _forward(context: TrainContext) -> Forward:
+    if not context.settings.compile:
+        forward: Forward = context.processes.wrap(context.student, context.device)
         return forward
-    if task.world.size > 1:
-        raise EdgeDistillError(
+    if context.processes.size > 1:
+        raise TrainingError(
             "train.compile: only for a run of one process; set it to false, or start it alone"
         )
     # Code for one shape at a time: code for any shape would come to depend on which were met
     # first, and a resumed run would end with other bits.
-    compiled: Forward = torch.compile(task.student, dynamic=False)
+    compiled: Forward = torch.compile(context.student, dynamic=False)
     return compiled
 
 
-def _refuse_other_step(task: Task, state: _State, path: Path) -> None:
-    if task.world.any(task.world.from_first(state.step) != state.step):
-        raise EdgeDistillError(
+def _refuse_other_step(context: TrainContext, state: _State, path: Path) -> None:
+    if context.processes.any_rank(context.processes.broadcast(state.step) != state.step):
+        raise TrainingError(
             f"{path}: not every process sees this checkpoint; put --runs on a file system that "
             "all machines share"
         )
 
 
-def _fresh(task: Task) -> _State:
-    settings = task.settings
+def _fresh(context: TrainContext) -> _State:
+    settings = context.settings
     optimizers = build_optimizers(
-        task.method.param_groups(task.student.backbone, task.student.head),
+        context.method.param_groups(context.student.backbone, context.student.head),
         settings.optimizer,
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         momentum=settings.momentum,
         nesterov=settings.nesterov,
-        count=task.method.optimizers,
-        fused=task.device.type == "cuda",
+        count=context.method.optimizers,
+        fused=context.device.type == "cuda",
     )
     average = None
     if settings.average != "none":
         average = WeightAverage(
-            task.student,
+            context.student,
             settings.average,
             decay=settings.ema_decay,
             start=max(1, settings.sma_start),
         )
-    half = task.dtype == torch.float16
-    return _State(optimizers, average, torch.amp.GradScaler(task.device.type, enabled=half))
+    half = context.dtype == torch.float16
+    return _State(optimizers, average, torch.amp.GradScaler(context.device.type, enabled=half))
 
 
-def _validate(task: Task, state: _State, evaluated: Student, means: dict[str, float]) -> float:
+def _validate(
+    context: TrainContext, state: _State, evaluated: Student, means: dict[str, float]
+) -> float:
     if state.average is not None:
         state.average.copy_to(evaluated)
     outputs = predict(
         evaluated,
-        task.method,
-        task.validation,
-        task.validation_labels,
-        device=task.device,
-        channels_last=task.settings.channels_last,
-        world=task.world,
+        context.method,
+        context.validation,
+        context.validation_labels,
+        device=context.device,
+        channels_last=context.settings.channels_last,
+        processes=context.processes,
     )
-    accuracy = _mean_over_domains(outputs, task.validation_domains)
+    accuracy = _mean_over_domains(outputs, context.validation_domains)
     ahead = accuracy > state.best_accuracy
-    if ahead or (accuracy == state.best_accuracy and task.settings.ties == "latest"):
+    if ahead or (accuracy == state.best_accuracy and context.settings.ties == "latest"):
         state.best_accuracy = accuracy
         state.best = {k: v.detach().clone() for k, v in evaluated.state_dict().items()}
     lr = state.optimizers[0].param_groups[0]["lr"]
@@ -219,11 +227,11 @@ def _validate(task: Task, state: _State, evaluated: Student, means: dict[str, fl
     return accuracy
 
 
-def _check_weights(task: Task, state: _State, folder: Path) -> None:
+def _check_weights(context: TrainContext, state: _State, folder: Path) -> None:
     """Refuse to save what no step can come back from."""
-    tensors = task.student.state_dict().values()
+    tensors = context.student.state_dict().values()
     if not all(bool(t.isfinite().all()) for t in tensors if t.is_floating_point()):
-        raise _diverged(task, state.step - 1, state.step, "the weights are", folder)
+        raise _diverged(context, state.step - 1, state.step, "the weights are", folder)
 
 
 def _mean_over_domains(outputs: Outputs, domains: NDArray[np.int64]) -> float:
@@ -235,12 +243,14 @@ def _mean_over_domains(outputs: Outputs, domains: NDArray[np.int64]) -> float:
     return float(np.mean(parts))
 
 
-def _diverged(task: Task, first: int, end: int, what: str, folder: Path) -> EdgeDistillError:
+def _diverged(
+    context: TrainContext, first: int, end: int, what: str, folder: Path
+) -> EdgeDistillError:
     """The one-line error of a loss that is not finite, with the images of the step."""
     names = [
-        task.images.paths[row]
+        context.images.paths[row]
         for step in range(first, end)
-        for row in task.images.rows[batch_of(task, step).positions]
+        for row in context.images.rows[batch_of(context, step).positions]
     ]
     where = f"step {end}" if end - first == 1 else f"steps {first + 1} to {end}"
     shown = ", ".join(names[:_SHOWN])
@@ -248,17 +258,17 @@ def _diverged(task: Task, first: int, end: int, what: str, folder: Path) -> Edge
         listing = folder / "diverged.txt"
         write_text(listing, "\n".join(names) + "\n")
         shown += f" and {len(names) - _SHOWN} more, all in {listing}"
-    return EdgeDistillError(
+    return TrainingError(
         f"{where}: {what} not finite; lower train.lr and start a run of another name, or look at "
         f"the images of the batch: {shown}"
     )
 
 
-def _snapshot(task: Task, state: _State) -> dict[str, Any]:
+def _snapshot(context: TrainContext, state: _State) -> dict[str, Any]:
     return {
         "step": state.step,
         "seconds": state.seconds,
-        "student": task.student.state_dict(),
+        "student": context.student.state_dict(),
         "optimizers": [o.state_dict() for o in state.optimizers],
         "average": dict(state.average.state_dict()) if state.average else None,
         "scaler": state.scaler.state_dict(),
@@ -270,10 +280,10 @@ def _snapshot(task: Task, state: _State) -> dict[str, Any]:
     }
 
 
-def _restore(task: Task, state: _State, saved: dict[str, Any], path: Path) -> None:
-    device = task.device
+def _restore(context: TrainContext, state: _State, saved: dict[str, Any], path: Path) -> None:
+    device = context.device
     try:
-        task.student.load_state_dict(saved["student"])
+        context.student.load_state_dict(saved["student"])
         for optimizer, old in zip(state.optimizers, saved["optimizers"], strict=True):
             load_optimizer(optimizer, old)
         if state.average is not None:
@@ -285,6 +295,6 @@ def _restore(task: Task, state: _State, saved: dict[str, Any], path: Path) -> No
         state.sums = {k: v.to(device) for k, v in saved["sums"].items()}
         state.since = saved["since"]
     except (KeyError, IndexError, AttributeError, RuntimeError, ValueError, TypeError):
-        raise EdgeDistillError(
+        raise TrainingError(
             f"{path}: this checkpoint is of another student; delete it to start again"
         ) from None

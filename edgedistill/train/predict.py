@@ -10,10 +10,10 @@ from torch import Tensor
 
 from edgedistill.methods import Method
 from edgedistill.openset import Outputs
-from edgedistill.students import MEAN, STD, Student
-from edgedistill.train.distributed import World
+from edgedistill.students.torchvision import MEAN, STD, Student
+from edgedistill.train.distributed import ProcessGroup
 
-_ALONE = World()
+_ALONE = ProcessGroup()
 
 
 class Pixels(Protocol):
@@ -26,7 +26,7 @@ class Pixels(Protocol):
     def __getitem__(self, part: slice, /) -> Any: ...
 
 
-def normalise(pixels: Tensor) -> Tensor:
+def normalize(pixels: Tensor) -> Tensor:
     """float32 `[B, 3, S, S]` in 0..1 to what students are fed."""
     mean, std = _statistics(pixels.device)
     return (pixels - mean) / std
@@ -49,26 +49,26 @@ def predict(
     device: torch.device,
     channels_last: bool = True,
     batch: int = 256,
-    world: World = _ALONE,
+    processes: ProcessGroup = _ALONE,
 ) -> Outputs:
     """Outputs for images of the student's input size.
 
     Args:
         pixels: N images.
         labels: int64 `[N]`, -1 for unknown.
-        world: processes that all call this, and share the work.
+        processes: processes that all call this, and share the work.
     """
     was_training = student.training
     student.eval()
     count = len(pixels)
-    if count < world.size:
-        world = _ALONE
-    own = world.share(count)
+    if count < processes.size:
+        processes = _ALONE
+    own = processes.shard(count)
     logits, cosines = [], []
     for start in range(own.start, own.stop, batch):
         part = pixels[start : min(start + batch, own.stop)]
         x = part.to(device) if isinstance(part, Tensor) else to_float(part, device)
-        x = normalise(x)
+        x = normalize(x)
         if channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         out = student(x)
@@ -79,7 +79,7 @@ def predict(
             cosines.append(found.float())
     student.train(was_training)
     all_logits, all_cosines = (
-        world.gather(torch.cat(parts), count).cpu().numpy() if parts else None
+        processes.gather(torch.cat(parts), count).cpu().numpy() if parts else None
         for parts in (logits, cosines)
     )
     assert all_logits is not None

@@ -9,35 +9,35 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from edgedistill.data.views import image_key, view_parameters
-from edgedistill.errors import EdgeDistillError
-from edgedistill.methods import Teaching
+from edgedistill.errors import TrainingError
+from edgedistill.methods import TeacherOutputs
 from edgedistill.methods.base import StudentOutput
 from edgedistill.methods.functional import hard_sample_count, hard_sample_indices
 from edgedistill.train.batches import Batch, draw_batch
+from edgedistill.train.context import Stored, TrainContext
 from edgedistill.train.device import autocast, to_device
-from edgedistill.train.distributed import World
+from edgedistill.train.distributed import ProcessGroup
 from edgedistill.train.optim import apply_lr_factor, lr_factor
-from edgedistill.train.predict import normalise
-from edgedistill.train.task import Stored, Task
+from edgedistill.train.predict import normalize
 
 # The student as it is trained: itself, compiled, or one of several processes' copies.
 Forward = Callable[[Tensor], StudentOutput]
 
 
-def batch_of(task: Task, step: int) -> Batch:
+def batch_of(context: TrainContext, step: int) -> Batch:
     """The global batch of a step."""
     return draw_batch(
-        task.images,
-        seed=task.seed,
+        context.images,
+        seed=context.seed,
         step=step,
-        per_domain=task.settings.batch_per_domain,
-        views=task.views,
-        replacement=task.settings.replacement,
+        per_domain=context.settings.batch_per_domain,
+        views=context.views,
+        replacement=context.settings.replacement,
     )
 
 
-def update(
-    task: Task,
+def train_step(
+    context: TrainContext,
     forward: Forward,
     optimizers: list[Optimizer],
     scaler: torch.amp.GradScaler,
@@ -47,52 +47,57 @@ def update(
 
     The batch, its views and torch's own draws depend on (seed, step) alone.
     """
-    settings, student, method, world = task.settings, task.student, task.method, task.world
-    _seed(task, step)
+    settings, student, method, processes = (
+        context.settings,
+        context.student,
+        context.method,
+        context.processes,
+    )
+    _seed(context, step)
     share = method.keep_fraction(step, settings.steps)
-    batch = batch_of(task, step)
+    batch = batch_of(context, step)
     count = len(batch) if share is None else hard_sample_count(len(batch), share)
-    if count < world.size:
-        raise EdgeDistillError(
-            f"train.batch_per_domain: a step trains on {count} images, too few for {world.size} "
-            "processes; raise it"
+    if count < processes.size:
+        raise TrainingError(
+            f"train.batch_per_domain: a step trains on {count} images, too few for "
+            f"{processes.size} processes; raise it"
         )
-    own = batch.part(world.share(len(batch)))
-    stored = stored_images(task, own)
-    x = _input(task, stored)
-    labels = to_device(task.images.labels[batch.positions], task.device)
+    own = batch.part(processes.shard(len(batch)))
+    stored = stored_images(context, own)
+    x = _input(context, stored)
+    labels = to_device(context.images.labels[batch.positions], context.device)
     kept = None
     if share is not None:
         student.eval()
-        with torch.no_grad(), autocast(task.device, task.dtype):
+        with torch.no_grad(), autocast(context.device, context.dtype):
             logits = forward_alone(forward)(x).logits.float()
         student.train()
-        ranked = F.cross_entropy(logits, labels[world.share(len(batch))], reduction="none")
-        kept = hard_sample_indices(world.gather(ranked, len(batch)), share)
+        ranked = F.cross_entropy(logits, labels[processes.shard(len(batch))], reduction="none")
+        kept = hard_sample_indices(processes.gather(ranked, len(batch)), share)
         labels = labels[kept]
-        if world.size == 1:
+        if processes.size == 1:
             x = x[kept]
         else:
             # Only the host can read the images of rows that another process ranked.
             batch = batch.part(kept.cpu().numpy())
-            own, kept = batch.part(world.share(len(batch))), None
-            stored = stored_images(task, own)
-            x = _input(task, stored)
-    teaching = None
-    if task.teach is not None and task.text is not None:
-        taught = task.teach(own, stored, kept)
-        teaching = Teaching(world.gather(taught, count), task.text)
+            own, kept = batch.part(processes.shard(len(batch))), None
+            stored = stored_images(context, own)
+            x = _input(context, stored)
+    teacher_outputs = None
+    if context.teacher_fn is not None and context.text is not None:
+        embeddings = context.teacher_fn(own, stored, kept)
+        teacher_outputs = TeacherOutputs(processes.gather(embeddings, count), context.text)
     try:
-        with autocast(task.device, task.dtype):
+        with autocast(context.device, context.dtype):
             out = forward(x)
     except ValueError as error:
         if len(x) > 1:
             raise
-        raise EdgeDistillError(
+        raise TrainingError(
             "train.batch_per_domain: a step trains on a single image, too little for batch norm; "
             "raise it"
         ) from error
-    losses = method.losses(student.head, _gathered(world, out, count), labels, teaching)
+    losses = method.losses(student.head, _gathered(processes, out, count), labels, teacher_outputs)
     factor = lr_factor(
         step,
         settings.steps,
@@ -124,35 +129,35 @@ def forward_alone(forward: Forward) -> Forward:
     return forward
 
 
-def _seed(task: Task, step: int) -> None:
-    seed = (task.seed << 32) + step
+def _seed(context: TrainContext, step: int) -> None:
+    seed = (context.seed << 32) + step
     # An odd factor: every process draws numbers of its own, and none is another step's.
-    torch.manual_seed((seed + task.world.rank * 0x9E3779B97F4A7C15) % 2**64)
+    torch.manual_seed((seed + context.processes.rank * 0x9E3779B97F4A7C15) % 2**64)
 
 
-def stored_images(task: Task, batch: Batch) -> Stored:
+def stored_images(context: TrainContext, batch: Batch) -> Stored:
     """The stored images of a batch and the views to cut from them, on the training device."""
-    images = task.images
+    images = context.images
     rows = images.rows[batch.positions]
     keys = np.array([image_key(images.paths[r]) for r in rows], dtype=np.uint64)
-    parameters = view_parameters(task.spec, keys, batch.views)
+    parameters = view_parameters(context.spec, keys, batch.views)
     pixels = images.pixels[batch.positions]
-    return Stored(to_device(pixels, task.device), to_device(parameters, task.device))
+    return Stored(to_device(pixels, context.device), to_device(parameters, context.device))
 
 
-def _input(task: Task, stored: Stored) -> Tensor:
-    x = normalise(stored.views(task.size))
-    if task.settings.channels_last:
+def _input(context: TrainContext, stored: Stored) -> Tensor:
+    x = normalize(stored.views(context.size))
+    if context.settings.channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
     return x
 
 
-def _gathered(world: World, out: StudentOutput, count: int) -> StudentOutput:
-    if world.size == 1:
+def _gathered(processes: ProcessGroup, out: StudentOutput, count: int) -> StudentOutput:
+    if processes.size == 1:
         return out
     # What the losses are computed in; half precision would be rounded again on the way.
     features, logits, projected = (
-        None if part is None else world.gather(part.float(), count) for part in out
+        None if part is None else processes.gather(part.float(), count) for part in out
     )
     assert features is not None and logits is not None
     return StudentOutput(features, logits, projected)

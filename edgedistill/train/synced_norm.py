@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-def synchronise_cpu_norms(module: nn.Module) -> None:
+def synchronize_cpu_norms(module: nn.Module) -> None:
     """Let a network's batch norms take their statistics over all processes, in place."""
     for child in module.modules():
         if type(child) is nn.BatchNorm2d:

@@ -23,7 +23,7 @@ import tomli_w
 SERVER = """
 import json, os, sys, threading, traceback
 import edgedistill.cli.commands, edgedistill.cli.data_info, edgedistill.cli.export
-from edgedistill import pipeline
+from edgedistill.run import pipeline
 from edgedistill.cli.app import main
 
 CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
@@ -208,7 +208,7 @@ class Cli:
 
         It comes just before the `nth` time the command opens, makes, renames or removes a file or
         folder with `path` in its name, or runs a line of a source file of such a name (`kind`
-        "line"), while one of the functions `within` runs that `edgedistill.pipeline` calls, where
+        "line"), while one of the functions `within` runs that the pipeline calls, where
         any are named. `mark` is a file made first; in it is the function that the pipeline was in.
         """
         return [number, None if mark is None else str(mark), nth, kind, str(path), within]

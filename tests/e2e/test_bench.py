@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from edgedistill.bench.result import QUALITY_METRICS, SCHEMA, Result
-from edgedistill.onnx_file import seal
+from edgedistill.runtime.contract import seal
 
 # Red images that score about 11.8, 9.4 and 7.1, and dark ones below 1.5.
 BRIGHTNESS = {"red": (250, 200, 150), "soot": (10, 20, 25)}

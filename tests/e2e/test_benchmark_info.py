@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from edgedistill.data.benchmarks import benchmarks
+from edgedistill.data.published.benchmarks import benchmarks
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder = root / domain.replace("_", " ") / class_name
             folder.mkdir(parents=True)
             for number in range(4):
-                colour = (50 * d, 30 * c, 20 * number)
-                Image.new("RGB", (8, 8), colour).save(folder / f"{number}.png")
+                color = (50 * d, 30 * c, 20 * number)
+                Image.new("RGB", (8, 8), color).save(folder / f"{number}.png")
     (root / "photo" / "dog" / "3.png").write_bytes(b"GIF89a")
     return root
 

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 import tomli_w
 
-from edgedistill.onnx_file import ModelInfo, read_model
+from edgedistill.runtime.contract import ModelInfo, read_model
 
 TINY = {
     "student": {"model": "resnet18", "weights": "none", "size": 32},

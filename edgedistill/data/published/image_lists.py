@@ -1,0 +1,182 @@
+"""HDG's image lists: which images of a domain train, validate and test.
+
+A list is a text file of lines `domain/class/file label`; anything may stand before the domain.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedistill.data.index import ImageIndex
+from edgedistill.data.published.benchmarks import Benchmark, Hdg, Part, benchmarks, key
+from edgedistill.data.readers.folder import subfolders
+from edgedistill.errors import DataError
+
+PARTS: tuple[Part, ...] = get_args(Part)
+# How far below a root the lists may lie.
+_DEPTH = 2
+
+
+class Entry(NamedTuple):
+    """One image of a list: its class and the name of its file."""
+
+    class_name: str
+    file: str
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """What a list says.
+
+    Attributes:
+        path: the file.
+        entries: its images in the order of the file, each once.
+        problems: one line per thing that is wrong with it.
+    """
+
+    path: Path
+    entries: tuple[Entry, ...]
+    problems: tuple[str, ...]
+
+
+def find_lists(name: str, root: Path) -> Path | None:
+    """The folder with a benchmark's lists, `root` itself or up to two levels below it."""
+    facts = benchmarks()[name]
+    if facts.hdg is None:
+        return None
+    wanted = {key(_file_name(facts, facts.hdg, d, part)) for d in facts.domains for part in PARTS}
+    level = [root]
+    for _ in range(_DEPTH + 1):
+        for folder in level:
+            if any(key(p.name) in wanted for p in folder.glob("*.txt")):
+                return folder
+        level = [f / c for f in level for c in subfolders(f) if facts.domain(c) is None]
+    return None
+
+
+def locate_lists(name: str, root: Path, lists: str | None) -> Path | None:
+    """The folder of the lists that a recipe names, or that lie below the images.
+
+    Raises:
+        EdgeDistillError: the recipe names a folder without any.
+    """
+    if lists is None:
+        return find_lists(name, root.expanduser())
+    folder = Path(lists).expanduser()
+    found = find_lists(name, folder) if folder.is_dir() else None
+    if found is None:
+        facts = benchmarks()[name]
+        example = _file_name(facts, facts.hdg, facts.domains[0], "train") if facts.hdg else "none"
+        raise DataError(
+            f"data.lists: {folder} has no image list of {facts.title} (such as {example}); set it "
+            "to the folder of HDG's lists, or leave it out"
+        )
+    return found
+
+
+def read_list(name: str, folder: Path, domain: str, part: Part) -> ImageList | None:
+    """One list with everything that is wrong with it; None when there is no such file."""
+    facts = benchmarks()[name]
+    assert facts.hdg is not None
+    wanted = _file_name(facts, facts.hdg, domain, part)
+    path = next((p for p in sorted(folder.glob("*.txt")) if key(p.name) == key(wanted)), None)
+    if path is None:
+        return None
+    problems: list[str] = []
+    entries: dict[Entry, int] = {}
+    shifts: Counter[int] = Counter()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return ImageList(path, (), (f"cannot be read: {error}",))
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where, _, label = line.strip().rpartition(" ")
+        parts = PurePosixPath(where.strip().replace("\\", "/")).parts[-3:]
+        if len(parts) < 3 or not label.isdecimal():
+            problems.append(f"line {number}: {line.strip()[:60]!r} is not domain/class/file label")
+            continue
+        class_name = facts.class_name(parts[1])
+        if facts.domain(parts[0]) != domain:
+            problems.append(f"line {number}: {parts[0]!r} is not {domain}")
+        elif class_name is None:
+            problems.append(f"line {number}: no class {parts[1]!r}")
+        elif (entry := Entry(class_name, parts[2])) in entries:
+            problems.append(f"line {number}: {where} is on line {entries[entry]} already")
+        else:
+            entries[entry] = number
+            shifts[int(label) - facts.hdg.label_offset - facts.classes.index(class_name)] += 1
+    problems += _label_problems(shifts, facts.hdg.label_offset)
+    return ImageList(path, tuple(entries), tuple(problems))
+
+
+def list_rows(index: ImageIndex, found: ImageList, domain: str) -> tuple[NDArray[np.int64], int]:
+    """Rows of a list's images, ascending, and how many of its images are not on the disk."""
+    row_of = file_rows(index, domain)
+    rows = [row_of[entry] for entry in found.entries if entry in row_of]
+    return np.array(sorted(rows), dtype=np.int64), len(found.entries) - len(rows)
+
+
+def file_rows(index: ImageIndex, domain: str) -> dict[Entry, int]:
+    """Row of every image of a domain."""
+    return {
+        Entry(index.classes[index.label[row]], PurePosixPath(index.paths[row]).name): row
+        for row in np.flatnonzero(index.domain == index.domains.index(domain)).tolist()
+    }
+
+
+def load_lists(
+    name: str, index: ImageIndex, folder: Path, wanted: Sequence[tuple[str, Part]]
+) -> dict[tuple[str, Part], NDArray[np.int64]]:
+    """Rows of several lists, (domain, part) -> ascending rows.
+
+    Raises:
+        EdgeDistillError: a list is missing or wrong, or an image of it is not on the disk.
+    """
+    rows: dict[tuple[str, Part], NDArray[np.int64]] = {}
+    for domain, part in wanted:
+        found = read_list(name, folder, domain, part)
+        if found is None:
+            facts = benchmarks()[name]
+            assert facts.hdg is not None
+            raise DataError(
+                f"data: {folder} has no {_file_name(facts, facts.hdg, domain, part)}; add the "
+                "list, or set data.lists to a folder that has them all"
+            )
+        if found.problems:
+            more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
+            raise DataError(
+                f"data: {found.path}: {found.problems[0]}{more}; correct the list, or set "
+                "data.lists to another copy"
+            )
+        rows[domain, part], lost = list_rows(index, found, domain)
+        if lost:
+            row_of = file_rows(index, domain)
+            first = next(e for e in found.entries if e not in row_of)
+            raise DataError(
+                f"data: {lost} of the {len(found.entries)} images of {found.path} are not in "
+                f"{index.root}, the first is {domain}/{first.class_name}/{first.file}; complete "
+                "the copy of the data"
+            )
+    return rows
+
+
+def _file_name(facts: Benchmark, hdg: Hdg, domain: str, part: Part) -> str:
+    return hdg.lists[part].format(d=hdg.list_names[facts.domains.index(domain)])
+
+
+def _label_problems(shifts: Counter[int], offset: int) -> list[str]:
+    """What the differences between labels and class folders say."""
+    wrong = {shift: count for shift, count in shifts.items() if shift}
+    if not wrong:
+        return []
+    if len(shifts) == 1:
+        (shift,) = wrong
+        return [f"labels start at {offset + shift}, those of the published list at {offset}"]
+    return [f"the label of {sum(wrong.values())} lines is not that of the class folder"]

@@ -1,0 +1,179 @@
+"""A benchmark's images on disk: a tree domain/class/file, under the names people have for them.
+
+Folders are recognised whatever their case, spaces, hyphens and underscores ("Real World",
+"Real_World"), and below whatever an archive puts around them (`PACS/kfold/`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgedistill.data.index import ImageIndex
+from edgedistill.data.published.benchmarks import Benchmark, benchmarks
+from edgedistill.data.readers.folder import images_in, subfolders
+from edgedistill.errors import DataError
+
+# How many folders may lie around the domains.
+_DEPTH = 2
+
+
+@dataclass(frozen=True)
+class ClassFolder:
+    """Images of one class in one domain; `path` is relative to the tree's root."""
+
+    domain: str
+    name: str
+    path: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What was found of a benchmark.
+
+    Attributes:
+        root: the folder that holds the domains.
+        folders: class folders, sorted by their names on disk, domain by domain.
+        missing: "domain" or "domain/class" without an image.
+        extra: folders that are no domain or class, or are one for the second time.
+    """
+
+    root: Path
+    folders: tuple[ClassFolder, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+
+    def images(self, domain: str) -> int:
+        """How many images a domain has."""
+        return sum(len(f.files) for f in self.folders if f.domain == domain)
+
+
+def find_tree(name: str, root: str | Path) -> Tree:
+    """Look for a benchmark's images below a folder, and take what is there.
+
+    Raises:
+        EdgeDistillError: no such folder, or no domain of the benchmark in it.
+    """
+    facts = benchmarks()[name]
+    start = Path(root).expanduser().resolve()
+    if not start.is_dir():
+        what = "is a file" if start.exists() else "does not exist"
+        raise DataError(
+            f"data: {start} {what}; set data.root to your copy of {facts.title}, with images in "
+            f"{facts.domains[0]}/{facts.classes[0]}/"
+        )
+    found = max(_candidates(facts, start), key=lambda c: len(set(c[1].values())))
+    base, domain_of = found
+    if not domain_of:
+        raise DataError(
+            f"data: {start} has no domain of {facts.title} ({', '.join(facts.domains)}); set "
+            "data.root to the folder that holds them"
+        )
+    folders: list[ClassFolder] = []
+    extra: list[str] = []
+    for domain in facts.domains:
+        mine = [folder for folder, which in domain_of.items() if which == domain]
+        extra += [f"{folder}, a second {domain}" for folder in mine[1:]]
+        for folder in mine[:1]:
+            seen: dict[str, str] = {}
+            for child in subfolders(base / folder):
+                path = f"{folder}/{child}"
+                class_name = facts.class_name(child)
+                files = tuple(images_in(base / path)) if class_name else ()
+                if class_name is None:
+                    extra.append(f"{path}, no class of {facts.title}")
+                elif class_name in seen:
+                    extra.append(f"{path}, a second {seen[class_name]}")
+                elif files:
+                    seen[class_name] = path
+                    folders.append(ClassFolder(domain, class_name, path, files))
+    extra += [
+        f"{child}, no domain of {facts.title}"
+        for child in subfolders(base)
+        if child not in domain_of and any(images_in(p) for p in _two_levels(base / child))
+    ]
+    return Tree(base, tuple(folders), _missing(facts, folders), tuple(extra))
+
+
+def index_of(name: str, tree: Tree) -> ImageIndex:
+    """The images of a tree; domains without any are left out."""
+    facts = benchmarks()[name]
+    domains = tuple(d for d in facts.domains if tree.images(d))
+    classes = tuple(sorted({folder.name for folder in tree.folders}))
+    counts = [len(folder.files) for folder in tree.folders]
+    domain = [domains.index(folder.domain) for folder in tree.folders]
+    label = [classes.index(folder.name) for folder in tree.folders]
+    return ImageIndex(
+        root=tree.root,
+        domains=domains,
+        classes=classes,
+        paths=tuple(f"{folder.path}/{file}" for folder in tree.folders for file in folder.files),
+        domain=np.repeat(np.array(domain, dtype=np.int64), counts),
+        label=np.repeat(np.array(label, dtype=np.int64), counts),
+        names={c: (c.replace("_", " "),) for c in classes},
+        unknown=tuple(c for c in classes if c in facts.unknown),
+        test_fraction=0.0,
+        problems=tuple(f"extra: {line}" for line in tree.extra),
+    )
+
+
+def read_benchmark(name: str, root: str | Path) -> ImageIndex:
+    """The images of a whole benchmark, rows in DomainBed's order within each domain.
+
+    Raises:
+        EdgeDistillError: a domain or a class is missing altogether, or a folder is there twice.
+    """
+    facts = benchmarks()[name]
+    tree = find_tree(name, root)
+    index = index_of(name, tree)
+    advice = f"edgedistill data info {name} --root {root} says what else"
+    for what, published, here in (
+        ("domain", facts.domains, index.domains),
+        ("class", facts.classes, index.classes),
+    ):
+        lost = [item for item in published if item not in here]
+        if lost:
+            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+            raise DataError(
+                f"data: {tree.root} has no image of the {what} {lost[0]!r}{more}; {advice}"
+            )
+    twice = [line for line in tree.extra if ", a second " in line]
+    if twice:
+        raise DataError(f"data: {tree.root}/{twice[0]}; remove one of the two folders")
+    return index
+
+
+def _candidates(facts: Benchmark, start: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Folders that may hold the domains, nearest first, with the domains in each."""
+    level = [start]
+    for depth in range(_DEPTH + 1):
+        below: list[Path] = []
+        for folder in level:
+            children = subfolders(folder)
+            domains = {c: d for c in children if (d := facts.domain(c)) is not None}
+            yield folder, domains
+            if set(domains.values()) == set(facts.domains):
+                return
+            if depth < _DEPTH:
+                below += [folder / c for c in children if c not in domains]
+        level = below
+
+
+def _two_levels(folder: Path) -> Iterator[Path]:
+    yield folder
+    for child in subfolders(folder):
+        yield folder / child
+
+
+def _missing(facts: Benchmark, folders: list[ClassFolder]) -> tuple[str, ...]:
+    found = {(folder.domain, folder.name) for folder in folders}
+    lost: list[str] = []
+    for domain in facts.domains:
+        classes = [c for c in facts.classes if (domain, c) not in found]
+        if len(classes) == len(facts.classes):
+            lost.append(domain)
+        else:
+            lost += [f"{domain}/{c}" for c in classes]
+    return tuple(lost)

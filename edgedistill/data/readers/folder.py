@@ -1,0 +1,171 @@
+"""A dataset is a folder tree `root/domain/class/*`; reading it lists files and opens none."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgedistill._utils.suggestions import choices
+from edgedistill.data.index import ImageIndex
+from edgedistill.errors import DataError
+from edgedistill.runtime.preprocess import is_image
+
+DESCRIPTION_FILE = "edgedistill.json"
+
+
+class FolderDescription(BaseModel):
+    """What `edgedistill.json` in a dataset's root may say.
+
+    `domains` fixes the order of the domain folders, `names` gives classes the words a prompt may
+    use, `unknown` the classes that are unknown by default, `test_fraction` the share of instances
+    reserved for the target test.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    domains: list[str] = Field(default_factory=list)
+    names: dict[str, list[str]] = Field(default_factory=dict)
+    unknown: list[str] = Field(default_factory=list)
+    test_fraction: float = Field(default=0.0, ge=0, lt=1)
+
+
+def read_folder(root: str | Path, names: Mapping[str, Sequence[str]] | None = None) -> ImageIndex:
+    """List the images of `root/domain/class/*`, sorted by name at every level.
+
+    Hidden entries and files that are no images by their extension are ignored; a class may be
+    missing in some domains. An `edgedistill.json` in the root is honoured (`FolderDescription`).
+
+    Args:
+        root: the dataset's folder.
+        names: class -> prompt names; overrides the description file. Classes in neither are
+            called by their folder name with '_' read as a space.
+
+    Raises:
+        EdgeDistillError: no such folder, no images at the right depth, a domain without images,
+            a description that does not fit.
+    """
+    root = Path(root).expanduser().resolve()
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        raise DataError(f"data: {root} {what}; give a folder with images in domain/class/ below it")
+    description = _read_description(root)
+    tree = {domain: _classes_of(root / domain) for domain in subfolders(root)}
+    _refuse_wrong_depth(root, tree)
+    domains = _ordered_domains(root, list(tree), description.domains)
+    classes = tuple(sorted({name for found in tree.values() for name in found}))
+    label_of = {name: i for i, name in enumerate(classes)}
+
+    paths: list[str] = []
+    domain: list[int] = []
+    label: list[int] = []
+    for d, domain_name in enumerate(domains):
+        for class_name, files in tree[domain_name].items():
+            paths += [f"{domain_name}/{class_name}/{file}" for file in files]
+            domain += [d] * len(files)
+            label += [label_of[class_name]] * len(files)
+
+    for name in (*description.names, *(names or ()), *description.unknown):
+        if name not in label_of:
+            raise DataError(f"data: {root} has no class {name!r}; {choices(name, classes)}")
+    return ImageIndex(
+        root=root,
+        domains=domains,
+        classes=classes,
+        paths=tuple(paths),
+        domain=np.array(domain, dtype=np.int64),
+        label=np.array(label, dtype=np.int64),
+        names=_prompt_names(classes, {**description.names, **(names or {})}),
+        unknown=tuple(c for c in classes if c in set(description.unknown)),
+        test_fraction=description.test_fraction,
+        problems=(),
+    )
+
+
+def _read_description(root: Path) -> FolderDescription:
+    path = root / DESCRIPTION_FILE
+    if not path.is_file():
+        return FolderDescription()
+    try:
+        return FolderDescription.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        allowed = list(FolderDescription.model_fields)
+        hint = f"; {choices(where, allowed)}" if first["type"] == "extra_forbidden" else ""
+        raise DataError(f"data: {path}: {where}: {first['msg']}{hint}") from error
+
+
+def _entries(folder: Path, *, folders: bool) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                e.name
+                for e in entries
+                if not e.name.startswith(".") and (e.is_dir() if folders else e.is_file())
+            )
+    except OSError as error:
+        raise DataError(f"data: cannot read {folder}: {error.strerror}") from error
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the visible folders in a folder, sorted. Raises EdgeDistillError if unreadable."""
+    return [name for name in _entries(folder, folders=True) if name != "__MACOSX"]
+
+
+def images_in(folder: Path) -> list[str]:
+    """Names of the images in a folder, sorted. Raises EdgeDistillError if unreadable."""
+    return [name for name in _entries(folder, folders=False) if is_image(name)]
+
+
+def _classes_of(domain: Path) -> dict[str, list[str]]:
+    found = {name: images_in(domain / name) for name in subfolders(domain)}
+    return {name: files for name, files in found.items() if files}
+
+
+def _refuse_wrong_depth(root: Path, tree: Mapping[str, Mapping[str, list[str]]]) -> None:
+    layout = "images belong in domain/class/file"
+    if not tree:
+        if images_in(root):
+            raise DataError(f"data: images lie directly in {root}, two levels too high; {layout}")
+        raise DataError(f"data: {root} is empty: no domain folder in it; {layout}")
+    for domain, classes in tree.items():
+        if classes:
+            continue
+        if images_in(root / domain):
+            raise DataError(
+                f"data: images lie directly in {root / domain}, one level too high; {layout}"
+            )
+        deep = next(_images_below(root / domain), None)
+        if deep is not None:
+            raise DataError(
+                f"data: {deep} lies too deep below {root}; {layout}, so the root may be a folder "
+                f"further down"
+            )
+        raise DataError(
+            f"data: domain {domain!r} in {root} has no image; add images in {domain}/class/, "
+            f"or remove the folder"
+        )
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    for where, folders, files in os.walk(folder):
+        folders.sort()
+        yield from (Path(where) / f for f in sorted(files) if is_image(f))
+
+
+def _ordered_domains(root: Path, found: list[str], wanted: list[str]) -> tuple[str, ...]:
+    for name in wanted:
+        if name not in found:
+            raise DataError(
+                f"data: {root / DESCRIPTION_FILE} names the domain {name!r}, which has no folder; "
+                f"{choices(name, found)}"
+            )
+    return (*wanted, *(name for name in found if name not in wanted))
+
+
+def _prompt_names(
+    classes: Sequence[str], given: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(given.get(name) or (name.replace("_", " "),)) for name in classes}

@@ -1,0 +1,349 @@
+"""Every image decoded and resized once, kept as bytes that a training loop can map.
+
+One folder per (dataset content, size) under `cache_dir()/store/` holds, for each domain, a uint8
+array [images, size, size, 3], or above `PACK_ABOVE` bytes in all a packed file of losslessly
+compressed images; a hash of every image's pixels; and a report of what the store holds and which
+files could not be used. The folder appears complete or not at all (`build_once`), so a kill or a
+second process cannot spoil it.
+"""
+
+import hashlib
+import json
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedistill._utils.cache_dir import cache_dir
+from edgedistill._utils.console import current_display
+from edgedistill.data.index import ImageIndex
+from edgedistill.data.selection import Images, LazyImages, pixel_hash, pixel_hashes
+from edgedistill.data.store.build_once import build_once
+from edgedistill.data.store.packed import PackedFile, pack
+from edgedistill.errors import DataError, EdgeDistillError
+from edgedistill.runtime.preprocess import ImageProblem, ReadProblem, read_rgb_noted
+
+# Part of every fingerprint: raise it whenever `read_rgb` gives other pixels for the same file, or
+# the files of a store change.
+VERSION = 3
+REPORT_FILE = "report.json"
+HASHES_FILE = "hashes.npy"
+# Largest store that is kept as plain bytes: 8 GiB, 57,000 images at 224 px. See docs/scale.md.
+PACK_ABOVE = 2**33
+# Largest selection that is copied to memory: 1 GiB, 7,000 images at 224 px.
+RAM_LIMIT = 2**30
+_CHUNK = 1024
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class DecodedImages:
+    """Pixels of some rows of an index.
+
+    Attributes:
+        images: uint8 [K, size, size, 3] RGB; a read-only array, or for large selections something
+            that is indexed like one and reads from the store.
+        rows: int64 [K], the requested rows whose file could be read, in the requested order.
+        problems: one line per file of the requested rows that was dropped or needed a note.
+    """
+
+    images: Images
+    rows: NDArray[np.int64]
+    problems: tuple[str, ...]
+
+
+class Store:
+    """The decoded images of one index at one size.
+
+    Attributes:
+        folder: where the arrays lie.
+        size: side of the images.
+        readable: bool [N], False for rows whose file could not be read.
+        hashes: uint64 [N], `pixel_hash` of each readable row as it was decoded.
+    """
+
+    def __init__(self, index: ImageIndex, size: int, folder: Path) -> None:
+        """Raises EdgeDistillError when files of the store were edited, cut short or deleted."""
+        self.folder = folder
+        self.size = size
+        self._index = index
+        self._position = _positions(index)
+        # Starts its threads with the first packed images that are asked for.
+        self._pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
+        try:
+            report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+            self._problems: dict[int, str] = {int(k): v for k, v in report["problems"].items()}
+            self.readable = np.ones(len(index), dtype=bool)
+            self.readable[np.array(report["unreadable"], dtype=np.int64)] = False
+            self.hashes: NDArray[np.uint64] = np.load(folder / HASHES_FILE)
+            counts = np.bincount(index.domain, minlength=len(index.domains)).tolist()
+            self._arrays: list[NDArray[np.uint8]] = []
+            self._packed: list[PackedFile] = []
+            for domain, count in enumerate(counts):
+                if report["packed"]:
+                    ends = np.load(_ends_file(folder, domain))
+                    self._packed.append(PackedFile(_pack_file(folder, domain), ends, size))
+                else:
+                    array = np.load(_array_file(folder, domain), mmap_mode="r")
+                    _expect(array.shape == (count, size, size, 3), "an array of another shape")
+                    self._arrays.append(array)
+            _expect(len(self.hashes) == len(index), f"{HASHES_FILE} of another length")
+        except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
+            raise DataError(
+                f"store: {folder}: was edited, cut short or deleted in part ({error}); remove it "
+                f"with: edgedistill cache clear {folder.name}"
+            ) from error
+
+    def problems(self, rows: NDArray[np.int64] | None = None) -> tuple[str, ...]:
+        """`path: what is wrong with it` for the given rows (all rows when None)."""
+        wanted = range(len(self._index)) if rows is None else rows.tolist()
+        return tuple(
+            f"{self._index.paths[row]}: {self._problems[row]}"
+            for row in wanted
+            if row in self._problems
+        )
+
+    def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Copy some rows: uint8 [K, size, size, 3]. Unreadable rows are zeros.
+
+        Raises:
+            EdgeDistillError: packed bytes are no image.
+        """
+        out = np.empty((len(rows), self.size, self.size, 3), dtype=np.uint8)
+        domain, position = self._index.domain[rows], self._position[rows]
+        for d in np.unique(domain).tolist():
+            here = np.flatnonzero(domain == d)
+            # Ascending reads keep a spinning or network disk from seeking back and forth.
+            here = here[np.argsort(position[here], kind="stable")]
+            if self._packed:
+                out[here] = self._packed[d].read(position[here], self._pool)
+            else:
+                out[here] = self._arrays[d][position[here]]
+        return out
+
+    def decoded(self, rows: NDArray[np.int64]) -> DecodedImages:
+        """The readable ones of some rows.
+
+        One ascending run of an array is returned as a view of the mapped file. Any other selection
+        is copied to memory; above `RAM_LIMIT` bytes it is read as it is used, so memory stays
+        bounded.
+
+        Raises:
+            EdgeDistillError: of a class or a domain among the rows, no file can be read; or pixels
+                are not those that were decoded, which is looked at up to `RAM_LIMIT` bytes.
+        """
+        kept = rows[self.readable[rows]]
+        self._refuse_lost_groups(rows, kept)
+        images = self._view(kept)
+        if not isinstance(images, LazyImages) and images.nbytes <= RAM_LIMIT:
+            self._refuse_edited(images, kept)
+        return DecodedImages(images, kept, self.problems(rows))
+
+    def _refuse_edited(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
+        wrong = rows[pixel_hashes(images) != self.hashes[rows]]
+        if len(wrong):
+            raise DataError(
+                f"store: {self.folder}: pixels of {len(wrong)} images were edited, first "
+                f"{self._index.paths[wrong[0]]}; remove it with: edgedistill cache clear "
+                f"{self.folder.name}"
+            )
+
+    def _refuse_lost_groups(self, rows: NDArray[np.int64], kept: NDArray[np.int64]) -> None:
+        index = self._index
+        for what, names, ids in (
+            ("class", index.classes, index.label),
+            ("domain", index.domains, index.domain),
+        ):
+            lost = np.setdiff1d(ids[rows], ids[kept])
+            if len(lost):
+                inside = rows[ids[rows] == lost[0]]
+                raise DataError(
+                    f"data: none of the {len(inside)} images of {what} "
+                    f"{names[int(lost[0])]!r} in {index.root} can be read; the first is "
+                    f"{self.problems(inside[:1])[0]}; replace the files or leave the {what} out"
+                )
+
+    def _view(self, rows: NDArray[np.int64]) -> Images:
+        if len(rows) and not self._packed:
+            domain = np.unique(self._index.domain[rows])
+            position = self._position[rows]
+            if len(domain) == 1 and bool(np.all(np.diff(position) == 1)):
+                array = self._arrays[int(domain[0])]
+                return array[int(position[0]) : int(position[-1]) + 1]
+        if math.prod((len(rows), self.size, self.size, 3)) > RAM_LIMIT:
+            return LazyImages(rows, self.hashes[rows], self.size, self.gather)
+        images = self.gather(rows)
+        images.flags.writeable = False
+        return images
+
+    def damaged_rows(self) -> NDArray[np.int64]:
+        """Readable rows whose pixels are not those that were decoded, `[n]`."""
+        rows = np.flatnonzero(self.readable)
+        wrong = []
+        for start in range(0, len(rows), _CHUNK):
+            part = rows[start : start + _CHUNK]
+            try:
+                found = [pixel_hash(image) for image in self.gather(part)]
+            except EdgeDistillError:
+                found = [self._hash_or_none(row) for row in part]
+            wrong += part[np.array(found, np.uint64) != self.hashes[part]].tolist()
+        return np.array(wrong, dtype=np.int64)
+
+    def _hash_or_none(self, row: np.int64) -> int:
+        try:
+            return pixel_hash(self.gather(np.array([row]))[0])
+        except EdgeDistillError:
+            return 0
+
+
+def open_store(
+    index: ImageIndex, size: int, cache: Path | None = None, workers: int | None = None
+) -> Store:
+    """The store of an index at a size, built when it does not exist yet.
+
+    Args:
+        index: the images.
+        size: side of the decoded images.
+        cache: cache folder, None for `cache_dir()`.
+        workers: decoding threads, None for one per CPU core.
+
+    Raises:
+        EdgeDistillError: the cache cannot be written, or an image not be read for a reason that
+            does not lie in the image.
+    """
+    folder = build_once(
+        store_folder(index, size, cache),
+        lambda temporary: _build(index, size, temporary, workers or os.cpu_count() or 1),
+    )
+    return Store(index, size, folder)
+
+
+def store_folder(index: ImageIndex, size: int, cache: Path | None = None) -> Path:
+    """Where `open_store` keeps the images of an index at a size; it may not exist."""
+    return (cache_dir() if cache is None else cache) / "store" / fingerprint(index, size)
+
+
+def fingerprint(index: ImageIndex, size: int) -> str:
+    """32 hex digits over what the pixels depend on: root, paths, file sizes and times, size."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(f"{VERSION}/{size}/{os.fspath(index.root)}".encode(errors="surrogateescape"))
+    for path in index.paths:
+        try:
+            stat = os.stat(index.root / path)
+            state = f"{stat.st_size}/{stat.st_mtime_ns}"
+        except OSError:
+            state = "missing"
+        digest.update(f"\n{path}\0{state}".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _array_file(folder: Path, domain: int) -> Path:
+    return folder / f"domain{domain}.npy"
+
+
+def _pack_file(folder: Path, domain: int) -> Path:
+    return folder / f"domain{domain}.webps"
+
+
+def _ends_file(folder: Path, domain: int) -> Path:
+    return folder / f"domain{domain}.ends.npy"
+
+
+def _expect(true: bool, otherwise: str) -> None:
+    if not true:
+        raise ValueError(otherwise)
+
+
+def _positions(index: ImageIndex) -> NDArray[np.int64]:
+    """Position of each row in the array of its domain."""
+    position = np.empty(len(index), dtype=np.int64)
+    for d in range(len(index.domains)):
+        mask = index.domain == d
+        position[mask] = np.arange(int(mask.sum()))
+    return position
+
+
+class _Image(NamedTuple):
+    """One decoded file; `data` is what the store keeps of it, `hash` 0 if it is not readable."""
+
+    data: bytes
+    hash: int
+    problem: str | None
+
+
+def _build(index: ImageIndex, size: int, folder: Path, workers: int) -> None:
+    packed = math.prod((len(index), size, size, 3)) > PACK_ABOVE
+    hashes = np.zeros(len(index), dtype=np.uint64)
+    problems: dict[int, str] = {}
+    done, bar_of = 0, current_display().bar
+    with bar_of(f"decoding at {size} px", "images") as bar, ThreadPoolExecutor(workers) as pool:
+        for d in range(len(index.domains)):
+            rows = np.flatnonzero(index.domain == d).tolist()
+            file = (_pack_file if packed else _array_file)(folder, d)
+            lengths = []
+            # Written front to back: a full disk is then an error of `write`, where a page of a
+            # sparse mapped file that finds no room would kill the process.
+            with open(file, "wb") as out:
+                if not packed:
+                    shape = (len(rows), size, size, 3)
+                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(out, header)
+                # `map` takes all its input at once; batches bound the memory.
+                for start in range(0, len(rows), 32 * workers):
+                    batch = rows[start : start + 32 * workers]
+                    results = pool.map(lambda row: _image(index.path(row), size, packed), batch)
+                    for row, image in zip(batch, results, strict=True):
+                        if image.problem is not None:
+                            problems[row] = image.problem
+                        hashes[row] = image.hash
+                        lengths.append(len(image.data))
+                        out.write(image.data)
+                        done += 1
+                        bar(done, len(index))
+            _to_disk(file)
+            if packed:
+                np.save(_ends_file(folder, d), np.cumsum(lengths, dtype=np.int64))
+                _to_disk(_ends_file(folder, d))
+    np.save(folder / HASHES_FILE, hashes)
+    _to_disk(folder / HASHES_FILE)
+    report = {
+        "root": os.fspath(index.root),
+        "size": size,
+        "images": len(index),
+        "domains": list(index.domains),
+        "packed": packed,
+        "unreadable": np.flatnonzero(hashes == 0).tolist(),
+        "problems": problems,
+    }
+    (folder / REPORT_FILE).write_text(json.dumps(report, indent=1), encoding="utf-8")
+    _to_disk(folder / REPORT_FILE)
+
+
+def _image(path: Path, size: int, packed: bool) -> _Image:
+    pixels, problem = _decode(path, size)
+    if pixels is None:
+        return _Image(b"" if packed else bytes(size * size * 3), 0, problem)
+    return _Image(pack(pixels) if packed else pixels.tobytes(), pixel_hash(pixels), problem)
+
+
+def _decode(path: Path, size: int) -> tuple[NDArray[np.uint8] | None, str | None]:
+    try:
+        return read_rgb_noted(path, size)
+    except ImageProblem as problem:
+        # The store would leave the image out for good, even when the machine is well again. Where
+        # its whole folder is gone a disk went away.
+        if isinstance(problem, ReadProblem) or not path.parent.is_dir():
+            raise DataError(
+                f"data: {path}: {problem}; make it readable or remove it, and start again"
+            ) from problem
+        return None, f"{problem}; skipped"
+
+
+def _to_disk(file: Path) -> None:
+    with open(file, "rb+") as handle:
+        os.fsync(handle.fileno())

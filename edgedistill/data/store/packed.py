@@ -1,0 +1,75 @@
+"""Images of one size, each compressed without loss, one after another in a file.
+
+WebP lossless at its fastest setting; `benchmarks/speed/formats.py` compares it with PNG and with
+more effort. The file has no header: where each image ends is kept beside it.
+"""
+
+import io
+from concurrent.futures import Executor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgedistill.errors import CacheError
+
+
+def pack(image: NDArray[np.uint8]) -> bytes:
+    """uint8 `[S, S, 3]` to bytes; the same pixels always give the same picture back."""
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "WEBP", lossless=True, quality=0, method=0)
+    return out.getvalue()
+
+
+def unpack(data: bytes, size: int) -> NDArray[np.uint8]:
+    """Bytes of `pack` to uint8 `[size, size, 3]`. Raises ValueError if they are not that."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+            found = np.asarray(image.convert("RGB"))
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Pillow's decoders raise a dozen types on broken bytes.
+        raise ValueError(str(error)) from error
+    if found.shape != (size, size, 3):
+        raise ValueError(f"an image of {found.shape[1]} x {found.shape[0]} pixels")
+    return found
+
+
+class PackedFile:
+    """A packed file, mapped; images are decoded by a pool of threads.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, path: Path, ends: NDArray[np.int64], size: int) -> None:
+        """`ends` `[n]`: offset behind each image; an image of no bytes is all zeros."""
+        self.path = path
+        self._ends = ends
+        self._size = size
+        # An empty file cannot be mapped.
+        empty = len(ends) == 0 or ends[-1] == 0
+        self._bytes = np.zeros(0, np.uint8) if empty else np.memmap(path, np.uint8, "r")
+
+    def read(self, positions: NDArray[np.int64], pool: Executor) -> NDArray[np.uint8]:
+        """uint8 `[K, S, S, 3]`. Raises EdgeDistillError where the bytes are no image."""
+        out = np.zeros((len(positions), self._size, self._size, 3), dtype=np.uint8)
+
+        def decode(at: int) -> None:
+            position = int(positions[at])
+            start = int(self._ends[position - 1]) if position else 0
+            data = self._bytes[start : int(self._ends[position])].tobytes()
+            if data:
+                out[at] = unpack(data, self._size)
+
+        try:
+            for _ in pool.map(decode, range(len(positions))):
+                pass
+        except ValueError as error:
+            raise CacheError(
+                f"store: {self.path}: was edited or cut short ({error}); remove it with: "
+                f"edgedistill cache clear {self.path.parent.name}"
+            ) from error
+        return out

@@ -1,0 +1,282 @@
+"""Chosen nodes of an ONNX graph in int8, as QuantizeLinear / DequantizeLinear pairs around them.
+
+onnxruntime fuses a node between such pairs into one integer kernel. Its own quantiser cannot keep
+hard-swish in integers, which decides whether int8 pays for MobileNetV3: the pairs are put here.
+
+Activations are uint8 per tensor, with 0 exactly representable (zero padding stays zero); weights
+int8 per output channel, symmetric, of seven bits; biases int32 in the scale of the products (Jacob
+et al. 2018, arXiv 1712.05877).
+"""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+
+from edgedistill.export.int8.prepare import byte_values
+from edgedistill.export.onnx.simplify import attribute, constants, consumers, drop_unused
+
+Ranges = Mapping[str, tuple[float, float]]
+"""Smallest and largest value of each tensor, over calibration images."""
+
+WEIGHTED = ("Conv", "Gemm")
+# HardSigmoid and HardSwish as x / 6 + 1/2 saturated to [0, 1]; only this slope and offset.
+HARD = ("HardSigmoid", "HardSwish")
+SAME_RANGE = ("MaxPool", "Reshape", "Flatten")
+SUPPORTED = (*WEIGHTED, *HARD, *SAME_RANGE, "Add", "Mul", "Sigmoid", "GlobalAveragePool")
+# Processors without integer dot products add two 8-bit products in 16 bits, where those of 255 and
+# 127 do not fit: with weights up to 64 every processor gives the same sum, and the same answers.
+_LARGEST_WEIGHT = 64
+_TINY = 1e-8
+
+
+def tensors(model: ModelProto, chosen: Collection[str]) -> list[str]:
+    """The activations whose ranges `quantize` needs, for a model from `prepare`.
+
+    The ranges are those in the model as it was before: there the Relu has cut them at 0.
+    """
+    fixed = constants(model.graph)
+    found: dict[str, None] = {}
+    for node in model.graph.node:
+        if node.name in chosen:
+            found |= dict.fromkeys(n for n in (*node.input, *node.output) if n not in fixed)
+    return list(found)
+
+
+def quantize(model: ModelProto, chosen: Collection[str], ranges: Ranges) -> ModelProto:
+    """The model with the chosen nodes in int8; same inputs, outputs and names.
+
+    Args:
+        model: from `before_int8.prepare` with the same `chosen`.
+        chosen: names of nodes, each of a kind in `SUPPORTED`.
+        ranges: of every tensor of `tensors(model, chosen)`.
+
+    Raises:
+        ValueError: a name that is not in the graph, or a node that cannot be quantised.
+    """
+    made = ModelProto()
+    made.CopyFrom(model)
+    writer = _Writer(made.graph, _where_it_matters(made.graph, chosen, ranges))
+    missing = set(chosen) - {node.name for node in made.graph.node}
+    if missing:
+        raise ValueError(f"no node {sorted(missing)[0]!r} in the graph")
+    for original in model.graph.node:
+        node = NodeProto()
+        node.CopyFrom(original)
+        if node.name in chosen:
+            _quantize_node(writer, node)
+        else:
+            writer.keep(node)
+    del made.graph.node[:]
+    made.graph.node.extend(writer.nodes)
+    drop_unused(made.graph)
+    return made
+
+
+def _where_it_matters(graph: GraphProto, chosen: Collection[str], ranges: Ranges) -> Ranges:
+    """Finer steps for what only hard gates read: below -3 they are 0, above 3 a sigmoid is 1."""
+    uses = consumers(graph)
+    limited = dict(ranges)
+    for node in graph.node:
+        readers = uses.get(node.input[0], []) if node.op_type in HARD else []
+        if readers and all(r.name in chosen and r.op_type == node.op_type for r in readers):
+            low, high = ranges[node.input[0]]
+            top = 3.0 if node.op_type == "HardSigmoid" else high
+            limited[node.input[0]] = (max(low, -3.0), min(high, top))
+    return limited
+
+
+class _Writer:
+    """The graph being written: its nodes so far, and where integers are at hand.
+
+    `entered` and `left` map a tensor to its dequantised copy and that copy's scale and zero point:
+    of a float tensor an integer node reads, and of what an integer node makes.
+    """
+
+    def __init__(self, graph: GraphProto, ranges: Ranges) -> None:
+        self.graph = graph
+        self.ranges = ranges
+        self.fixed = constants(graph)
+        self.bytes = byte_values(graph)
+        self.nodes: list[NodeProto] = []
+        self.params: dict[str, tuple[float, int]] = {}
+        self.entered: dict[str, str] = {}
+        self.left: dict[str, str] = {}
+
+    def keep(self, node: NodeProto) -> None:
+        """A float node: what integer nodes made comes to it dequantised."""
+        for number, name in enumerate(node.input):
+            node.input[number] = self.left.get(name, name)
+        self.nodes.append(node)
+
+    def read(self, name: str) -> str:
+        """The dequantised copy of a tensor, for an integer node."""
+        if name in self.left:
+            return self.left[name]
+        if name not in self.entered:
+            self.entered[name] = self._enter(name)
+        return self.entered[name]
+
+    def read_scaled(self, name: str, factor: float) -> str:
+        """The same integers as `read`, dequantised to `factor` times their value."""
+        scaled = f"{name}:times{factor:.4g}"
+        if scaled not in self.entered:
+            self.read(name)
+            scale, zero = self.params[name]
+            self.entered[scaled] = self.dequantize(f"{name}:q", scaled, scale * factor, zero)
+        return self.entered[scaled]
+
+    def write(self, name: str, params: tuple[float, int] | None = None) -> str:
+        """Where an integer node puts its float result; `close` then makes it integers."""
+        self.params[name] = params or self._params_of(name)
+        return f"{name}:float"
+
+    def close(self, name: str) -> None:
+        self.left[name] = self._pair(f"{name}:float", name, self.params[name])
+
+    def constant(self, name: str, value: NDArray[np.generic]) -> str:
+        self.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def weight(
+        self, name: str, node: str, axis: int, floor: NDArray[np.float64]
+    ) -> tuple[str, NDArray[np.float64]]:
+        """An int8 weight with one scale per entry of `axis`, at least `floor`.
+
+        Returns the name of its dequantised copy, and the scales.
+        """
+        value = np.asarray(self.fixed[name], np.float64)
+        others = tuple(i for i in range(value.ndim) if i != axis)
+        scale = np.maximum(
+            np.maximum(np.abs(value).max(axis=others), _TINY) / _LARGEST_WEIGHT, floor
+        )
+        shape = [-1 if i == axis else 1 for i in range(value.ndim)]
+        integers = np.rint(value / scale.astype(np.float32).reshape(shape))
+        integers = integers.clip(-_LARGEST_WEIGHT, _LARGEST_WEIGHT)
+        return self._dequantized(f"{node}.weight", integers.astype(np.int8), scale, axis), scale
+
+    def bias(self, name: str, node: str, scale: NDArray[np.float64]) -> str:
+        """An int32 bias at the scale of its channel's products."""
+        integers = np.rint(np.asarray(self.fixed[name], np.float64) / scale.astype(np.float32))
+        return self._dequantized(f"{node}.bias", integers.astype(np.int32), scale, 0)
+
+    def _dequantized(
+        self, stem: str, integers: NDArray[np.integer], scale: NDArray[np.float64], axis: int
+    ) -> str:
+        inputs = [
+            self.constant(f"{stem}:q", integers),
+            self.constant(f"{stem}:scale", scale.astype(np.float32)),
+            self.constant(f"{stem}:zero", np.zeros(scale.shape, integers.dtype)),
+        ]
+        name = f"{stem}:dequantize"
+        self.nodes.append(helper.make_node("DequantizeLinear", inputs, [name], name, axis=axis))
+        return name
+
+    def _pair(self, source: str, name: str, params: tuple[float, int]) -> str:
+        scale, zero = params
+        inputs = [source, *self._scalars(f"{name}:q", scale, zero)]
+        self.nodes.append(
+            helper.make_node("QuantizeLinear", inputs, [f"{name}:q"], f"{name}:quantize")
+        )
+        self.params[name] = params
+        return self.dequantize(f"{name}:q", f"{name}:dequantized", scale, zero)
+
+    def _enter(self, name: str) -> str:
+        if name not in self.bytes:
+            return self._pair(name, name, self._params_of(name))
+        source, zero = self.bytes[name]
+        self.params[name] = 1.0, zero
+        return self.dequantize(source, f"{name}:dequantized", 1.0, zero)
+
+    def dequantize(self, source: str, name: str, scale: float, zero: int) -> str:
+        inputs = [source, *self._scalars(name, scale, zero)]
+        self.nodes.append(helper.make_node("DequantizeLinear", inputs, [name], name))
+        return name
+
+    def _scalars(self, stem: str, scale: float, zero: int) -> tuple[str, str]:
+        return (
+            self.constant(f"{stem}:scale", np.array(scale, np.float32)),
+            self.constant(f"{stem}:zero", np.array(zero, np.uint8)),
+        )
+
+    def _params_of(self, name: str) -> tuple[float, int]:
+        return activation_params(*self.ranges[name])
+
+
+def activation_params(low: float, high: float) -> tuple[float, int]:
+    """Scale and uint8 zero point of a range, widened to hold 0."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = max(high - low, _TINY) / 255
+    return scale, int(np.clip(round(-low / scale), 0, 255))
+
+
+def _quantize_node(writer: _Writer, node: NodeProto) -> None:
+    kind = node.op_type
+    if kind in WEIGHTED:
+        _weighted(writer, node)
+    elif kind in HARD:
+        _hard(writer, node)
+    elif kind in SUPPORTED:
+        _elementwise(writer, node)
+    else:
+        raise ValueError(f"{node.name}: {kind} has no integer form")
+
+
+def _weighted(writer: _Writer, node: NodeProto) -> None:
+    """Convolution or matrix product."""
+    source, weight, *bias = node.input
+    transposed = node.op_type == "Gemm" and attribute(node, "transB", 0) == 0
+    node.input[0] = writer.read(source)
+    step = writer.params[source][0]
+    # A channel of tiny weights would have a scale at which its bias does not fit 32 bits.
+    offset = np.asarray(writer.fixed[bias[0]], np.float64) if bias else np.zeros(1)
+    floor = np.abs(offset) / (step * 2.0**30)
+    node.input[1], scale = writer.weight(weight, node.name, 1 if transposed else 0, floor)
+    if bias:
+        node.input[2] = writer.bias(bias[0], node.name, scale * step)
+    _finish(writer, node, node.output[0], writer.write(node.output[0]))
+
+
+def _elementwise(writer: _Writer, node: NodeProto) -> None:
+    """Sums, products, poolings: all activations in, one out."""
+    source = node.input[0]
+    for number, name in enumerate(node.input):
+        if node.op_type not in SAME_RANGE or number == 0:
+            node.input[number] = writer.read(name)
+    same = writer.params[source] if node.op_type in SAME_RANGE else None
+    _finish(writer, node, node.output[0], writer.write(node.output[0], same))
+
+
+def _hard(writer: _Writer, node: NodeProto) -> None:
+    """Hard-sigmoid as one integer sum, hard-swish as that times its argument.
+
+    The sum x / 6 + 1/2 is quantised to [0, 1], and saturation does the clipping. Its first operand
+    is x's own integers at a sixth of x's scale, which costs nothing.
+    """
+    if node.op_type == "HardSigmoid" and not _is_sixth(node):
+        raise ValueError(f"{node.name}: a hard-sigmoid of another slope or offset")
+    source, out = node.input[0], node.output[0]
+    gate = out if node.op_type == "HardSigmoid" else f"{out}:gate"
+    half = writer.constant(f"{gate}:half:q", np.array(255, np.uint8))
+    operands = [
+        writer.read_scaled(source, 1 / 6),
+        writer.dequantize(half, f"{gate}:half", 0.5 / 255, 0),
+    ]
+    total = helper.make_node("Add", operands, [gate], f"{node.name}:add")
+    _finish(writer, total, gate, writer.write(gate, (1 / 255, 0)))
+    if gate != out:
+        factors = [writer.read(source), writer.read(gate)]
+        product = helper.make_node("Mul", factors, [out], f"{node.name}:mul")
+        _finish(writer, product, out, writer.write(out))
+
+
+def _finish(writer: _Writer, node: NodeProto, name: str, result: str) -> None:
+    node.output[0] = result
+    writer.nodes.append(node)
+    writer.close(name)
+
+
+def _is_sixth(node: NodeProto) -> bool:
+    alpha, beta = attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5)
+    return abs(alpha - 1 / 6) < 1e-6 and abs(beta - 0.5) < 1e-6

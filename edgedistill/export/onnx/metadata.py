@@ -1,0 +1,57 @@
+"""What the file says about itself: strings under `edgedistill.` in the model's metadata."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from edgedistill import __version__
+from edgedistill.export.finished import Calibration, FinishedRun
+from edgedistill.export.onnx.graph import stored_threshold
+from edgedistill.runtime.contract import CONTRACT, PREFIX, UNKNOWN_LABEL
+from edgedistill.runtime.preprocess import RESIZE_RULE
+
+Precision = Literal["fp32", "int8"]
+
+
+def metadata(
+    run: FinishedRun,
+    calibration: Calibration,
+    metrics: Mapping[str, Any],
+    size: int,
+    precision: Precision,
+) -> dict[str, str]:
+    """The contract's metadata; no time, no path, so that the same run gives the same bytes.
+
+    `metrics` has the parts "source_val" and "target" of this very file or of the student it is.
+    """
+    told = {
+        "contract": CONTRACT,
+        "classes": _json(list(run.classes)),
+        "unknown_label": str(UNKNOWN_LABEL),
+        "score": calibration.score,
+        "threshold": _json(
+            {
+                "value": stored_threshold(calibration.threshold),
+                "acceptance": calibration.target_keep_rate,
+                "calibration": "source validation, split-conformal quantile",
+                "images": calibration.images,
+            }
+        ),
+        "input": _json({"size": size, "resize": RESIZE_RULE}),
+        "precision": precision,
+        "recipe_sha256": hashlib.sha256(run.folder.recipe.read_bytes()).hexdigest(),
+        "version": __version__,
+        "metrics": _json({name: _rates(metrics[name]) for name in ("target", "source_val")}),
+        "student": run.recipe.student.model,
+        "method": run.recipe.method.name,
+    }
+    return {PREFIX + key: value for key, value in told.items()}
+
+
+def _rates(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in part.items() if key != "per_class"}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)

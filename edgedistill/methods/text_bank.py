@@ -1,0 +1,41 @@
+"""Embeddings of the known classes' texts, in a teacher's space."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TextBank:
+    """The texts of C classes with P names in all, in an embedding space of width D.
+
+    Attributes:
+        names: float32 `[P, D]`, unit norm, one row per (class, name), templates pooled.
+        owner: int64 `[P]`, the class of each row, never decreasing.
+        pooled: float32 `[C, D]`, unit norm, the mean on the sphere of a class's rows.
+        pool: "mean" compares with `pooled`, "best" with a class's best matching name.
+        logit_scale: what the teacher multiplies cosines with before the softmax.
+    """
+
+    names: Tensor
+    owner: Tensor
+    pooled: Tensor
+    pool: Literal["mean", "best"]
+    logit_scale: float
+
+    def cosines(self, embeddings: Tensor) -> Tensor:
+        """Unit-norm `[B, D]` to cosines with the classes `[B, C]`."""
+        if self.pool == "mean":
+            return embeddings @ self.pooled.T
+        each = embeddings @ self.names.T
+        classes = len(self.pooled)
+        # Names are grouped by class, so a class's best is the maximum of a run of columns.
+        best = each.new_full((len(each), classes), -torch.inf)
+        return best.scatter_reduce(1, self.owner.expand_as(each), each, "amax")
+
+    def to(self, device: torch.device) -> "TextBank":
+        """The same texts on another device."""
+        names, owner, pooled = (t.to(device) for t in (self.names, self.owner, self.pooled))
+        return TextBank(names, owner, pooled, self.pool, self.logit_scale)

@@ -1,0 +1,199 @@
+"""The folder of one run: what lies in it, and whether it is new, unfinished or finished."""
+
+import json
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from edgedistill import __version__
+from edgedistill._utils.atomic import write_json, write_text
+from edgedistill.errors import RunFolderError
+from edgedistill.recipe import Recipe, differences, load_recipe, to_toml
+
+State = Literal["new", "unfinished", "finished"]
+STATES: tuple[State, ...] = ("new", "unfinished", "finished")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run's files."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.csv"
+
+    @property
+    def student(self) -> Path:
+        return self.path / "student.safetensors"
+
+    @property
+    def openset(self) -> Path:
+        return self.path / "openset.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Written last: a run with it is finished."""
+        return self.path / "metrics.json"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+
+@contextmanager
+def locked_run(path: Path, recipe: Recipe) -> Iterator[tuple[RunFolder, State]]:
+    """A run's folder, new or as an earlier start of the same recipe left it.
+
+    Until the block ends other processes are kept out of it. What a killed one left half-written is
+    cleared. A finished run is neither locked nor changed. The device may differ from the earlier
+    start's, nothing else.
+
+    Raises EdgeDistillError when the folder holds another recipe or cannot be written, or when
+    another process is at work on the run.
+    """
+    folder = RunFolder(path)
+    state = _state(folder, recipe)
+    if state == "finished":
+        yield folder, state
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(
+            f"{path}: cannot be made: {error.strerror}; choose another --runs folder"
+        ) from error
+    with _locked(folder):
+        # Another process may have been here in between.
+        state = _state(folder, recipe)
+        if state == "new":
+            write_text(folder.recipe, to_toml(recipe))
+        yield folder, state
+
+
+def has_trained(folder: RunFolder) -> bool:
+    """Whether the run trained: there is more in the folder than what it was started with.
+
+    One that did not may start again with a corrected recipe, after too little memory say.
+    """
+    started_with = (folder.recipe, folder.environment)
+    return any(
+        path not in started_with and not path.name.startswith(".") for path in folder.path.iterdir()
+    )
+
+
+def _state(folder: RunFolder, recipe: Recipe) -> State:
+    path = folder.path
+    if folder.recipe.exists():
+        old = load_recipe(folder.recipe)
+        changed = differences(old.model_copy(update={"device": recipe.device}), recipe)
+        if changed and not has_trained(folder):
+            return "new"
+        if changed:
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise RunFolderError(
+                f"{path}: holds a run of another recipe ({changed[0]}{more}); choose another "
+                "--name, or delete the folder"
+            )
+        return "finished" if folder.metrics.exists() else "unfinished"
+    try:
+        # Hidden files may be what a start left that was killed before it wrote the recipe.
+        if path.exists() and any(not p.name.startswith(".") for p in path.iterdir()):
+            raise RunFolderError(f"{path}: exists and is not a run; choose another --name")
+    except OSError as error:
+        raise RunFolderError(
+            f"{path}: cannot be read: {error.strerror}; choose another --runs folder"
+        ) from error
+    return "new"
+
+
+@contextmanager
+def _locked(folder: RunFolder) -> Iterator[None]:
+    lock = FileLock(folder.path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunFolderError(
+            f"{folder.path}: another process is at work on this run; wait for it, or choose "
+            "another --name"
+        ) from None
+    except OSError as error:
+        raise RunFolderError(
+            f"{folder.path}: cannot be written: {error.strerror}; choose another --runs folder"
+        ) from error
+    try:
+        for left in folder.path.glob(".*.tmp*"):
+            with suppress(OSError):
+                left.unlink()
+        yield
+    finally:
+        lock.release()
+
+
+# What a checkpoint only fits together with, and what a person calls it.
+_IDENTITY = {"teacher": "teacher", "start_weights": "start weights", "images": "images"}
+
+
+def check_fingerprints(folder: RunFolder, fingerprints: Mapping[str, str | None]) -> None:
+    """Refuse to go on training with another teacher, other start weights or other images.
+
+    `fingerprints` holds a hash of each, as `write_environment` recorded them at the earlier start.
+    """
+    if not folder.checkpoint.exists():
+        return
+    try:
+        old = json.loads(folder.environment.read_text(encoding="utf-8"))["identity"]
+        changed = [name for name in _IDENTITY if old[name] != fingerprints[name]]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunFolderError(
+            f"{folder.environment}: does not say what this run was begun with; delete "
+            f"{folder.checkpoint.name} beside it to train it from the start"
+        ) from None
+    if changed:
+        name = changed[0]
+        raise RunFolderError(
+            f"{folder.path}: was begun with other {_IDENTITY[name]} ({old[name]}, now "
+            f"{fingerprints[name]}); bring them back, choose another --name, or delete the folder"
+        )
+
+
+def write_environment(folder: RunFolder, more: dict[str, Any]) -> dict[str, Any]:
+    """Record what the run ran on; returns what was written."""
+    packages = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow")
+    environment = {
+        "edgedistill": __version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        **{name: _version(name) for name in packages},
+        **more,
+    }
+    write_json(folder.environment, environment)
+    return environment
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

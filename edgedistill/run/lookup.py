@@ -1,0 +1,33 @@
+"""Finished runs by their names. Reads folders only, so that no command needs torch to find one."""
+
+from pathlib import Path
+
+from edgedistill.errors import RunFolderError
+
+
+def find_run(name: str | None, runs: Path) -> Path:
+    """The folder of a finished run: by its name below `runs` or by its path; None for the newest.
+
+    Raises EdgeDistillError when there is none, or when the named run is not finished.
+    """
+    finished = [path.parent for path in runs.glob("*/metrics.json")]
+    if name is None:
+        if not finished:
+            raise RunFolderError(
+                f"{runs}: no finished run; train one with 'edgedistill run RECIPE', or say where "
+                "runs lie with --runs"
+            )
+        return max(finished, key=lambda folder: (_written(folder), folder.name))
+    for path in (runs / name, Path(name)):
+        if (path / "metrics.json").is_file():
+            return path
+        if (path / "recipe.toml").is_file():
+            raise RunFolderError(f"{path}: unfinished; run its recipe again to finish it")
+    names = ", ".join(sorted(folder.name for folder in finished))
+    raise RunFolderError(
+        f"{name}: no such run in {runs}{f'; finished runs: {names}' if names else ''}"
+    )
+
+
+def _written(folder: Path) -> int:
+    return (folder / "metrics.json").stat().st_mtime_ns

@@ -1,0 +1,234 @@
+"""What a run works with: teacher, student, decoded images, and the teacher's answers to them."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgedistill._utils.console import Display
+from edgedistill.data.protocols.resolve import OpenSetSplit
+from edgedistill.data.selection import Images
+from edgedistill.data.store.image_store import DecodedImages, Store, open_store
+from edgedistill.data.views import image_key, render_views, view_parameters
+from edgedistill.errors import DataError, EdgeDistillError
+from edgedistill.methods import METHODS, Method
+from edgedistill.methods.text_bank import TextBank
+from edgedistill.recipe import Recipe
+from edgedistill.students.torchvision import Student, build_backbone, start_projection
+from edgedistill.teacher.open_clip import Teacher, load_teacher
+from edgedistill.teacher.text import build_text_bank, class_names
+from edgedistill.teacher.view_cache.cache import ViewSource
+from edgedistill.teacher.view_cache.recipe import build_for, teacher_normalization, view_spec
+from edgedistill.train.batches import Batch, TrainImages
+from edgedistill.train.context import Stored, TeacherFn
+from edgedistill.train.cpu_kernels.convolutions import use_fast_convolutions
+from edgedistill.train.device import to_device
+from edgedistill.train.predict import predict
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Decoded images of a run.
+
+    Attributes:
+        store: every image, at the size that views are cut from.
+        train: training images of `store`.
+        val, target: whole images at the student's size.
+        teacher_val, teacher_target: the same at the teacher's size, None without a teacher.
+    """
+
+    store: Store
+    train: DecodedImages
+    val: DecodedImages
+    target: DecodedImages
+    teacher_val: DecodedImages | None
+    teacher_target: DecodedImages | None
+
+
+def find_teacher(recipe: Recipe, device: torch.device, display: Display) -> Teacher | None:
+    """The teacher; None with a warning where the method can do without it."""
+    try:
+        return load_teacher(recipe.teacher.model, recipe.teacher.pretrained, device)
+    except EdgeDistillError as error:
+        if METHODS[recipe.method.name].needs_teacher:
+            raise
+        display.warn(f"no teacher to compare with: {error}")
+        return None
+
+
+def load_texts(recipe: Recipe, dataset: OpenSetSplit, teacher: Teacher) -> TextBank:
+    """The texts of the known classes, encoded once, on the CPU."""
+    prompts = recipe.prompts
+    names = class_names(
+        dataset.split.known, dataset.index.names, prompts.names, prompts.keep_underscores
+    )
+    return build_text_bank(
+        teacher.encode_texts, names, prompts.templates, prompts.pool, teacher.logit_scale
+    )
+
+
+def build_student(
+    recipe: Recipe,
+    method: Method[Any, Any],
+    classes: int,
+    teacher: Teacher | None,
+    device: torch.device,
+) -> Student:
+    """The student with its start weights. Raises EdgeDistillError for a score it cannot give."""
+    torch.manual_seed(recipe.seed)
+    backbone, width = build_backbone(recipe.student.model, recipe.student.weights)
+    projection = (
+        start_projection(recipe.student.model, recipe.student.weights, teacher.fingerprint)
+        if teacher
+        else None
+    )
+    head = method.head(width, classes, projection)
+    student = Student(backbone, head, freeze_bn=recipe.student.freeze_bn)
+    use_fast_convolutions(student)
+    student.to(device)
+    if recipe.train.channels_last:
+        student.to(memory_format=torch.channels_last)
+    # A score the method cannot give is better refused now than after training.
+    blank = np.zeros((1, recipe.student.size, recipe.student.size, 3), np.uint8)
+    predict(student, method, blank, np.zeros(1, np.int64), device=device).score(
+        recipe.openset.score
+    )
+    return student
+
+
+def decode(
+    recipe: Recipe, dataset: OpenSetSplit, teacher: Teacher | None, display: Display
+) -> Pictures:
+    """Decode whatever the run reads, the test images too: a full disk shows before training."""
+    size = recipe.student.size
+    largest = max(size, teacher.size if teacher else 0)
+    if recipe.views.store_size < largest:
+        display.warn(
+            f"views.store_size {recipe.views.store_size} is below the input side {largest}: "
+            "crops are enlarged"
+        )
+    index, split = dataset.index, dataset.split
+    store = open_store(index, recipe.views.store_size)
+    train = store.decoded(split.train)
+    plain = open_store(index, size)
+    val, target = plain.decoded(split.val), plain.decoded(dataset.target)
+    _report_files(display, train, val, target)
+    teacher_val = teacher_target = None
+    if teacher is not None:
+        whole = open_store(index, teacher.size)
+        teacher_val, teacher_target = whole.decoded(split.val), whole.decoded(dataset.target)
+    return Pictures(store, train, val, target, teacher_val, teacher_target)
+
+
+def _report_files(display: Display, *parts: DecodedImages) -> None:
+    problems = sorted({line for part in parts for line in part.problems})
+    if problems:
+        more = f" (and {len(problems) - 1} more, see data info)" if len(problems) > 1 else ""
+        display.warn(f"{len(problems)} image files need attention: {problems[0]}{more}")
+
+
+def fingerprints(
+    method: Method[Any, Any], teacher: Teacher | None, student: Student, dataset: OpenSetSplit,
+    pictures: Pictures,
+) -> dict[str, str | None]:  # fmt: skip
+    """Hashes of what a checkpoint only fits together with, see `check_fingerprints`."""
+    weights = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(student.state_dict().items()):
+        weights.update(name.encode())
+        weights.update(
+            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+        )
+    images = hashlib.blake2b(digest_size=16)
+    rows = np.concatenate([pictures.train.rows, pictures.val.rows])
+    images.update(os.fsencode("\n".join(dataset.index.paths[row] for row in rows)))
+    images.update(dataset.split.known_label[dataset.index.label[rows]].tobytes())
+    images.update(pictures.store.hashes[rows].tobytes())
+    return {
+        "teacher": teacher.fingerprint if teacher and method.needs_teacher else None,
+        "start_weights": weights.hexdigest(),
+        "images": images.hexdigest(),
+    }
+
+
+def train_images(dataset: OpenSetSplit, train: DecodedImages) -> TrainImages:
+    """The training images by source domain. Raises EdgeDistillError for a domain without any."""
+    index, split = dataset.index, dataset.split
+    domain = index.domain[train.rows]
+    sources = [index.domains.index(name) for name in split.sources]
+    positions = tuple(np.flatnonzero(domain == number) for number in sources)
+    for name, found in zip(split.sources, positions, strict=True):
+        if not len(found):
+            raise DataError(f"data: no readable training image in domain {name!r}")
+    labels = split.known_label[index.label[train.rows]]
+    return TrainImages(index.paths, train.images, train.rows, labels, positions)
+
+
+def build_teacher_fn(
+    recipe: Recipe,
+    method: Method[Any, Any],
+    teacher: Teacher | None,
+    images: TrainImages,
+    display: Display,
+) -> TeacherFn | None:
+    """How the loop gets the teacher's embeddings: from the cache, or on the fly."""
+    if teacher is None or not method.needs_teacher:
+        return None
+    known = teacher
+    if recipe.views.count == 0:
+        mean, std = teacher_normalization(recipe) or (None, None)
+
+        def embed(batch: Batch, stored: Stored, rows: Tensor | None) -> Tensor:
+            return known.encode_images(stored.views(known.size, rows), mean, std)
+
+        return embed
+    with display.bar("teacher views", "images") as bar:
+        source = ViewSource(images.paths, images.pixels, images.rows)
+        note = "another process fills this view cache; waiting for it"
+        cache = build_for(recipe, teacher, source, bar, lambda: display.note(note))
+
+    def look_up(batch: Batch, stored: Stored, rows: Tensor | None) -> Tensor:
+        # The whole batch, and the rows on the device: the host does not know them there.
+        found = to_device(cache.lookup(images.rows[batch.positions], batch.views), known.device)
+        # float16 moved the length by up to a few 1e-4.
+        return torch.nn.functional.normalize(found if rows is None else found[rows], dim=1)
+
+    return look_up
+
+
+def validation(recipe: Recipe, dataset: OpenSetSplit, pictures: Pictures) -> "Images | FirstViews":
+    """Source-validation images as the recipe validates: whole, or one view of each."""
+    val = pictures.val
+    if not recipe.train.augmented_validation:
+        return val.images
+    keys = np.array([image_key(dataset.index.paths[r]) for r in val.rows], dtype=np.uint64)
+    parameters = view_parameters(view_spec(recipe), keys, np.zeros(len(keys), np.int64))
+    stored = pictures.store.decoded(val.rows).images
+    return FirstViews(stored, parameters, recipe.student.size)
+
+
+@dataclass(frozen=True)
+class FirstViews:
+    """View 0 of images, cut slice by slice as it is read, so that memory stays bounded.
+
+    Attributes:
+        stored: N images, uint8 `[N, S, S, 3]`.
+        parameters: float32 `[N, 10]`.
+        size: side of the views.
+    """
+
+    stored: Images
+    parameters: NDArray[np.float32]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def __getitem__(self, part: slice) -> Tensor:
+        """float32 `[n, 3, size, size]` in 0..1."""
+        pixels = torch.from_numpy(np.array(self.stored[part])).permute(0, 3, 1, 2)
+        return render_views(pixels, torch.from_numpy(self.parameters[part]), self.size)

@@ -1,0 +1,215 @@
+"""Any image file to RGB bytes, one way for training, evaluation and the device.
+
+THE resize rule of the project, `RESIZE_RULE` in exported files: the whole image is resized to
+size x size, straight, without keeping the aspect ratio, by Pillow's antialiased bilinear filter,
+to the new width first and then to the new height (no `reducing_gap`, no JPEG `draft` mode, whose
+shortcuts change pixels). Embedded colour profiles are ignored. A device that decodes with Pillow
+and resizes by this rule feeds the student exactly what it was trained on.
+
+Memory is bounded whatever the file says: its size and its number of pixels are limited before
+anything is decoded, and what needs more than the picture itself works in strips.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+# Names this module's rule in exported files: raise the number when any pixel changes.
+RESIZE_RULE = "pillow-bilinear-stretch/1"
+# What a listing of a folder takes for an image; a file given by name may be called anything.
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
+MAX_PIXELS = 178_000_000
+# Some of Pillow's decoders take the whole file into memory before they look at its header.
+MAX_FILE_BYTES = 2**31
+RESAMPLING = Image.Resampling.BILINEAR
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# A phone's JPEG may hold a second picture (MPO); that one is no animation.
+_ANIMATED_FORMATS = frozenset({"GIF", "WEBP", "PNG", "TIFF"})
+# Pillow hands these to another program (Ghostscript) or to the system to draw.
+_DRAWN_FORMATS = frozenset({"EPS", "WMF"})
+_STRIP_PIXELS = 2**20
+# Pillow's own complaints about a broken file have no number; a broken offset in it asks the system
+# for a place before the file's beginning.
+_ERRNO_OF_BROKEN_FILES = frozenset({None, errno.EINVAL})
+
+
+class ImageProblem(Exception):
+    """A file that is no usable image: one line that says why, without the path."""
+
+
+class ReadProblem(ImageProblem):
+    """The machine failed to read the file (permission, disk, memory): its picture may be fine."""
+
+
+def is_image(name: str) -> bool:
+    """Whether a listing takes a file for an image: not hidden, and one of EXTENSIONS."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def read_rgb(path: str | Path, size: int | None) -> NDArray[np.uint8]:
+    """Decode an image file to uint8 RGB.
+
+    EXIF rotation is applied, transparency is composited on white, 16-bit greyscale is scaled to
+    8 bits, of an animation or a multi-page file the first frame is taken.
+
+    Args:
+        path: the file.
+        size: side to resize to by the project's rule; None keeps the image's own size.
+
+    Returns:
+        uint8 [size, size, 3], or [H, W, 3] when size is None.
+
+    Raises:
+        ImageProblem: missing, empty, truncated, too large, or not an image Pillow knows.
+        ReadProblem: an ImageProblem that may be gone at the next try.
+    """
+    return read_rgb_noted(path, size)[0]
+
+
+def read_rgb_noted(path: str | Path, size: int | None) -> tuple[NDArray[np.uint8], str | None]:
+    """`read_rgb` with a line about what was left out of the picture, None for most files."""
+    path = Path(path)
+    with _as_problems():
+        _refuse_file(path)
+        with Image.open(path) as image:
+            several = image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False)
+            pixels = _to_array(image, size)
+    return pixels, "has several frames, the first is used" if several else None
+
+
+def to_rgb(image: Image.Image, size: int | None) -> NDArray[np.uint8]:
+    """`read_rgb` for an image that Pillow has opened, loaded or not, or that a program drew.
+
+    Raises:
+        ImageProblem: as `read_rgb` does.
+    """
+    with _as_problems():
+        return _to_array(image, size)
+
+
+@contextmanager
+def _as_problems() -> Iterator[None]:
+    try:
+        yield
+    except ImageProblem:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageProblem(f"larger than {MAX_PIXELS // 10**6} megapixels") from error
+    except FileNotFoundError as error:
+        raise ImageProblem("no such file") from error
+    except Image.UnidentifiedImageError as error:
+        raise ImageProblem("not an image") from error
+    except MemoryError as error:
+        raise ReadProblem("too little memory to decode it") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in _ERRNO_OF_BROKEN_FILES:
+            raise ReadProblem(f"cannot be read: {error.strerror}") from error
+        # Pillow's decoders raise a dozen types (OSError, SyntaxError, struct.error, ...) on
+        # broken files; each of them means the same to the caller: this file has no picture.
+        line = " ".join(str(error).split()) or type(error).__name__
+        raise ImageProblem(f"cannot be decoded: {line}") from error
+
+
+def _refuse_file(path: Path) -> None:
+    found = os.stat(path)
+    # Opening a pipe that nobody writes to would wait for ever.
+    if not stat.S_ISREG(found.st_mode):
+        raise ImageProblem("a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file")
+    if found.st_size == 0:
+        raise ImageProblem("the file is empty")
+    if found.st_size > MAX_FILE_BYTES:
+        raise ImageProblem(f"larger than {MAX_FILE_BYTES // 2**30} GiB")
+
+
+def _to_array(image: Image.Image, size: int | None) -> NDArray[np.uint8]:
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageProblem(
+            f"{image.width} x {image.height} is larger than {MAX_PIXELS // 10**6} megapixels"
+        )
+    if 0 in image.size:
+        raise ImageProblem(f"{image.width} x {image.height} has no pixels")
+    if image.format in _DRAWN_FORMATS:
+        raise ImageProblem(f"a drawing ({image.format}), not pixels; convert it to PNG")
+    image.load()
+    # Read after load: Pillow turns a TIFF upright itself while loading and drops the tag.
+    turn = _UPRIGHT.get(_orientation(image))
+    rgb = _to_rgb(image)
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+    return np.array(rgb if size is None else _stretch(rgb, size), dtype=np.uint8)
+
+
+def _stretch(rgb: Image.Image, size: int) -> Image.Image:
+    """Stretch to size x size, columns before rows.
+
+    One call of `resize` would take another order, and so round to other bytes, from one release
+    of Pillow to the next (13 begins with the rows of tall pictures).
+    """
+    if size * rgb.height > MAX_PIXELS:
+        raise ImageProblem(f"{rgb.width} x {rgb.height} is too tall to be resized to {size} px")
+    return rgb.resize((size, rgb.height), RESAMPLING).resize((size, size), RESAMPLING)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:
+        # A broken EXIF block says nothing about the picture, which is intact.
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ImageProblem("floating-point pixels have no agreed range; convert it to 8 or 16 bits")
+    if image.mode.startswith("I"):
+        return _sixteen_bit_to_rgb(image)
+    bands = image.getbands()
+    if "A" in bands or "a" in bands or "transparency" in image.info:
+        return _on_white(image)
+    return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    rgb = Image.new("RGB", image.size)
+    for top, bottom in _strips(image):
+        strip = image.crop((0, top, image.width, bottom))
+        rgba = strip.convert("LA").convert("RGBA") if strip.mode == "La" else strip.convert("RGBA")
+        ground = Image.new("RGBA", rgba.size, "white")
+        rgb.paste(Image.alpha_composite(ground, rgba).convert("RGB"), (0, top))
+    return rgb
+
+
+def _sixteen_bit_to_rgb(image: Image.Image) -> Image.Image:
+    """Greyscale of 16 bits (Pillow's modes I;16* and, from some formats, I) scaled to 8."""
+    values = np.asarray(image)
+    gray = np.empty(values.shape, np.uint8)
+    for top, bottom in _strips(image):
+        strip = values[top:bottom].astype(np.int64)
+        if strip.min() < 0 or strip.max() > 65535:
+            raise ImageProblem("32-bit pixels have no agreed range; convert it to 8 or 16 bits")
+        gray[top:bottom] = (strip * 255 + 32767) // 65535
+    return Image.fromarray(gray).convert("RGB")
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, int]]:
+    """First row and row after the last of strips that together are the image."""
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield top, min(top + rows, image.height)

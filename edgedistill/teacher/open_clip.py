@@ -1,0 +1,225 @@
+"""The frozen teacher: any open_clip model, its own preprocessing and logit scale."""
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import pickle
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgedistill._utils.suggestions import choices
+from edgedistill.data.normalization import Channels
+from edgedistill.errors import WeightsError
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+# Models shipped inside the package, by the name a recipe gives them.
+EMBEDDED = {"emoji-clip": WEIGHTS / "emoji-clip"}
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A CLIP model in eval mode without gradients.
+
+    Attributes:
+        name: what identifies it to a person.
+        fingerprint: hash of its weights.
+        size: input side in pixels.
+        mean, std: its own normalisation of pixels in 0..1.
+        logit_scale: exp of its learned log-scale.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    name: str
+    fingerprint: str
+    size: int
+    mean: Channels
+    std: Channels
+    logit_scale: float
+    device: torch.device
+
+    @torch.no_grad()
+    def encode_images(
+        self, pixels: Tensor, mean: Channels | None = None, std: Channels | None = None
+    ) -> Tensor:
+        """float32 `[B, 3, size, size]` in 0..1 to unit-norm float32 `[B, D]`.
+
+        `mean` and `std` replace the model's own normalisation (the authors' quirk).
+        """
+        centre = _by_channel(mean or self.mean, pixels.device, pixels.dtype)
+        spread = _by_channel(std or self.std, pixels.device, pixels.dtype)
+        x = ((pixels - centre) / spread).contiguous(memory_format=torch.channels_last)
+        return F.normalize(self.model.encode_image(x).float(), dim=1)  # type: ignore[operator]
+
+    @torch.no_grad()
+    def encode_texts(self, texts: list[str], batch: int = 256) -> Tensor:
+        """Texts to unit-norm float32 `[n, D]` on the CPU."""
+        parts = [
+            self.model.encode_text(  # type: ignore[operator]
+                self.tokenizer(texts[i : i + batch]).to(self.device)
+            )
+            for i in range(0, len(texts), batch)
+        ]
+        return F.normalize(torch.cat(parts).float(), dim=1).cpu()
+
+
+@cache
+def _by_channel(values: Channels, device: torch.device, dtype: torch.dtype) -> Tensor:
+    # Kept on the device: sending them there makes the host wait.
+    return torch.tensor(values, device=device, dtype=dtype)[:, None, None]
+
+
+def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
+    """Load an open_clip model with weights.
+
+    Args:
+        model: a model name of open_clip, `hf-hub:ORG/NAME`, `local-dir:FOLDER`, or a name in
+            `EMBEDDED`.
+        pretrained: open_clip's tag or a checkpoint file, for a plain model name only.
+
+    Raises:
+        EdgeDistillError: unknown model or tag, missing or unreadable weights, in one line that
+            says where to put a file by hand.
+    """
+    source = model
+    if model in EMBEDDED:
+        source = f"local-dir:{EMBEDDED[model]}"
+    has_schema = source.startswith(("local-dir:", "hf-hub:"))
+    if not has_schema:
+        _check_names(model, pretrained)
+    elif pretrained:
+        raise WeightsError(f"teacher.pretrained: {model!r} brings its own weights; leave it out")
+    if source.startswith("local-dir:"):
+        _check_folder(Path(source.removeprefix("local-dir:")))
+    try:
+        with _quiet():
+            net = open_clip.create_model(
+                source,
+                pretrained=pretrained or None,
+                device=device,
+                # OpenAI's weights were trained with it, whatever the plain model's config says.
+                force_quick_gelu=_quick_gelu(source, pretrained),
+                require_pretrained=True,
+            )
+            tokenizer = open_clip.get_tokenizer(source, **_tokenizer_files(source))
+    except Exception as error:
+        raise WeightsError(_explain(model, pretrained, error)) from error
+    net.eval().requires_grad_(False)
+    net.to(memory_format=torch.channels_last)
+    size = net.visual.image_size
+    config = open_clip.get_model_preprocess_cfg(net)
+    return Teacher(
+        model=net,
+        tokenizer=tokenizer,
+        name=f"{model}/{pretrained}" if pretrained else model,
+        fingerprint=_weights_hash(net),
+        size=size[0] if isinstance(size, tuple | list) else int(size),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        logit_scale=float(net.logit_scale.detach().exp()),
+        device=device,
+    )
+
+
+def _quick_gelu(model: str, pretrained: str) -> bool:
+    tag = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
+    return bool(tag.get("quick_gelu", False))
+
+
+def _check_names(model: str, pretrained: str) -> None:
+    if model not in open_clip.list_models():
+        allowed = [*EMBEDDED, *open_clip.list_models()]
+        raise WeightsError(f"teacher.model: no model {model!r}; {choices(model, allowed)}")
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if not pretrained:
+        raise WeightsError(
+            f"teacher.pretrained: {model} needs weights: a checkpoint file or one of "
+            f"{', '.join(tags) or 'its published tags (none)'}"
+        )
+    if pretrained not in tags and not Path(pretrained).is_file():
+        raise WeightsError(
+            f"teacher.pretrained: {pretrained!r} is neither a file nor a tag of {model}; "
+            f"{choices(pretrained, tags) if tags else 'it has no published tags'}"
+        )
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "open_clip_config.json").is_file():
+        raise WeightsError(
+            f"teacher.model: {folder}: no open_clip_config.json there; put the model's config "
+            "and its open_clip_model.safetensors into that folder"
+        )
+    if not any(p for s in ("safetensors", "bin", "pth") for p in folder.glob(f"*.{s}")):
+        raise WeightsError(
+            f"teacher.model: {folder}: no weights there; put open_clip_model.safetensors into it"
+        )
+
+
+def _tokenizer_files(source: str) -> dict[str, str]:
+    """A merge list that a local folder's config names relative to itself."""
+    if not source.startswith("local-dir:"):
+        return {}
+    folder = Path(source.removeprefix("local-dir:"))
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    text = config.get("model_cfg", {}).get("text_cfg", {})
+    path = (text.get("tokenizer_kwargs") or {}).get("bpe_path")
+    return {"bpe_path": str(folder / path)} if path else {}
+
+
+def _explain(model: str, pretrained: str, error: Exception) -> str:
+    reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
+    if isinstance(error, pickle.UnpicklingError):
+        reason = "the file holds code or no weights, and only plain tensors are loaded"
+    if pretrained and Path(pretrained).is_file():
+        return f"teacher.pretrained: {pretrained}: not weights of {model}: {reason}"
+    if model.startswith("local-dir:") or model in EMBEDDED:
+        return (
+            f"teacher.model: {model}: cannot be loaded: {reason}; put the model's "
+            "open_clip_config.json and open_clip_model.safetensors there again"
+        )
+    return (
+        f"teacher: the weights of {f'{model} {pretrained}'.rstrip()} could not be fetched "
+        f"({reason}); {_by_hand(model, pretrained)}"
+    )
+
+
+def _by_hand(model: str, pretrained: str) -> str:
+    if model.startswith("hf-hub:"):
+        return "download its files on another machine and set teacher.model to local-dir:FOLDER"
+    advice = "download them on another machine and set teacher.pretrained to the checkpoint file"
+    # A file does not say which activation it was trained with, as its tag does.
+    same = f"{model}-quickgelu"
+    if _quick_gelu(model, pretrained) and same in open_clip.list_models():
+        advice += f" and teacher.model to {same}"
+    return advice
+
+
+def _weights_hash(net: nn.Module) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(net.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip logs and warns about choices that are ours."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

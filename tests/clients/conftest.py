@@ -1,0 +1,262 @@
+"""Model files, pictures and installed npm packages for the programs in export/."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import tomli_w
+from filelock import FileLock
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from edgedistill.export.int8.calibrate import calibrate_ranges, to_int8
+from edgedistill.export.int8.policy import node_kinds
+from edgedistill.runtime.contract import read_model, seal
+from edgedistill.runtime.preprocess import read_rgb
+
+EXPORT = Path(__file__).parents[2] / "export"
+CLASSES = ("bird", "écureuil roux", "<b>ladder</b>", "zebra \U0001f993")
+SIZE = 24
+# How far scores and probabilities of two builds of onnxruntime may be apart. Integer kernels of
+# different processors may round a value to the next step.
+TOLERANCE = {"exported": 1e-4, "crafted": 1e-4, "quantised": 0.05}
+THRESHOLD = 0.75
+
+
+@pytest.fixture(scope="session")
+def crafted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model of the contract: random convolutions, so that every pixel matters."""
+    path = tmp_path_factory.mktemp("crafted") / "student.onnx"
+    path.write_bytes(seal(_craft()))
+    return path
+
+
+@pytest.fixture(scope="session")
+def craft() -> Callable[..., bytes]:
+    """The model behind `crafted`, unsealed, with some metadata changed."""
+    return _craft
+
+
+def _craft(**metadata: str) -> bytes:
+    rng = np.random.default_rng(5)
+    constants = {
+        "kernel": rng.normal(0, 0.5, (8, 3, 5, 5)).astype(np.float32),
+        "weights": rng.normal(0, 3, (8, len(CLASSES))).astype(np.float32),
+        "range": np.float32(1 / 255),
+        "centre": np.float32(0.5),
+        "threshold": np.float32(THRESHOLD),
+        "unknown": np.int64(-1),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["pixels", "range"], ["scaled"]),
+        helper.make_node("Sub", ["scaled", "centre"], ["centred"]),
+        helper.make_node("Transpose", ["centred"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "kernel"], ["found"], strides=[2, 2]),
+        helper.make_node("Relu", ["found"], ["features"]),
+        helper.make_node("ReduceMean", ["features"], ["pooled"], axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["pooled", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        helper.make_node("ReduceMax", ["logits"], ["score"], axes=[1], keepdims=0),
+        helper.make_node("ArgMax", ["logits"], ["best"], axis=1, keepdims=0),
+        helper.make_node("Less", ["score", "threshold"], ["rejected"]),
+        helper.make_node("Where", ["rejected", "unknown", "best"], ["label"]),
+    ]
+    shape = ["N", SIZE, SIZE, 3]
+    graph = helper.make_graph(
+        nodes,
+        "student",
+        [
+            helper.make_tensor_value_info("image", TensorProto.UINT8, shape),
+            helper.make_tensor_value_info("threshold", TensorProto.FLOAT, []),
+        ],
+        [
+            helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]),
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(CLASSES)]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    calibration = {"value": THRESHOLD, "acceptance": 0.95, "calibration": "none", "images": 40}
+    told = {
+        "contract": "1",
+        "classes": json.dumps(CLASSES),
+        "unknown_label": "-1",
+        "score": "max_logit",
+        "threshold": json.dumps(calibration),
+        "input": json.dumps({"size": SIZE, "resize": "pillow-bilinear-stretch/1"}),
+        "precision": "fp32",
+        "recipe_sha256": "0" * 64,
+        "version": "0.1.0",
+        "metrics": json.dumps({"target": {}, "source_val": {}}),
+        "student": "crafted",
+        "method": "none",
+    }
+    helper.set_model_props(model, {f"edgedistill.{k}": v for k, v in (told | metadata).items()})
+    data: bytes = model.SerializeToString()
+    return data
+
+
+@pytest.fixture(scope="session")
+def exported(
+    tmp_path_factory: pytest.TempPathFactory,
+    private_cache: Path,
+    tree_of: Callable[..., dict[str, Any]],
+) -> Path:
+    """What `edgedistill export --onnx` makes of a tiny run."""
+    folder = tmp_path_factory.mktemp("exported")
+    recipe = folder / "tiny.toml"
+    # Random weights would answer nearly the same to every image.
+    tree = tree_of(student={"weights": "embedded"}, method={"name": "erm"})
+    recipe.write_text(tomli_w.dumps(tree))
+    runs = ["--runs", str(folder / "runs")]
+    for arguments in (["run", str(recipe), *runs], ["export", "--onnx", "-o", "x.onnx", *runs]):
+        done = subprocess.run(
+            [sys.executable, "-m", "edgedistill", *arguments],
+            cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    return folder / "x.onnx"
+
+
+@pytest.fixture(scope="session")
+def quantized(exported: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`exported` in int8, with every kind of node that can be in integers."""
+    data, info = read_model(exported)
+    model = onnx.load_from_string(data)
+    nodes = [name for name, kind in node_kinds(model.graph).items() if kind != "classifier"]
+    views = np.stack([read_rgb(file, info.size) for file in sorted(pictures.iterdir())])
+    made = to_int8(calibrate_ranges(model, nodes, views), nodes)
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    helper.set_model_props(made, told | {"edgedistill.precision": "int8"})
+    path = tmp_path_factory.mktemp("quantised") / "student-int8.onnx"
+    path.write_bytes(seal(made.SerializeToString()))
+    return path
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of image files of the kinds that decoders treat differently."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(11)
+
+    def noise(width: int, height: int, channels: int) -> np.ndarray:
+        # Coarse noise: fine noise would average to the same grey in every picture.
+        coarse = rng.integers(0, 256, (5, 6, channels), dtype=np.uint8)
+        fine = rng.integers(-20, 21, (height, width, channels))
+        rows = np.arange(height) * 5 // height
+        columns = np.arange(width) * 6 // width
+        return np.clip(coarse[rows][:, columns] + fine, 0, 255).astype(np.uint8)
+
+    for number in range(6):
+        Image.fromarray(noise(90, 70, 3)).save(folder / f"photo{number}.png")
+    Image.fromarray(noise(SIZE, SIZE, 3)).save(folder / "same-size.png")
+    Image.fromarray(noise(5, 4, 3)).save(folder / "tiny.png")
+    Image.fromarray(noise(30, 200, 3)).save(folder / "tall.png")
+    Image.fromarray(noise(80, 60, 3)).save(folder / "photo.jpg", quality=90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise(60, 80, 3)).save(folder / "turned.jpg", quality=95, exif=exif)
+    Image.fromarray(noise(50, 40, 3)[..., 0]).save(folder / "grey.png")
+    Image.fromarray(noise(64, 48, 3)).quantize(32).save(folder / "palette.png")
+    Image.fromarray(noise(64, 48, 3)).save(folder / "exact.webp", lossless=True)
+    hard = noise(64, 48, 4)
+    hard[..., 3] = np.where(hard[..., 3] > 127, 255, 0)
+    Image.fromarray(hard).save(folder / "cut-out.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tolerance() -> dict[str, float]:
+    """Allowed distance of answers from those of the Python runtime, by the model's fixture."""
+    return TOLERANCE
+
+
+@pytest.fixture(scope="session")
+def soft_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A half-transparent picture, which a canvas cannot lay on white to the bit."""
+    path = tmp_path_factory.mktemp("soft") / "soft.png"
+    rng = np.random.default_rng(12)
+    Image.fromarray(rng.integers(0, 256, (48, 64, 4), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str, str], str]:
+    """Where a program is. Without it a test is skipped, but in CI, which installs it, it fails."""
+
+    def find(name: str, what: str) -> str:
+        found = shutil.which(name)
+        if found is None:
+            missing = pytest.fail if os.environ.get("CI") else pytest.skip
+            missing(f"needs {what}, which is not installed")
+        return str(found)
+
+    return find
+
+
+def npm_folder(name: str) -> Path:
+    """A copy of export/NAME and export/js with its npm packages, kept from run to run."""
+    lock = (EXPORT / name / "package-lock.json").read_bytes()
+    digest = hashlib.sha256(lock).hexdigest()[:16]
+    root = Path(os.environ.get("EDGEDISTILL_TEST_NPM", tempfile.gettempdir()))
+    kept = root / f"edgedistill-npm-{os.getuid()}" / f"{name}-{digest}"
+    kept.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{kept}.lock"):
+        if not (kept / "complete").exists():
+            for file in ("package.json", "package-lock.json", ".npmrc"):
+                shutil.copy(EXPORT / name / file, kept)
+            command = ["npm", "ci", "--prefer-offline", "--no-audit", "--no-fund"]
+            done = subprocess.run(command, cwd=kept, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            (kept / "complete").touch()
+    return kept / "node_modules"
+
+
+@pytest.fixture(scope="session")
+def installed(
+    tmp_path_factory: pytest.TempPathFactory, program: Callable[[str, str], str]
+) -> Callable[[str], Path]:
+    """Copy a consumer out of the repository, with the packages it names."""
+    program("npm", "Node.js 20.9 or newer with npm")
+
+    def copy(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(f"npm-{name}")
+        shutil.copytree(EXPORT / "js", folder / "js")
+        ignored = shutil.ignore_patterns("node_modules", "dist")
+        shutil.copytree(EXPORT / name, folder / name, ignore=ignored)
+        (folder / name / "node_modules").symlink_to(npm_folder(name))
+        return folder / name
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def node(program: Callable[[str, str], str]) -> Callable[..., str]:
+    """Run a script of Node.js that may import from export/js; what it prints."""
+    executable = program("node", "Node.js 20.9 or newer")
+
+    def run(script: str, *arguments: Path | str) -> str:
+        command = [executable, "--input-type=module", "-e", script, "--", *map(str, arguments)]
+        done = subprocess.run(command, cwd=EXPORT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

@@ -1,0 +1,68 @@
+"""What docs/deploy.md says of a threshold is what the answers say."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.emoji import threshold
+from edgedistill.report.style import png
+from edgedistill.runtime.contract import LOWEST, ModelInfo
+
+
+def images(score: list[float], right: list[int], known: list[int]) -> threshold.Scored:
+    return threshold.Scored(np.array(score), np.array(right, bool), np.array(known, bool))
+
+
+VALIDATION = images([float(n) for n in range(100)], [1] * 100, [1] * 100)
+TARGET = images([90.0, 50.0, 10.0, 60.0, 5.0], [1, 0, 1, 0, 0], [1, 1, 1, 0, 0])
+
+
+def info(limit: float) -> ModelInfo:
+    return ModelInfo(
+        classes=("a", "b"),
+        score="max_logit",
+        threshold=limit,
+        target_keep_rate=0.9,
+        calibration="source validation",
+        calibration_images=100,
+        size=8,
+        precision="fp32",
+        student="resnet18",
+        method="scipd",
+        version="0",
+        recipe_sha256="0",
+        metrics={},
+    )
+
+
+def test_higher_thresholds_keep_fewer_and_reject_more() -> None:
+    found = threshold.curves(VALIDATION, TARGET)
+    assert len({len(values) for values in found.values()}) == 1
+    assert (np.diff(found["kept"]) <= 0).all() and (np.diff(found["rejected"]) >= 0).all()
+    assert (found["source_kept"][0], found["kept"][0], found["rejected"][0]) == (1, 1, 0)
+    assert (found["source_kept"][-1], found["kept"][-1], found["rejected"][-1]) == (0, 0, 1)
+    middle = int(np.searchsorted(found["threshold"], 70))
+    assert found["kept"][middle] == pytest.approx(1 / 3) and found["rejected"][middle] == 1
+    # Accepted and right: the first; every unknown image is rejected.
+    assert found["h_score"][middle] == pytest.approx(2 * (1 / 3) / (1 / 3 + 1))
+
+
+def test_the_table_has_a_row_for_every_share() -> None:
+    text = threshold.part(VALIDATION, TARGET, info(9.0), "sea", "first")
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + len(threshold.KEPT)
+    assert "3 known and 2 unknown images of `sea`" in text and "threshold.py first" in text
+    calibrated = next(row for row in rows if "calibrated" in row).split(" | ")
+    assert calibrated[0] == "| 90 % (calibrated)" and float(calibrated[2]) >= 90
+    assert calibrated[3:] == ["100.0", "50.0", "57.1 |"]
+
+
+@pytest.mark.parametrize("limit", [9.0, LOWEST])
+def test_the_picture_is_a_picture(limit: float) -> None:
+    found = threshold.curves(VALIDATION, TARGET)
+    with Image.open(BytesIO(png(threshold.picture(found, info(limit), "sea")))) as image:
+        assert image.width > 800 and image.format == "PNG"

@@ -1,0 +1,104 @@
+"""Where the labelled images of a benchmark come from."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tomli_w
+from PIL import Image
+
+from edgedistill.bench.data import find_images, label_map
+from edgedistill.data.protocols.resolve import resolve_split
+from edgedistill.errors import EdgeDistillError
+from edgedistill.recipe import load_recipe
+
+CLASSES = ("cat", "dog")
+
+
+def put(*files: Path) -> None:
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(file)
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    put(tmp_path / "dog" / "b.png", tmp_path / "dog" / "a.jpg", tmp_path / "owl" / "c.png")
+    put(tmp_path / "Cat" / "d.png", tmp_path / ".hidden" / "e.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "dog" / "note.txt").write_text("no image")
+    found = find_images(tmp_path, CLASSES)
+    names = [file.relative_to(tmp_path).as_posix() for file in found.files]
+    assert names == ["Cat/d.png", "dog/a.jpg", "dog/b.png", "owl/c.png"]
+    assert found.classes == (None, "dog", "dog", None)
+    assert found.unknown == ("Cat", "owl") and found.target is None and len(found) == 4
+    assert len(found.notes) == 1 and "'cat'" in found.notes[0]
+    assert label_map(found.classes, CLASSES).tolist() == [-1, 1, 1, -1]
+
+
+def test_a_recipe_gives_the_images_its_run_is_evaluated_on(
+    tree_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(tomli_w.dumps(tree_of(data={"test_fraction": 0.5})))
+    dataset = resolve_split(load_recipe(path).data)
+    found = find_images(path, dataset.split.known[::-1])
+    assert list(found.files) == [dataset.index.path(row) for row in dataset.target.tolist()]
+    labels = label_map(found.classes, dataset.split.known)
+    assert np.array_equal(labels, dataset.target_labels)
+    assert found.unknown == ("star",) and found.target == "sea" and found.source == str(path)
+    with pytest.raises(EdgeDistillError, match="other known classes than the models"):
+        find_images(path, CLASSES)
+
+
+def test_mistakes_are_one_line(tmp_path: Path) -> None:
+    def line(source: Path) -> str:
+        with pytest.raises(EdgeDistillError) as error:
+            find_images(source, CLASSES)
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    assert "does not exist" in line(tmp_path / "nowhere")
+    (tmp_path / "file.jpg").write_bytes(b"")
+    assert "neither a recipe (.toml) nor a folder" in line(tmp_path / "file.jpg")
+    (tmp_path / "bare").mkdir()
+    assert "has no images in class/*.jpg" in line(tmp_path / "bare")
+    put(tmp_path / "tree" / "domain" / "dog" / "a.png")
+    assert f"such as {tmp_path / 'tree' / 'domain'}" in line(tmp_path / "tree")
+    put(tmp_path / "birds" / "dogs" / "a.png")
+    assert "did you mean 'dog'?" in line(tmp_path / "birds")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.toml").write_text("")
+    assert f"did you mean {tmp_path / 'run' / 'recipe.toml'}?" in line(tmp_path / "run")
+
+
+def test_nothing_of_it_needs_torch(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    root = tmp_path / "tree"
+    put(*(root / domain / name / "a.png" for domain in "xy" for name in ("cat", "dog", "owl")))
+    data = {"dataset": str(root), "target": "y", "unknown": ["owl"], "val_fraction": 0.5}
+    recipe.write_text(tomli_w.dumps({"data": data, "method": {"name": "erm"}}))
+    put(*(root / "x" / name / f"{n}.png" for n in range(20) for name in ("cat", "dog")))
+    code = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "onnx", "open_clip", "timm"):
+            raise AssertionError("imports " + name)
+sys.meta_path.insert(0, Absent())
+import edgedistill.bench.html, edgedistill.bench.quality
+from edgedistill.bench.data import find_images
+found = find_images(sys.argv[1], ("cat", "dog"))
+print(sorted(f"{file.parent.name} {name}" for file, name in zip(found.files, found.classes)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(recipe)], capture_output=True, text=True, check=False
+    )
+    # A library may have something to say on stderr the first time it is used.
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "['cat cat', 'dog dog', 'owl None']"

@@ -1,0 +1,289 @@
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgedistill.data.index import ImageIndex
+from edgedistill.data.readers.folder import read_folder
+from edgedistill.data.selection import LazyImages, pixel_hashes
+from edgedistill.data.store.build_once import build_once
+from edgedistill.data.store.image_store import fingerprint, open_store
+from edgedistill.errors import EdgeDistillError
+from edgedistill.runtime.preprocess import read_rgb
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> ImageIndex:
+    rng = np.random.default_rng(0)
+    for domain in ("a", "b"):
+        for cls in ("cat", "dog"):
+            folder = tmp_path / "data" / domain / cls
+            folder.mkdir(parents=True)
+            for k in range(4):
+                pixels = rng.integers(0, 256, (12, 10, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{k}.png")
+    return read_folder(tmp_path / "data")
+
+
+def test_pixels_are_those_of_read_rgb_in_the_order_asked_for(
+    index: ImageIndex, tmp_path: Path
+) -> None:
+    rows = np.array([13, 2, 7, 0], dtype=np.int64)
+    found = open_store(index, 8, tmp_path / "cache", workers=2).decoded(rows)
+    assert np.array_equal(found.rows, rows)
+    assert found.problems == ()
+    for image, row in zip(found.images, rows, strict=True):
+        assert np.array_equal(image, read_rgb(index.path(int(row)), 8))
+
+
+def test_a_domain_is_a_view_of_the_file(index: ImageIndex, tmp_path: Path) -> None:
+    store = open_store(index, 8, tmp_path / "cache")
+    found = store.decoded(np.flatnonzero(index.domain == 1).astype(np.int64))
+    assert isinstance(found.images, np.memmap)
+    assert found.images.shape == (8, 8, 8, 3)
+    mixed = store.decoded(np.arange(16, dtype=np.int64))
+    assert not mixed.images.flags.writeable
+
+
+def test_a_large_selection_is_read_as_it_is_used(
+    index: ImageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(index, 8, tmp_path / "cache")
+    rows = np.arange(15, -1, -1, dtype=np.int64)
+    small = store.decoded(rows).images
+    monkeypatch.setattr("edgedistill.data.store.image_store.RAM_LIMIT", 100)
+    large = store.decoded(rows).images
+    assert isinstance(large, LazyImages) and isinstance(small, np.ndarray)
+    assert large.shape == small.shape and len(large) == 16
+    some = np.array([9, 3, 3])
+    assert np.array_equal(large[2:7], small[2:7])
+    assert np.array_equal(large[some], small[some])
+    assert np.array_equal(pixel_hashes(large), pixel_hashes(small))
+
+
+def test_domains_may_be_interleaved(index: ImageIndex, tmp_path: Path) -> None:
+    order = np.random.default_rng(1).permutation(len(index))
+    shuffled = ImageIndex(
+        **{
+            **index.__dict__,
+            "paths": tuple(index.paths[i] for i in order),
+            "domain": index.domain[order],
+            "label": index.label[order],
+        }
+    )
+    found = open_store(shuffled, 8, tmp_path / "cache").decoded(np.arange(16, dtype=np.int64))
+    for image, row in zip(found.images, found.rows, strict=True):
+        assert np.array_equal(image, read_rgb(shuffled.path(int(row)), 8))
+
+
+def test_unreadable_files_are_dropped_and_reported_once(index: ImageIndex, tmp_path: Path) -> None:
+    index.path(3).write_bytes(b"")
+    frames = [Image.new("RGB", (4, 4), c) for c in ("red", "blue")]
+    frames[0].save(index.path(5), format="GIF", save_all=True, append_images=frames[1:])
+    rows = np.arange(16, dtype=np.int64)
+    found = open_store(index, 8, tmp_path / "cache").decoded(rows)
+    assert np.array_equal(found.rows, np.delete(rows, 3))
+    assert len(found.images) == 15
+    assert found.problems == (
+        "a/cat/3.png: the file is empty; skipped",
+        "a/dog/1.png: has several frames, the first is used",
+    )
+    store = open_store(index, 8, tmp_path / "cache")
+    assert json.loads((store.folder / "report.json").read_text())["unreadable"] == [3]
+    assert not store.readable[3]
+    assert store.decoded(rows[8:]).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "Too many open files"),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), "Permission denied"),
+        (MemoryError(), "too little memory"),
+    ],
+)
+def test_a_failing_machine_stops_the_build_and_is_not_recorded(
+    index: ImageIndex,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    says: str,
+) -> None:
+    real = Image.open
+
+    def failing(path: Path, *more: Any) -> Image.Image:
+        if path == index.path(3):
+            raise error
+        return real(path, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", failing)
+        with pytest.raises(EdgeDistillError, match=says) as caught:
+            open_store(index, 8, tmp_path / "cache", workers=2)
+    message = str(caught.value)
+    assert str(index.path(3)) in message and "start again" in message and "\n" not in message
+    # The file is as it was, and so is the store's name.
+    assert open_store(index, 8, tmp_path / "cache").readable.all()
+
+
+def test_a_vanished_image_is_left_out_and_a_vanished_folder_stops_the_build(
+    index: ImageIndex, tmp_path: Path
+) -> None:
+    index.path(3).unlink()
+    store = open_store(index, 8, tmp_path / "cache")
+    assert np.flatnonzero(~store.readable).tolist() == [3]
+    assert store.problems() == ("a/cat/3.png: no such file; skipped",)
+    shutil.rmtree(index.path(0).parent)
+    with pytest.raises(EdgeDistillError, match="no such file; make it readable"):
+        open_store(index, 8, tmp_path / "cache")
+
+
+def test_a_class_without_a_readable_file_is_an_error(index: ImageIndex, tmp_path: Path) -> None:
+    for row in np.flatnonzero(index.label == 1):
+        index.path(int(row)).write_bytes(b"x")
+    store = open_store(index, 8, tmp_path / "cache")
+    assert len(store.decoded(np.flatnonzero(index.label == 0).astype(np.int64)).rows) == 8
+    with pytest.raises(EdgeDistillError, match="none of the 8 images of class 'dog'") as error:
+        store.decoded(np.arange(16, dtype=np.int64))
+    assert "a/dog/0.png: not an image" in str(error.value)
+
+
+def test_fingerprint_follows_the_files(index: ImageIndex) -> None:
+    first = fingerprint(index, 8)
+    assert first == fingerprint(index, 8)
+    assert first != fingerprint(index, 9)
+    os.utime(index.path(0), ns=(1, 1))
+    touched = fingerprint(index, 8)
+    assert touched != first
+    index.path(1).unlink()
+    assert fingerprint(index, 8) != touched
+
+
+def test_an_unwritable_cache_is_one_line(index: ImageIndex, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(EdgeDistillError, match="EDGEDISTILL_CACHE"):
+        open_store(index, 8, tmp_path / "file")
+
+
+_OPEN = """
+import sys
+from edgedistill.data.readers.folder import read_folder
+from edgedistill.data.store.image_store import open_store
+store = open_store(read_folder(sys.argv[1]), 8)
+print(store.gather(__import__("numpy").arange(16)).sum())
+"""
+
+
+def start(code: str, index: ImageIndex, cache: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(index.root)],
+        env={**os.environ, "EDGEDISTILL_CACHE": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_processes_at_once(index: ImageIndex, tmp_path: Path) -> None:
+    processes = [start(_OPEN, index, tmp_path / "cache") for _ in range(2)]
+    results = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], results
+    assert results[0][0] == results[1][0]
+    built = [p for p in (tmp_path / "cache" / "store").iterdir() if not p.name.startswith(".")]
+    assert len(built) == 1
+
+
+_HANG = r"""
+import sys, time
+import edgedistill.data.store.image_store as store
+from edgedistill.data.readers.folder import read_folder
+real = store._decode
+def slow(path, size):
+    if path.name == "3.png":
+        sys.stdout.write("decoding\n")
+        sys.stdout.flush()
+        time.sleep(3600)
+    return real(path, size)
+store._decode = slow
+store.open_store(read_folder(sys.argv[1]), 8)
+"""
+
+
+def test_a_killed_build_leaves_nothing_half(index: ImageIndex, tmp_path: Path) -> None:
+    process = start(_HANG, index, tmp_path / "cache")
+    assert process.stdout is not None
+    assert "decoding" in process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    folder = tmp_path / "cache" / "store"
+    assert not [p for p in folder.iterdir() if not p.name.startswith(".")]
+    assert list(folder.glob(".*.tmp-*"))
+    store = open_store(index, 8, tmp_path / "cache")
+    assert np.array_equal(store.gather(np.array([3]))[0], read_rgb(index.path(3), 8))
+    assert not list(folder.glob(".*.tmp-*"))
+
+
+def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "half").write_text("x")
+        raise EdgeDistillError("no")
+
+    with pytest.raises(EdgeDistillError):
+        build_once(tmp_path / "it", fail)
+    assert [p.name for p in tmp_path.iterdir()] == [".it.lock"]
+
+
+def test_the_loser_of_a_race_takes_the_winners_folder(tmp_path: Path) -> None:
+    target = tmp_path / "it"
+
+    def overtaken(folder: Path) -> None:
+        # Stands for a process on a file system without locks that finished first.
+        target.mkdir()
+        (target / "whose").write_text("other")
+        (folder / "whose").write_text("mine")
+
+    assert build_once(target, overtaken) == target
+    assert (target / "whose").read_text() == "other"
+    assert not list(tmp_path.glob(".it.tmp-*"))
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_built(tmp_path: Path) -> None:
+    """A file-size limit stands in for the disk: writing fails where room runs out."""
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from edgedistill.data.readers.folder import read_folder
+from edgedistill.data.store.image_store import open_store
+from edgedistill.errors import EdgeDistillError
+
+index = read_folder(Path(sys.argv[1]))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+try:
+    open_store(index, 64, Path(sys.argv[2]))
+except EdgeDistillError as error:
+    print(error)
+"""
+    root = tmp_path / "tree"
+    for domain in ("a", "b"):
+        for name in ("x", "y"):
+            folder = root / domain / name
+            folder.mkdir(parents=True)
+            Image.new("RGB", (8, 8), "red").save(folder / "1.png")
+    cache = tmp_path / "cache"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(root), str(cache)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "EDGEDISTILL_CACHE" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+    assert not [p for p in (cache / "store").iterdir() if p.is_dir()]

@@ -1,0 +1,248 @@
+"""The module a device runs, its ONNX form, and the checks between them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgedistill.errors import EdgeDistillError
+from edgedistill.export.finished import Calibration, FinishedRun
+from edgedistill.export.onnx.graph import OPSET, export_graph, stored_threshold, to_bytes
+from edgedistill.export.onnx.module import Deployed
+from edgedistill.export.session import Answers, answers, open_session
+from edgedistill.export.verify import compare, torch_answers, verify
+from edgedistill.methods import METHODS
+from edgedistill.methods.heads import LinearHead, ProjectionHead
+from edgedistill.methods.text_bank import TextBank
+from edgedistill.recipe.load import resolve
+from edgedistill.run.folder import RunFolder
+from edgedistill.runtime.contract import CHECKSUM_KEY, LOWEST, UNKNOWN_LABEL
+from edgedistill.students.torchvision import Student
+
+SIZE, CLASSES, WIDTH = 32, 5, 16
+SCORES = ("max_softmax", "max_logit", "energy", "max_cosine")
+
+
+class Gate(nn.Module):
+    """Squeeze and excitation, as MobileNetV3 has it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gated: Tensor = x * torch.nn.functional.hardsigmoid(self.fc(self.avgpool(x)))
+        return gated
+
+
+def tiny_student(head: nn.Module, seed: int = 0) -> Student:
+    """A small network of every kind of layer the real students have."""
+    torch.manual_seed(seed)
+    backbone = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.Hardswish(),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False),
+        nn.BatchNorm2d(8),
+        nn.SiLU(),
+        Gate(8),
+        nn.Conv2d(8, WIDTH, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    for module in backbone:
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+                assert tensor is not None
+                torch.nn.init.uniform_(tensor, 0.5, 1.5)
+    return Student(backbone, head).eval().requires_grad_(False)
+
+
+def bank(pool: Any = "best") -> TextBank:
+    generator = torch.Generator().manual_seed(1)
+    names = torch.nn.functional.normalize(torch.randn(9, 6, generator=generator), dim=1)
+    owner = torch.tensor([0, 0, 1, 2, 2, 2, 3, 4, 4])
+    pooled = torch.nn.functional.normalize(names[[0, 2, 3, 6, 7]], dim=1)
+    return TextBank(names, owner, pooled, pool, 100.0)
+
+
+def run_of(score: str, threshold: float, pool: Any = "best") -> FinishedRun:
+    """A finished run without a folder, of a tiny student."""
+    name = "scmd" if score == "max_cosine" else "erm"
+    torch.manual_seed(2)
+    head = ProjectionHead(WIDTH, CLASSES, 6) if name == "scmd" else LinearHead(WIDTH, CLASSES)
+    kind = METHODS[name]
+    method = kind(kind.Hyper(), text=bank(pool))
+    recipe = resolve({"data": {"target": "x"}, "method": {"name": name}})
+    calibration = Calibration(score, threshold, 0.95, 100)
+    classes = tuple("abcde")
+    # Answers far enough apart to tell whether they are right.
+    head.classifier.weight.data *= 10
+    student = tiny_student(head)
+    return FinishedRun(RunFolder(Path()), recipe, classes, student, method, calibration, {})
+
+
+def pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Large blocks of colour, unlike each other: uint8 [count, SIZE, SIZE, 3]."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (count, 2, 2, 3), dtype=np.uint8)
+    return blocks.repeat(SIZE // 2, axis=1).repeat(SIZE // 2, axis=2)
+
+
+def model_of(run: FinishedRun) -> bytes:
+    module = Deployed(run.student, run.calibration.score, run.method.text)
+    model = export_graph(module, SIZE, CLASSES, run.calibration.threshold)
+    return to_bytes(model, {"b": "2", "a": "é"})
+
+
+@pytest.fixture(scope="module")
+def exported() -> tuple[FinishedRun, bytes]:
+    run = run_of("max_logit", 0.1)
+    return run, model_of(run)
+
+
+@pytest.mark.parametrize(
+    ("score", "pool"), [*((s, "best") for s in SCORES), ("max_cosine", "mean")]
+)
+def test_the_module_gives_the_scores_of_the_evaluation(score: str, pool: str) -> None:
+    run, pixels = run_of(score, 0.0, pool), pictures(16)
+    module = Deployed(run.student, score, run.method.text)
+    threshold = float(np.median(torch_answers(run, pixels, 0.0).score))
+    expected = torch_answers(run, pixels, threshold)
+    label, found, probabilities = module(torch.from_numpy(pixels), torch.tensor(threshold))
+    assert (label.dtype, found.dtype, probabilities.dtype) == (
+        torch.int64,
+        torch.float32,
+        torch.float32,
+    )
+    got = Answers(label.numpy(), found.numpy(), probabilities.numpy())
+    result = compare(expected, got, threshold)
+    assert result.probability < 1e-6 and result.score < 1e-5
+    assert result.clear_but_other == 0 and result.clear >= 14
+    assert 0 < (got.label == UNKNOWN_LABEL).sum() < 16
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_the_file_is_the_student(score: str) -> None:
+    run = run_of(score, 0.2)
+    result = verify(model_of(run), run, pictures(70), stored_threshold(0.2))
+    assert result.images == 70
+    assert result.probability <= 1e-5 and result.clear_but_other == 0
+
+
+def test_the_file_keeps_the_contract(exported: tuple[FinishedRun, bytes]) -> None:
+    model = onnx.load_from_string(exported[1])
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
+    said = {p.key: p.value for p in model.metadata_props}
+    assert said == {"a": "é", "b": "2", CHECKSUM_KEY: said[CHECKSUM_KEY]}
+    kinds = {
+        v.name: (v.type.tensor_type.elem_type, [d.dim_param or d.dim_value for d in dims(v)])
+        for v in (*model.graph.input, *model.graph.output)
+    }
+    types = onnx.TensorProto
+    assert kinds == {
+        "image": (types.UINT8, ["N", SIZE, SIZE, 3]),
+        "threshold": (types.FLOAT, []),
+        "label": (types.INT64, ["N"]),
+        "score": (types.FLOAT, ["N"]),
+        "probabilities": (types.FLOAT, ["N", CLASSES]),
+    }
+    assert not [t for t in model.graph.initializer if t.external_data]
+    names = [node.name for node in model.graph.node]
+    assert len(set(names)) == len(names) and all(names)
+    for tensor in model.graph.initializer:
+        tensor.ClearField("raw_data")
+    # Neither a path nor a source line of the machine that exported.
+    assert ".py" not in str(model) and "/" not in str(model)
+
+
+def dims(value: onnx.ValueInfoProto) -> Any:
+    return value.type.tensor_type.shape.dim
+
+
+def test_batch_norm_and_the_scale_of_the_input_are_folded(
+    exported: tuple[FinishedRun, bytes],
+) -> None:
+    kinds = [node.op_type for node in onnx.load_from_string(exported[1]).graph.node]
+    assert "BatchNormalization" not in kinds
+    assert kinds.count("GlobalAveragePool") == 2 and "ReduceMean" not in kinds
+    assert kinds[:4] == ["Transpose", "Cast", "Sub", "Conv"]
+    assert not {"Gather", "Range", "Shape", "Identity"} & set(kinds)
+
+
+def test_the_same_student_gives_the_same_bytes(exported: tuple[FinishedRun, bytes]) -> None:
+    run, model = exported
+    assert model_of(run) == model
+    other = tiny_student(run.student.head, seed=5)
+    assert model_of(dataclasses.replace(run, student=other)) != model
+
+
+def test_a_threshold_moves_the_answers_without_another_file(
+    exported: tuple[FinishedRun, bytes],
+) -> None:
+    session, pixels = open_session(exported[1]), pictures(20)
+    by_default = answers(session, pixels)
+    middle = float(np.median(by_default.score))
+    moved = answers(session, pixels, middle)
+    assert ((moved.label == UNKNOWN_LABEL) == (moved.score < np.float32(middle))).all()
+    kept = moved.label != UNKNOWN_LABEL
+    assert (moved.label[kept] == moved.probabilities.argmax(axis=1)[kept]).all()
+    np.testing.assert_array_equal(moved.score, by_default.score)
+
+
+def test_nothing_rejected_is_the_lowest_finite_threshold() -> None:
+    model = onnx.load_from_string(model_of(run_of("max_logit", -math.inf)))
+    stored = next(t for t in model.graph.initializer if t.name == "threshold")
+    assert onnx.numpy_helper.to_array(stored) == np.float32(LOWEST)
+    assert np.isfinite(onnx.numpy_helper.to_array(stored))
+
+
+@given(st.floats(allow_nan=False, width=64, max_value=3e38))
+def test_a_stored_threshold_is_float32_and_never_above(value: float) -> None:
+    stored = stored_threshold(value)
+    assert float(np.float32(stored)) == stored
+    assert stored <= max(value, LOWEST)
+    assert stored == LOWEST or value - stored <= max(abs(value) * 1e-6, 1e-44)
+
+
+def test_another_student_is_refused_with_the_numbers(exported: tuple[FinishedRun, bytes]) -> None:
+    run, model = exported
+    other = dataclasses.replace(run, student=tiny_student(run.student.head, seed=9))
+    with pytest.raises(EdgeDistillError, match=r"is not the student: on 8 images .* up to .*e-"):
+        verify(model, other, pictures(8), 0.1)
+
+
+def test_a_student_that_is_not_finite_is_refused(exported: tuple[FinishedRun, bytes]) -> None:
+    run, model = exported
+    broken = tiny_student(run.student.head)
+    broken.backbone[7].weight[0, 0] = math.nan  # type: ignore[index]
+    with pytest.raises(EdgeDistillError, match="not finite"):
+        verify(model, dataclasses.replace(run, student=broken), pictures(2), 0.1)
+
+
+def test_max_cosine_without_texts_is_one_line() -> None:
+    with pytest.raises(EdgeDistillError, match="saved none"):
+        Deployed(tiny_student(ProjectionHead(WIDTH, CLASSES, 6)), "max_cosine", None)
+
+
+def test_a_clear_label_has_margins_to_the_next_class_and_the_threshold() -> None:
+    probabilities = np.array([[0.6, 0.4], [0.50001, 0.49999], [0.9, 0.1], [0.5, 0.5]])
+    score = np.array([1.0, 1.0, 0.50001, 0.2])
+    expected = Answers(np.array([0, 0, 0, UNKNOWN_LABEL]), score, probabilities)
+    found = Answers(np.array([0, 1, UNKNOWN_LABEL, UNKNOWN_LABEL]), score, probabilities)
+    result = compare(expected, found, 0.5)
+    assert (result.same_label, result.clear, result.clear_but_other) == (2, 2, 0)
+    swapped = dataclasses.replace(found, label=np.array([1, 0, 0, 0]))
+    assert compare(expected, swapped, 0.5).clear_but_other == 2

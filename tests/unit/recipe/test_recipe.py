@@ -1,0 +1,213 @@
+"""Recipes: every mistake is one line that names the file and the key, and nothing is lost."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgedistill.errors import EdgeDistillError
+from edgedistill.methods import METHODS
+from edgedistill.recipe import Recipe, differences, load_recipe, resolve, to_toml
+from edgedistill.recipe.faithful import authors_values
+
+BASE = '[data]\ntarget = "line"\n[method]\nname = "scipd"\n'
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "try.toml"
+    path.write_text(text)
+    return path
+
+
+def error_of(folder: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(EdgeDistillError) as caught:
+        load_recipe(write(folder, text), overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def tree(method: str = "scipd", **top: Any) -> dict[str, Any]:
+    return {"data": {"target": "line"}, "method": {"name": method}, **top}
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "says"),
+    [
+        (BASE + "[trian]\nlr = 1\n", "trian", "did you mean 'train'"),
+        (BASE + "[train]\nlrr = 1\n", "train.lrr", "did you mean 'lr'"),
+        (BASE + "alpah = 1\n", "method.alpah", "did you mean 'alpha'"),
+        (BASE + '[train]\nlr = "fast"\n', "train.lr", "a number, got 'fast'"),
+        (BASE + "[train]\nsteps = 1.5\n", "train.steps", "a whole number, got 1.5"),
+        (BASE + "[train]\nsteps = true\n", "train.steps", "a whole number"),
+        (BASE + "[train]\nnesterov = 1\n", "train.nesterov", "true or false, got 1"),
+        (BASE + "[train]\nlr = -1\n", "train.lr", "greater than 0, got -1"),
+        (BASE + "[train]\nlr = inf\n", "train.lr", "finite"),
+        (BASE + "[train]\nlr = nan\n", "train.lr", "got nan"),
+        (BASE + "[train]\nmomentum = 0.0\n", "train", "nesterov = false"),
+        (BASE + "[train]\noptimizer = 'sgdd'\n", "train.optimizer", "'sgd', 'adamw' or 'adam'"),
+        (BASE + "[views]\nscale = [1]\n", "views.scale", "two numbers [low, high]"),
+        (BASE + "[views]\nscale = [[1], 2]\n", "views.scale", "two numbers [low, high]"),
+        (BASE + "[views]\nscale = [1, 0.5]\n", "views", "scale must be [low, high]"),
+        (BASE + "[views]\nratio = [0, 1]\n", "views", "ratio must be [low, high]"),
+        (BASE + "[prompts]\ntemplates = ['a photo']\n", "prompts.templates", "{} exactly once"),
+        (BASE + "[prompts]\ntemplates = ['a {}}']\n", "prompts.templates", "{} exactly once"),
+        (BASE + "[prompts]\nnames = { cat = [] }\n", "prompts.names", "'cat'"),
+        (BASE + "[prompts]\nnames = { cat = [''] }\n", "prompts.names", "'cat'"),
+        (BASE + "[student]\nmodel = 'resnet19'\n", "student.model", "did you mean 'resnet18'"),
+        (BASE.replace("scipd", "sipd"), "method.name", "did you mean 'scipd'"),
+        (BASE.replace("scipd", "kd") + "lambda1 = 1\n", "method.lambda1", "belongs to scmd"),
+        (BASE + "alpha = 'x'\n", "method.alpha", "a number"),
+        (BASE + "tau = 0\n", "method.tau", "greater than 0"),
+        ("seed = -1\n" + BASE, "seed", "got -1"),
+        ("seed = 4294967296\n" + BASE, "seed", "less than 4294967296"),
+        ("train = 5\n" + BASE, "train", "write [train]"),
+        ('[method]\nname = "kd"\n', "data", "is required"),
+        ('[data]\n[method]\nname = "kd"\n', "data.target", "is required"),
+        ('[data]\ntarget = "a"\n', "method", "is required"),
+        ('[data]\ntarget = 3\n[method]\nname = "kd"\n', "data.target", "text in quotes"),
+        (BASE.replace("[method]", 'known = ["a"]\n[method]'), "data.known", "2 entries"),
+        (BASE.replace("[method]", 'known = "a"\n[method]'), "data.known", "a list"),
+        (BASE + "x = \n", "", "not valid TOML"),
+        ("\x00", "", "not valid TOML"),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_and_key(
+    tmp_path: Path, text: str, key: str, says: str
+) -> None:
+    message = error_of(tmp_path, text)
+    prefix = f"{tmp_path / 'try.toml'}: "
+    assert message.startswith(f"{prefix}{key}: " if key else prefix)
+    assert says in message
+
+
+def test_bytes_that_are_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "try.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(EdgeDistillError, match="not valid TOML"):
+        load_recipe(path)
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    near = write(tmp_path, BASE)
+    with pytest.raises(EdgeDistillError, match=f"did you mean {near}"):
+        load_recipe(tmp_path / "tyr.toml")
+    with pytest.raises(EdgeDistillError, match="Is a directory"):
+        load_recipe(tmp_path)
+
+
+@pytest.mark.parametrize("bad", ["train.lr", "=3", "train..lr=3", ".=1", " =1"])
+def test_a_malformed_override_shows_the_form(tmp_path: Path, bad: str) -> None:
+    assert error_of(tmp_path, BASE, bad) == f"--set {bad}: write --set section.key=value"
+
+
+def test_an_override_below_a_value(tmp_path: Path) -> None:
+    assert "'target' is a value" in error_of(tmp_path, BASE, "data.target.x=3")
+
+
+def test_overrides_are_typed_by_toml_and_the_last_one_wins(tmp_path: Path) -> None:
+    recipe = load_recipe(
+        write(tmp_path, BASE),
+        [
+            "train.lr=1",
+            "train.lr=0.5",
+            "train.nesterov=false",
+            "data.target=camera",
+            'data.dataset="12"',
+            "views.scale=[0.5, 1]",
+            "method.similarity_scale=50",
+            "seed=7",
+        ],
+    )
+    assert recipe.train.lr == 0.5
+    assert recipe.train.nesterov is False
+    assert (recipe.data.target, recipe.data.dataset) == ("camera", "12")
+    assert recipe.views.scale == (0.5, 1.0)
+    assert recipe.method.hyper["similarity_scale"] == 50
+    assert recipe.seed == 7
+
+
+def test_an_override_is_validated_like_the_file(tmp_path: Path) -> None:
+    assert "train.lr: must be a number, got 'fast'" in error_of(tmp_path, BASE, "train.lr=fast")
+    assert "did you mean 'lr'" in error_of(tmp_path, BASE, "train.lrr=1")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("faithful", [False, True])
+def test_the_saved_recipe_reads_back_equal(tmp_path: Path, method: str, faithful: bool) -> None:
+    recipe = resolve(
+        tree(
+            method,
+            faithful=faithful,
+            prompts={"names": {'a "b"\\': ["é", "x.y"]}},
+            views={"ratio": [1, 1]},
+        )
+    )
+    again = load_recipe(write(tmp_path, to_toml(recipe)))
+    assert again == recipe
+    assert differences(again, recipe) == []
+
+
+@given(
+    lr=st.floats(1e-12, 1e6),
+    seed=st.integers(0, 2**32 - 1),
+    target=st.text(min_size=1).filter(lambda s: "\x00" not in s and s.isprintable()),
+)
+def test_any_value_survives_the_round_trip(lr: float, seed: int, target: str) -> None:
+    given_tree = {"seed": seed, "data": {"target": target}, "method": {"name": "erm"}}
+    recipe = resolve({**given_tree, "train": {"lr": lr}})
+    assert resolve(tomllib.loads(to_toml(recipe))) == recipe
+
+
+def value_at(recipe: Recipe, key: str) -> Any:
+    section, name = key.split(".")
+    return recipe.model_dump()[section][name]
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "kd"])
+def test_faithful_turns_every_quirk(method: str) -> None:
+    quirks = authors_values(method, METHODS[method].Hyper)
+    assert quirks
+    plain, faithful = resolve(tree(method)), resolve(tree(method, faithful=True))
+    for key, value in quirks.items():
+        assert value_at(faithful, key) == value
+        assert value_at(plain, key) != value
+    # Nothing else moves.
+    changed = {line.split(":")[0] for line in differences(plain, faithful)}
+    assert changed == {"faithful", *quirks}
+
+
+def test_faithful_reaches_outside_the_method() -> None:
+    recipe = resolve(tree("scipd", faithful=True))
+    assert recipe.teacher.normalization == "student"
+    assert recipe.train.replacement and recipe.train.double_last_decay
+    assert recipe.prompts.keep_underscores
+    assert recipe.method.hyper["two_optimizers"] and recipe.method.hyper["double_softmax"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("similarity_scale", 50.0), ("two_optimizers", False), ("half_similarity", False)],
+)
+def test_faithful_and_its_opposite_contradict(key: str, value: Any) -> None:
+    wrong = {**tree(faithful=True), "method": {"name": "scipd", key: value}}
+    with pytest.raises(EdgeDistillError, match=rf"method\.{key}: .* contradicts faithful"):
+        resolve(wrong)
+    with pytest.raises(EdgeDistillError, match=r"teacher\.normalisation: 'own' contradicts"):
+        resolve(tree(faithful=True, teacher={"normalization": "own"}))
+    # Saying the same thing twice is fine.
+    resolve({**tree(faithful=True), "method": {"name": "scipd", "two_optimizers": True}})
+
+
+def test_differences_name_key_and_both_values() -> None:
+    a, b = resolve(tree()), resolve(tree("scipd", seed=3, train={"lr": 0.5}))
+    assert differences(a, a) == []
+    assert differences(a, b) == ["seed: 0, 3", "train.lr: 0.02, 0.5"]
+    other = differences(a, resolve(tree("kd")))
+    assert "method.name: 'scipd', 'kd'" in other
+    assert any(line.startswith("method.alpha: 0.8, None") for line in other)

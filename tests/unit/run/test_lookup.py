@@ -1,0 +1,44 @@
+"""Which finished run a name means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edgedistill.errors import EdgeDistillError
+from edgedistill.run.lookup import find_run
+
+
+def run(folder: Path, finished: int | None) -> Path:
+    """A run's folder, finished at a second of the clock or not at all."""
+    folder.mkdir(parents=True)
+    (folder / "recipe.toml").touch()
+    if finished is not None:
+        (folder / "metrics.json").touch()
+        os.utime(folder / "metrics.json", (finished, finished))
+    return folder
+
+
+def test_by_name_by_folder_and_the_newest(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    old, new = run(runs / "zebra", 100), run(runs / "ant", 200)
+    run(runs / "half", None)
+    elsewhere = run(tmp_path / "elsewhere", 300)
+    assert find_run(None, runs) == new
+    assert find_run("zebra", runs) == old
+    assert find_run(str(elsewhere), runs) == elsewhere
+
+
+def test_a_run_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(EdgeDistillError, match="no finished run"):
+        find_run(None, tmp_path)
+    run(tmp_path / "half", None)
+    with pytest.raises(EdgeDistillError, match="unfinished"):
+        find_run("half", tmp_path)
+    with pytest.raises(EdgeDistillError, match=r"no such run in [^;]*$"):
+        find_run("other", tmp_path)
+    run(tmp_path / "whole", 100)
+    with pytest.raises(EdgeDistillError, match="finished runs: whole"):
+        find_run("other", tmp_path)

@@ -1,0 +1,97 @@
+"""The tiny task that the tests of training share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from edgedistill.data.views import ViewSpec
+from edgedistill.methods import METHODS
+from edgedistill.recipe.schema import TrainSection
+from edgedistill.students.torchvision import Student
+from edgedistill.teacher.text import build_text_bank
+from edgedistill.train.batches import Batch, TrainImages
+from edgedistill.train.context import Stored, TrainContext
+from edgedistill.train.device import autocast_dtype
+
+CLASSES, WIDTH = 3, 8
+SPEC = ViewSpec(0, (0.5, 1.0), (0.75, 4 / 3), 0.5, 0.3, 0.3, 0.3, 0.1, 0.1)
+
+
+@pytest.fixture(scope="session")
+def tiny_context() -> Callable[..., TrainContext]:
+    """Makes a task of 16 training images of two domains and three classes, and of 8 steps."""
+    return _make_task
+
+
+def _make_task(
+    name: str = "scipd", hyper: dict[str, Any] | None = None, seed: int = 0, **settings: Any
+) -> TrainContext:
+    rng = np.random.default_rng(0)
+    count, side = 24, 12
+    labels = np.arange(count) % CLASSES
+    pixels = rng.integers(0, 120, (count, side, side, 3), dtype=np.uint8)
+    pixels[np.arange(count), :, :, labels] += 90
+    images = TrainImages(
+        paths=tuple(f"d{i % 2}/c{i % CLASSES}/{i}.png" for i in range(count)),
+        pixels=pixels[:16],
+        rows=np.arange(16),
+        labels=labels[:16],
+        domains=(np.arange(0, 16, 2), np.arange(1, 16, 2)),
+    )
+    generator = torch.Generator().manual_seed(1)
+    vectors = F.normalize(torch.randn(count, WIDTH, generator=generator), dim=1)
+
+    def encode(texts: list[str]) -> torch.Tensor:
+        return vectors[: len(texts)]
+
+    text = build_text_bank(encode, [["a"], ["b"], ["c"]], ["{}"], "best", 20.0)
+    method = METHODS[name](METHODS[name].Hyper(**(hyper or {})), text=text)
+    torch.manual_seed(seed)
+    backbone = nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=2),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    student = Student(backbone, method.head(6, CLASSES))
+    student.to(memory_format=torch.channels_last)
+
+    def teacher_fn(batch: Batch, stored: Stored, rows: torch.Tensor | None) -> torch.Tensor:
+        found = vectors[batch.positions]
+        return found if rows is None else found[rows]
+
+    section = {
+        "precision": "fp32",
+        "steps": 8,
+        "batch_per_domain": 4,
+        "warmup_steps": 2,
+        "eval_every": 3,
+        "checkpoint_every": 4,
+        **settings,
+    }
+    return TrainContext(
+        student=student,
+        method=method,
+        images=images,
+        spec=SPEC,
+        views=3,
+        teacher_fn=teacher_fn if method.needs_teacher else None,
+        text=text if method.needs_teacher else None,
+        validation=pixels[16:],
+        validation_labels=labels[16:],
+        validation_domains=np.arange(len(labels) - 16) % 2,
+        size=side,
+        settings=TrainSection(**section),
+        seed=seed,
+        device=torch.device("cpu"),
+        dtype=autocast_dtype(section["precision"], torch.device("cpu"), "none"),
+    )

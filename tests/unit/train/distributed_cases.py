@@ -1,0 +1,300 @@
+"""Several processes train as one does, and end together whatever ends one of them."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from edgedistill.errors import EdgeDistillError, Interrupted
+from edgedistill.train.batches import Batch
+from edgedistill.train.checkpoint import load_checkpoint
+from edgedistill.train.context import Progress, Stopped, Stored, TrainContext
+from edgedistill.train.distributed import ProcessGroup, init_distributed
+from edgedistill.train.loop import fit
+from edgedistill.train.predict import predict
+from edgedistill.train.synced_norm import SyncedBatchNorm2d
+
+Work = Callable[[ProcessGroup], None]
+
+
+class Processes:
+    """Forks that meet through a store of ours, on a port that the system chose."""
+
+    def __init__(self) -> None:
+        self._store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+    def __call__(self, size: int, work: Work) -> list[int]:
+        """Run in `size` processes; their exit statuses, by rank."""
+        pids = [self._fork(rank, size, work) for rank in range(size)]
+        return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+    def _fork(self, rank: int, size: int, work: Work) -> int:
+        pid = os.fork()
+        if pid:
+            return pid
+        # Only for a bug in what is tested: a process that waits for ever says where, and ends.
+        faulthandler.dump_traceback_later(900, exit=True)
+        os.environ |= {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(self._store.port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+            "TORCHELASTIC_RESTART_COUNT": "0",
+            "RANK": str(rank),
+            "WORLD_SIZE": str(size),
+            "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
+        }
+        status = 1
+        try:
+            with init_distributed() as processes:
+                work(processes)
+            status = 0
+        except EdgeDistillError as error:
+            print(error, file=sys.stderr)
+            status = 2
+        except Interrupted:
+            status = 130
+        except SystemExit as stop:
+            status = int(str(stop.code))
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+
+
+@pytest.fixture
+def together() -> Processes:
+    return Processes()
+
+
+@pytest.fixture(scope="module")
+def make_task(tiny_context: Callable[..., TrainContext]) -> Callable[..., TrainContext]:
+    """The tiny task without dropout, which differs by process."""
+
+    def make(*args: Any, **settings: Any) -> TrainContext:
+        context = tiny_context(*args, **settings)
+        context.student.backbone[3] = nn.Identity()
+        return context
+
+    return make
+
+
+def quiet(progress: Progress) -> None:
+    """No display."""
+
+
+def logits(context: TrainContext) -> np.ndarray:
+    found = predict(
+        context.student,
+        context.method,
+        context.validation,
+        context.validation_labels,
+        device=context.device,
+    )
+    return found.logits
+
+
+def trained(context: TrainContext, folder: Path, **options: Any) -> None:
+    fit(context, folder / "checkpoint.pt", options.get("report", quiet), lambda history: None)
+
+
+KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int]] = {
+    "erm, sma": ("erm", {}, {"average": "sma", "sma_start": 3}, 2),
+    "kd": ("kd", {}, {}, 2),
+    "clipbase": ("clipbase", {}, {}, 2),
+    "scipd, shares of three sizes": ("scipd", {}, {"average": "ema", "ema_decay": 0.9}, 3),
+    "scipd, two optimisers": ("scipd", {"two_optimizers": True}, {"replacement": True}, 2),
+    "scmd, selection": ("scmd", {"worst_case_p": 0.6}, {}, 2),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_processes_end_where_one_does(
+    tmp_path: Path, make_task: Callable[..., TrainContext], together: Processes, kind: str
+) -> None:
+    name, hyper, settings, size = KINDS[kind]
+
+    def work(processes: ProcessGroup) -> None:
+        context = replace(make_task(name, hyper, **settings), processes=processes)
+        trained(context, tmp_path / "many")
+        np.save(tmp_path / f"{processes.rank}.npy", logits(context))
+
+    (tmp_path / "many").mkdir()
+    (tmp_path / "one").mkdir()
+    assert together(size, work) == [0] * size
+    alone = make_task(name, hyper, **settings)
+    start = logits(alone)
+    trained(alone, tmp_path / "one")
+    found = [np.load(tmp_path / f"{rank}.npy") for rank in range(size)]
+    assert all(np.array_equal(found[0], other) for other in found)
+    expected = logits(alone)
+    assert np.abs(expected - start).max() > 1e-2
+    np.testing.assert_allclose(found[0], expected, rtol=1e-3, atol=1e-3)
+    one, many = (load_checkpoint(tmp_path / f / "checkpoint.pt") for f in ("one", "many"))
+    assert one is not None and many is not None
+    assert [row["step"] for row in one["history"]] == [row["step"] for row in many["history"]]
+    for ours, theirs in zip(many["history"], one["history"], strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+
+
+def test_batch_norm_is_over_all_processes(tmp_path: Path, together: Processes) -> None:
+    torch.manual_seed(0)
+    x, upstream = torch.randn(2, 5, 3, 4, 4).unbind()
+    plain = nn.BatchNorm2d(3)
+    nn.init.normal_(plain.weight)
+    whole = x.clone().requires_grad_()
+    (plain(whole) * upstream).sum().backward()
+    assert whole.grad is not None and plain.weight.grad is not None
+
+    def work(processes: ProcessGroup) -> None:
+        norm = SyncedBatchNorm2d(3)
+        norm.load_state_dict({**nn.BatchNorm2d(3).state_dict(), "weight": plain.weight.detach()})
+        rows = processes.shard(5)
+        own = x[rows].clone().requires_grad_()
+        out = norm(own)
+        (out * upstream[rows]).sum().backward()
+        assert own.grad is not None and norm.weight.grad is not None
+        torch.testing.assert_close(own.grad, whole.grad[rows], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(norm.running_mean, plain.running_mean)
+        torch.testing.assert_close(norm.running_var, plain.running_var)
+        # Shares of a gradient: DistributedDataParallel adds them up.
+        total = norm.weight.grad.clone()
+        dist.all_reduce(total)
+        torch.testing.assert_close(total, plain.weight.grad, rtol=1e-4, atol=1e-5)
+        norm.eval()
+        torch.testing.assert_close(norm(own), plain.eval()(x[rows]))
+        plain.train()
+
+    assert together(2, work) == [0, 0]
+
+
+def test_a_signal_to_one_stops_all_at_the_same_step_and_they_resume(
+    tmp_path: Path, make_task: Callable[..., TrainContext], together: Processes
+) -> None:
+    def whole(processes: ProcessGroup) -> None:
+        context = replace(make_task(), processes=processes)
+        trained(context, tmp_path / "whole")
+        np.save(tmp_path / "whole.npy", logits(context))
+
+    def cut(processes: ProcessGroup) -> None:
+        context = make_task()
+        embeddings = context.teacher_fn
+        assert embeddings is not None
+        calls: list[int] = []
+
+        def teacher_fn(batch: Batch, stored: Stored, rows: torch.Tensor | None) -> torch.Tensor:
+            calls.append(1)
+            if processes.rank == 1 and len(calls) == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return embeddings(batch, stored, rows)
+
+        try:
+            trained(replace(context, processes=processes, teacher_fn=teacher_fn), tmp_path / "cut")
+        except Stopped as stopped:
+            (tmp_path / f"{processes.rank}.txt").write_text(str(stopped))
+
+    def resume(processes: ProcessGroup) -> None:
+        context = replace(make_task(), processes=processes)
+        trained(context, tmp_path / "cut")
+        np.save(tmp_path / "cut.npy", logits(context))
+
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    for work in (whole, cut, resume):
+        # Each needs names of its own in the store.
+        assert Processes()(2, work) == [0, 0]
+        if work is cut:
+            said = {(tmp_path / f"{rank}.txt").read_text() for rank in range(2)}
+            assert said == {"stopped at step 4 of 8"}
+    assert np.array_equal(np.load(tmp_path / "whole.npy"), np.load(tmp_path / "cut.npy"))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("how", ["error", "kill"])
+def test_what_ends_one_ends_all_and_is_said_once(
+    tmp_path: Path,
+    make_task: Callable[..., TrainContext],
+    together: Processes,
+    capfd: pytest.CaptureFixture[str],
+    rank: int,
+    how: str,
+) -> None:
+    def work(processes: ProcessGroup) -> None:
+        context = make_task()
+        calls: list[int] = []
+
+        def teacher_fn(batch: Batch, stored: Stored, rows: torch.Tensor | None) -> torch.Tensor:
+            calls.append(1)
+            if processes.rank == rank and len(calls) == 3:
+                if how == "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise EdgeDistillError("the disk is full")
+            assert context.teacher_fn is not None
+            return context.teacher_fn(batch, stored, rows)
+
+        trained(replace(context, processes=processes, teacher_fn=teacher_fn), tmp_path)
+
+    statuses = together(2, work)
+    said = capfd.readouterr().err
+    assert statuses[rank] == (2 if how == "error" else -signal.SIGKILL), said
+    assert statuses[1 - rank] == 2, said
+    assert said.count("the disk is full") == (how == "error")
+    assert said.count("another process of this run ended without a word") == (how == "kill")
+
+
+def test_a_checkpoint_that_only_one_process_sees_is_refused(
+    tmp_path: Path,
+    make_task: Callable[..., TrainContext],
+    together: Processes,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "0").mkdir()
+    (tmp_path / "1").mkdir()
+    trained(make_task(), tmp_path / "0")
+
+    def work(processes: ProcessGroup) -> None:
+        trained(replace(make_task(), processes=processes), tmp_path / str(processes.rank))
+
+    assert together(2, work) == [2, 2]
+    assert "a file system that all machines share" in capfd.readouterr().err
+
+
+def test_more_processes_than_images_in_a_step(
+    tmp_path: Path,
+    make_task: Callable[..., TrainContext],
+    together: Processes,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def work(processes: ProcessGroup) -> None:
+        context = make_task("scmd", {"worst_case_p": 0.2})
+        trained(replace(context, processes=processes), tmp_path)
+
+    assert together(2, work) == [2, 2]
+    assert "too few for 2 processes" in capfd.readouterr().err
+
+
+def test_alone_there_is_nobody_to_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with init_distributed() as processes:
+        assert processes == ProcessGroup()
+        x = torch.ones(3, requires_grad=True)
+        assert processes.gather(x, 3) is x
+        assert (processes.any_rank(True), processes.any_rank(False), processes.broadcast(7)) == (
+            True,
+            False,
+            7,
+        )
+    assert not dist.is_initialized()

@@ -1,0 +1,162 @@
+"""A step never waits for the device: on torch's meta device, whoever reads a value fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from edgedistill.data.normalization import CLIP_MEAN, CLIP_STD
+from edgedistill.methods import METHODS
+from edgedistill.teacher.open_clip import Teacher
+from edgedistill.train import step
+from edgedistill.train.batches import Batch
+from edgedistill.train.context import Stored, TrainContext
+from edgedistill.train.optim import build_optimizers
+from edgedistill.train.step import train_step
+
+META = torch.device("meta")
+MakeMeta = Callable[..., tuple[TrainContext, list[Optimizer]]]
+
+
+@pytest.fixture
+def on_meta(tiny_context: Callable[..., TrainContext], monkeypatch: pytest.MonkeyPatch) -> MakeMeta:
+    """A task on the meta device, taught by `teach`, and its optimisers."""
+    # Autocast knows no meta device; it is off here anyway.
+    monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())
+
+    def make(
+        name: str, teacher_fn: Callable[[Batch, Stored, Tensor | None], Tensor]
+    ) -> tuple[TrainContext, list[Optimizer]]:
+        hyper = {"worst_case_p": 0.5} if name == "scmd" else {}
+        context = tiny_context(name, hyper)
+        assert context.method.text is not None
+        text = context.method.text.to(META)
+        context = replace(
+            context,
+            device=META,
+            student=context.student.to(META),
+            method=METHODS[name](METHODS[name].Hyper(**hyper), text=text),
+            text=text,
+            teacher_fn=teacher_fn if context.method.needs_teacher else None,
+        )
+        groups = context.method.param_groups(context.student.backbone, context.student.head)
+        return context, build_optimizers(groups, "sgd", lr=0.1)
+
+    return make
+
+
+def off() -> torch.amp.GradScaler:
+    return torch.amp.GradScaler("cpu", enabled=False)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_reads_nothing_back(name: str, on_meta: MakeMeta) -> None:
+    seen: list[Tensor | None] = []
+
+    def teacher_fn(batch: Batch, stored: Stored, rows: Tensor | None) -> Tensor:
+        seen.append(rows)
+        found = torch.empty(len(batch), 8, device=META)
+        return found if rows is None else found[rows]
+
+    context, optimizers = on_meta(name, teacher_fn)
+    losses = train_step(context, context.student, optimizers, off(), 0)
+    assert {value.device for value in losses.values()} == {META}
+    if context.teacher_fn is not None:
+        (rows,) = seen
+        assert (rows is not None) == (name == "scmd")
+    with pytest.raises(RuntimeError, match="meta"):
+        losses["loss"].item()
+
+
+class Copies(TorchDispatchMode):
+    """Notes operations that take a tensor of the host and give one on the device."""
+
+    def __init__(self, sent: list[str]) -> None:
+        super().__init__()
+        self.sent = sent
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        # A number makes a tensor without dimensions, which kernels take as an argument.
+        of_host = any(isinstance(a, Tensor) and a.device.type == "cpu" and a.dim() for a in args)
+        if of_host and isinstance(result, Tensor) and result.device == META:
+            self.sent.append(str(func))
+        return result
+
+
+class Constructions(TorchFunctionMode):
+    """Notes tensors made on the device from Python values: not every torch dispatches these."""
+
+    def __init__(self, sent: list[str]) -> None:
+        super().__init__()
+        self.sent = sent
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        constructors = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
+        if func in constructors and result.device == META:
+            self.sent.append(func.__name__)
+        return result
+
+
+@contextmanager
+def copies_to_device() -> Iterator[list[str]]:
+    """What sends values of the host to the device: there the host waits for it."""
+    sent: list[str] = []
+    with Copies(sent), Constructions(sent):
+        yield sent
+
+
+def test_what_is_sent_is_noticed() -> None:
+    with copies_to_device() as sent:
+        torch.tensor([1.0, 2.0], device=META)
+        torch.ones(2, device=META).new_tensor([1.0])
+        torch.ones(2).to(META)
+        torch.empty(2, device=META).copy_(torch.ones(2))
+        torch.ones(2, device=META).mul_(3).clamp_(0, 1)
+        torch.eye(3, device=META)
+    assert len(sent) == 4
+
+
+class Averages(nn.Module):
+    """As wide as the task's texts, of three channels."""
+
+    def encode_image(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3)).repeat(1, 3)[:, :8]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_sends_its_batch_and_nothing_else(
+    name: str, on_meta: MakeMeta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Constants are on the device from the first step on, the teacher's too."""
+
+    def pinned(array: np.ndarray, device: torch.device) -> Tensor:
+        # On a GPU the host does not wait for these.
+        return torch.empty(array.shape, dtype=torch.from_numpy(array[:0]).dtype, device=device)
+
+    monkeypatch.setattr(step, "to_device", pinned)
+    teacher = Teacher(Averages(), None, "", "", 6, CLIP_MEAN, CLIP_STD, 20.0, META)
+
+    def teacher_fn(batch: Batch, stored: Stored, rows: Tensor | None) -> Tensor:
+        return teacher.encode_images(stored.views(teacher.size, rows))
+
+    context, optimizers = on_meta(name, teacher_fn)
+    train_step(context, context.student, optimizers, off(), 0)
+    with copies_to_device() as sent:
+        train_step(context, context.student, optimizers, off(), 1)
+    assert sent == []
