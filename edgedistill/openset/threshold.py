@@ -28,7 +28,7 @@ def calibrate(scores: NDArray[np.floating], target_keep_rate: float = 0.95) -> f
     """
     if not 0 < target_keep_rate <= 1:
         raise UsageError(
-            f"acceptance is {target_keep_rate}; it is a share of known images to keep, in (0, 1]"
+            f"target_keep_rate is {target_keep_rate}; it is a share of known images, in (0, 1]"
         )
     values = np.asarray(scores, np.float64).ravel()
     if np.isnan(values).any():

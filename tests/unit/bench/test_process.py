@@ -60,7 +60,7 @@ print(*(name for name in ("rich", "typer", "subprocess") if name in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     ours, others = done.stdout.split("\n")[:2]
-    allowed = {"errors", "onnx_file", "onnx_wire", "pixels", "bench", "runtime"}
+    allowed = {"errors", "bench", "runtime"}
     assert {name.split(".")[1] for name in ours.split() if "." in name} == allowed
     assert others == "" and "bench.collect" not in ours
 

@@ -27,14 +27,14 @@ SPEC = ViewSpec(
     hue=0.1,
     grayscale=0.25,
 )
-# centre x, y, width, height, mirror, brightness, contrast, saturation, hue, greyscale
+# centre x, y, width, height, mirror, brightness, contrast, saturation, hue, grayscale
 PLAIN = (0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0)
-CX, CY, WIDTH, HEIGHT, MIRROR, BRIGHTNESS, CONTRAST, SATURATION, HUE, GREY = range(10)
+CX, CY, WIDTH, HEIGHT, MIRROR, BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAY = range(10)
 
 
 def plain(count: int = 1, **changes: float) -> Tensor:
     columns = dict(
-        zip(("cx", "cy", "w", "h", "m", "b", "c", "s", "hue", "grey"), PLAIN, strict=True)
+        zip(("cx", "cy", "w", "h", "m", "b", "c", "s", "hue", "gray"), PLAIN, strict=True)
     )
     return torch.tensor([list({**columns, **changes}.values())] * count)
 
@@ -124,7 +124,7 @@ def test_parameters_stay_in_their_ranges(low: float, high: float, shape: float, 
     for column, share in ((BRIGHTNESS, 0.4), (CONTRAST, 0.3), (SATURATION, 0.2)):
         assert (np.abs(p[:, column] - 1) <= share + 1e-6).all()
     assert (np.abs(p[:, HUE]) <= 2 * math.pi * hue + 1e-6).all()
-    assert set(np.unique(p[:, GREY])) <= {0.0, 1.0}
+    assert set(np.unique(p[:, GRAY])) <= {0.0, 1.0}
 
 
 def test_parameters_are_spread_evenly_and_independent() -> None:
@@ -145,8 +145,8 @@ def test_parameters_are_spread_evenly_and_independent() -> None:
         # Ten cells of 400: a standard deviation is 19.
         assert (np.abs(counts - 400) < 95).all(), (name, counts)
     assert abs((p[:, MIRROR] < 0).mean() - 0.5) < 0.04
-    assert abs(p[:, GREY].mean() - 0.25) < 0.035
-    correlation = np.corrcoef([*uniform.values(), p[:, MIRROR], p[:, GREY]])
+    assert abs(p[:, GRAY].mean() - 0.25) < 0.035
+    correlation = np.corrcoef([*uniform.values(), p[:, MIRROR], p[:, GRAY]])
     assert np.abs(correlation - np.eye(9)).max() < 0.08
 
 
@@ -206,7 +206,7 @@ def test_contrast_pulls_towards_the_mean_luma() -> None:
     assert torch.allclose(render_views(images, plain(2, c=0.4), 16), expected, atol=1e-5)
 
 
-def test_no_saturation_is_grey_and_hue_keeps_the_luma() -> None:
+def test_no_saturation_is_gray_and_hue_keeps_the_luma() -> None:
     images = noise() // 4 + 96  # so that no channel is clipped
     luma = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
     gray = render_views(images, plain(2, s=0.0), 16)

