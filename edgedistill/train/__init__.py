@@ -1,0 +1,1 @@
+"""The training loop: batches, steps, optimizer, weight averages, checkpoints, devices."""
