@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from edgedistill._utils.cache_dir import cache_dir, disk_bytes, remove_folder
+from edgedistill._utils.locks import is_locked
 from edgedistill.cli.tables import print_json, print_table
 from edgedistill.data.store.image_store import REPORT_FILE
 from edgedistill.errors import UsageError
@@ -154,14 +154,5 @@ def _busy(entry: Entry) -> bool:
         return cache_files.in_use(entry.folder)
     left = _LEFTOVER.fullmatch(entry.name)
     target = left[1] if left else entry.name
-    path = entry.folder.with_name(f".{target}.lock")
-    if not path.exists():
-        return False
     # `build_once` holds it while it builds.
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
+    return is_locked(entry.folder.with_name(f".{target}.lock"))

@@ -10,10 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from edgedistill import __version__
 from edgedistill._utils.atomic import write_json, write_text
+from edgedistill._utils.locks import lock
 from edgedistill.errors import RunFolderError
 from edgedistill.recipe import Recipe, differences, load_recipe, to_toml
 
@@ -55,6 +54,11 @@ class RunFolder:
     @property
     def environment(self) -> Path:
         return self.path / "environment.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that is at work on the run."""
+        return self.path / ".lock"
 
     @property
     def report(self) -> Path:
@@ -129,25 +133,17 @@ def _state(folder: RunFolder, recipe: Recipe) -> State:
 
 @contextmanager
 def _locked(folder: RunFolder) -> Iterator[None]:
-    lock = FileLock(folder.path / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunFolderError(
-            f"{folder.path}: another process is at work on this run; wait for it, or choose "
-            "another --name"
-        ) from None
-    except OSError as error:
-        raise RunFolderError(
-            f"{folder.path}: cannot be written: {error.strerror}; choose another --runs folder"
-        ) from error
-    try:
+    advice = "choose another --runs folder"
+    with lock(folder.lock, RunFolderError, advice, wait=False) as held:
+        if not held:
+            raise RunFolderError(
+                f"{folder.path}: another process is at work on this run; wait for it, or choose "
+                "another --name"
+            )
         for left in folder.path.glob(".*.tmp*"):
             with suppress(OSError):
                 left.unlink()
         yield
-    finally:
-        lock.release()
 
 
 # What a checkpoint only fits together with, and what a person calls it.

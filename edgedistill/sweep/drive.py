@@ -7,9 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from statistics import fmean
 
-from filelock import FileLock, Timeout
-
 from edgedistill._utils.atomic import write_text
+from edgedistill._utils.locks import lock
 from edgedistill.errors import SweepError
 from edgedistill.recipe import to_toml
 from edgedistill.sweep.engines import Engine, Job, Outcome
@@ -64,27 +63,22 @@ def drive(
     """
     refuse_other_recipes(folder, plan)
     runs = plan.runs if chosen is None else chosen
+    advice = "choose another --out"
     try:
         for sub in ("recipes", "logs", "runs"):
             (folder.path / sub).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.path / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise SweepError(
-            f"{folder.path}: another sweep is at work here; wait for it, or choose another --out"
-        ) from None
     except OSError as error:
-        raise SweepError(
-            f"{folder.path}: cannot be written: {error.strerror}; choose another --out"
-        ) from error
-    try:
+        raise SweepError(f"{folder.path}: cannot be written: {error.strerror}; {advice}") from error
+    with lock(folder.path / ".lock", SweepError, advice, wait=False) as held:
+        if not held:
+            raise SweepError(
+                f"{folder.path}: another sweep is at work here; wait for it, or {advice}"
+            )
         for run in plan.runs:
             write_text(folder.recipe(run.name), to_toml(run.recipe))
         if caches_first:
             _fill_caches(runs, folder, engine, at_once, say)
         return _attempts(plan, runs, folder, engine, at_once, say, collect, command)
-    finally:
-        lock.release()
 
 
 def estimate(pending: Iterable[PlannedRun], seconds: dict[str, float], plan: Plan) -> float | None:

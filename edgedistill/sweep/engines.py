@@ -10,6 +10,7 @@ from typing import Protocol, cast
 
 from edgedistill._utils.suggestions import choices
 from edgedistill.errors import SweepError
+from edgedistill.run.folder import RunFolder
 
 ENGINES = {"local": "edgedistill.sweep.local", "ray": "edgedistill.sweep.on_ray"}
 # Read as Ray is imported: it reports to nobody, and its own messages stay out of ours.
@@ -32,6 +33,11 @@ class Job:
     command: tuple[str, ...]
     folder: Path
     log: Path
+
+    @property
+    def lock(self) -> Path:
+        """The lock file of the run's folder."""
+        return RunFolder(self.folder).lock
 
 
 @dataclass(frozen=True)

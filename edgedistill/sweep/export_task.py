@@ -10,9 +10,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from filelock import FileLock
-
-from edgedistill.errors import EdgeDistillError
+from edgedistill._utils.locks import lock
+from edgedistill.errors import EdgeDistillError, SweepError
+from edgedistill.run.folder import RunFolder
 from edgedistill.sweep.engines import Job
 from edgedistill.sweep.exported import exported
 from edgedistill.sweep.folder import SweepFolder
@@ -34,7 +34,8 @@ def main() -> NoReturn:
     folder = SweepFolder(Path(place))
     try:
         # A sweep that is started after a kill waits for what the killed one has left at work.
-        with FileLock(folder.run(name) / ".lock"):
+        advice = "make the sweep's folder writable"
+        with lock(RunFolder(folder.run(name)).lock, SweepError, advice):
             exported(name, folder, precision == "int8")
     except EdgeDistillError as error:
         print(f"edgedistill: {' '.join(str(error).split())}", file=sys.stderr)

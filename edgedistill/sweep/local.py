@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from edgedistill._utils.locks import is_locked
 from edgedistill.errors import SweepError
-from edgedistill.sweep.busy import busy
 from edgedistill.sweep.engines import BUSY, Engine, Job, Outcome, Request
 
 _POLL_SECONDS = 0.05
@@ -81,7 +81,7 @@ def _next_free(queue: deque[Job], tell: Callable[[str, str], None], said: set[st
     """The first job whose folder nobody is at work on."""
     for _ in range(len(queue)):
         job = queue.popleft()
-        if not busy(job.folder):
+        if not is_locked(job.lock):
             return job
         if job.name not in said:
             said.add(job.name)

@@ -30,8 +30,8 @@ from ray.exceptions import (
 )
 
 from edgedistill._utils.cache_dir import ENVIRONMENT, cache_dir
+from edgedistill._utils.locks import is_locked
 from edgedistill.errors import EdgeDistillError, Interrupted, SweepError
-from edgedistill.sweep.busy import busy
 from edgedistill.sweep.engines import BUSY, Engine, Job, Outcome, Request
 from edgedistill.sweep.leash import PATIENCE_SECONDS
 from edgedistill.sweep.ray_task import run_here
@@ -114,7 +114,7 @@ def run_jobs(
                     raise Interrupted
                 while queue and (at_once is None or len(running) < at_once):
                     job = queue.popleft()
-                    if busy(job.folder):
+                    if is_locked(job.lock):
                         tell(job.name, BUSY)
                     running[_submit(task.options(name=job.name, **options), job)] = job
                 ended, _ = ray.wait(list(running), timeout=0)
@@ -162,7 +162,7 @@ def _first_line(error: Exception) -> str:
 def _submit(task: Any, job: Job) -> ray.ObjectRef:
     return task.remote(
         command=list(job.command),
-        folder=str(job.folder.absolute()),
+        lock=str(job.lock.absolute()),
         log=str(job.log.absolute()),
         where=str(Path.cwd()),
         python=sys.executable,

@@ -13,8 +13,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgedistill._utils.locks import is_locked
 from edgedistill.sweep import leash
-from edgedistill.sweep.busy import busy
 
 _POLL_SECONDS = 0.1
 _SHARED = "is it on a filesystem that every node has?"
@@ -22,7 +22,7 @@ _SHARED = "is it on a filesystem that every node has?"
 
 def run_here(
     command: Sequence[str],
-    folder: str,
+    lock: str,
     log: str,
     where: str,
     python: str,
@@ -35,7 +35,7 @@ def run_here(
 
     Args:
         command: program and arguments.
-        folder: the run's folder.
+        lock: the lock file of the run's folder.
         log: file that its output is appended to.
         where: the folder to work in.
         python: the driver's interpreter; in `command` it becomes this node's.
@@ -44,7 +44,7 @@ def run_here(
     Returns:
         Exit status, seconds, and what went wrong where the process itself cannot say it.
     """
-    while busy(Path(folder)):
+    while is_locked(Path(lock)):
         time.sleep(_POLL_SECONDS)
     started = time.monotonic()
     program = [sys.executable if command[0] == python else command[0], *command[1:]]
