@@ -46,7 +46,12 @@ def _build_and_rename(target: Path, build: Callable[[Path], None]) -> None:
     try:
         temporary.mkdir()
         build(temporary)
-        temporary.rename(target)
+        try:
+            temporary.rename(target)
+        except OSError:
+            # Some file systems lock within one machine only: another one has been first.
+            if not target.is_dir():
+                raise
     finally:
         try:
             shutil.rmtree(temporary, ignore_errors=True)
