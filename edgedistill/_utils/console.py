@@ -1,30 +1,26 @@
-"""What a person sees while a command works: notes, and progress bars with rate and time left."""
+"""The terminal's callback: notes, and progress bars with rate and time left."""
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Protocol
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
 
+from edgedistill import callbacks
+
 # Between two lines about the same work in a log.
 _QUIET_SECONDS = 1.0
-
-
-class Bar(Protocol):
-    """Moves a progress bar."""
-
-    def __call__(self, done: int, total: int, detail: str = "") -> None: ...
+_TRAINING = "training"
 
 
 class _TwoLines(Progress):
@@ -38,72 +34,114 @@ class _TwoLines(Progress):
                 yield Text(detail, style="dim", no_wrap=True, overflow="ellipsis")
 
 
-class Display:
+class ConsoleCallback(callbacks.Callback):
     """Progress on a terminal; on a pipe or a file, a plain line now and then.
 
     Everything goes to stderr, so that what a command prints as its result can be piped.
+
+    Args:
+        quiet: print nothing at all.
+        console: where to print instead of stderr.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        """Until the block ends, work far below a command reports here, see `current_display`."""
-        token = _CURRENT.set(self)
-        try:
-            yield
-        finally:
-            _CURRENT.reset(token)
-
-    def note(self, text: str) -> None:
-        """One line that stays."""
-        self.console.print(text, markup=False)
-
-    def warn(self, text: str) -> None:
-        """One line that asks for attention."""
-        self.console.print(f"warning: {text}", style="yellow", markup=False)
-
-    @contextmanager
-    def bar(self, name: str, unit: str) -> Iterator[Bar]:
-        """A bar for one stage; it appears with the first update."""
-        if not self.console.is_terminal:
-            yield self._lines(name)
-            return
-        columns = (
+    def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self._bars = _TwoLines(
             TextColumn("{task.description}"),
             BarColumn(bar_width=32),
             MofNCompleteColumn(),
-            TextColumn(unit),
+            TextColumn("{task.fields[unit]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
         )
-        with _TwoLines(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task(name, total=None, visible=False, detail="")
+        self._tasks: dict[str, TaskID] = {}
+        self._lines: dict[str, _Lines] = {}
+        self._validation = ""
 
-            def update(done: int, total: int, detail: str = "") -> None:
-                progress.update(task, completed=done, total=total, detail=detail, visible=True)
+    def on_note(self, message: str) -> None:
+        """One line that stays."""
+        self.console.print(message, markup=False)
 
-            yield update
+    def on_warning(self, message: str) -> None:
+        """One line that asks for attention."""
+        self.console.print(f"warning: {message}", style="yellow", markup=False)
 
-    def _lines(self, name: str) -> Bar:
-        """A line for every tenth of the work, but not many a second."""
-        said, when = -1, -_QUIET_SECONDS
+    def on_progress(self, progress: callbacks.Progress) -> None:
+        """A bar for each work; it appears with the first report and goes with the last."""
+        if progress.ended:
+            self._end(progress.name)
+        else:
+            self._show(progress.name, progress.unit, progress.done, progress.total, progress.detail)
 
-        def update(done: int, total: int, detail: str = "") -> None:
-            nonlocal said, when
-            tenth, now = 10 * done // max(total, 1), time.monotonic()
-            if tenth > said and (now - when >= _QUIET_SECONDS or done == total):
-                said, when = tenth, now
-                self.note(f"{name} {done}/{total} {detail}".rstrip())
+    def on_validation(self, validation: callbacks.Validation) -> None:
+        """The accuracy is shown beside the losses from here on."""
+        self._validation = f" val {100 * validation.accuracy:.1f}%"
 
-        return update
+    def on_step(self, step: callbacks.TrainingStep) -> None:
+        """A bar of its own for training."""
+        losses = " ".join(f"{name} {value:.3f}" for name, value in step.losses.items())
+        detail = f"{step.images_per_second:.0f} images/s {losses}{self._validation}"
+        self._show(_TRAINING, "steps", step.step, step.total, detail)
+        if step.step == step.total:
+            self._end(_TRAINING)
+
+    def on_stage(self, stage: callbacks.Stage) -> None:
+        """A bar of training that ended early goes."""
+        self._end(_TRAINING)
+
+    def on_end(self, end: callbacks.RunEnd) -> None:
+        """Every bar goes, so that what is printed next has the terminal to itself."""
+        for name in (*self._tasks, *self._lines):
+            self._end(name)
+        self._validation = ""
+
+    def _show(self, name: str, unit: str, done: int, total: int, detail: str) -> None:
+        if not self.console.is_terminal:
+            if self._lines.setdefault(name, _Lines()).due(done, total):
+                self.on_note(f"{name} {done}/{total} {detail}".rstrip())
+            return
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=total, unit=unit, detail="")
+            self._bars.start()
+        self._bars.update(self._tasks[name], completed=done, total=total, detail=detail)
+
+    def _end(self, name: str) -> None:
+        self._lines.pop(name, None)
+        task = self._tasks.pop(name, None)
+        if task is not None:
+            self._bars.remove_task(task)
+            if not self._tasks:
+                self._bars.stop()
 
 
-_CURRENT: ContextVar[Display] = ContextVar("display")
+class _Lines:
+    """When work deserves another line: every tenth of it, but not many a second."""
+
+    def __init__(self) -> None:
+        self._tenth, self._when = -1, -_QUIET_SECONDS
+
+    def due(self, done: int, total: int) -> bool:
+        tenth, now = 10 * done // max(total, 1), time.monotonic()
+        if tenth <= self._tenth or (now - self._when < _QUIET_SECONDS and done < total):
+            return False
+        self._tenth, self._when = tenth, now
+        return True
 
 
-def current_display() -> Display:
-    """The display of the command at work; a new one where there is none."""
-    return _CURRENT.get(None) or Display()
+class Display(ConsoleCallback):
+    """A `ConsoleCallback` that work calls directly."""
+
+    def note(self, text: str) -> None:
+        self.on_note(text)
+
+    def warn(self, text: str) -> None:
+        self.on_warning(text)
+
+    def bar(self, name: str, unit: str) -> AbstractContextManager[callbacks.Update]:
+        return callbacks.CallbackList([self]).progress(name, unit)
+
+    def active(self) -> AbstractContextManager[callbacks.CallbackList]:
+        return callbacks.reporting([self])

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from edgedistill import callbacks
 from edgedistill._utils.atomic import replacing
+from edgedistill._utils.console import ConsoleCallback
 from edgedistill.cli.tables import print_json, print_table
 from edgedistill.data.contact_sheet import contact_sheet
 from edgedistill.data.published.check import Check, CountRow, check_benchmark
@@ -20,7 +22,8 @@ def show_benchmark(name: str, root: Path, lists: Path | None, sheet: Path, as_js
     """Counts, differences and unreadable files; 1 when there is any of the last two."""
     check = check_benchmark(name, root, None if lists is None else str(lists))
     # Decoding every file once is the only way to know that it can be read.
-    problems = open_store(check.index, _CHECK_SIZE).problems()
+    with callbacks.reporting([ConsoleCallback()]):
+        problems = open_store(check.index, _CHECK_SIZE).problems()
     with replacing(sheet) as temporary:
         contact_sheet(check.index).save(temporary, format="PNG")
     if as_json:

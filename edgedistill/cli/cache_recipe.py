@@ -39,10 +39,11 @@ class _Caches:
 def build_recipe_caches(path: Path, sets: list[str]) -> None:
     """Store the images and fill the view cache as a run of the recipe would."""
     display = Display()
-    found = _caches(path, sets)
-    recipe, dataset = found.recipe, found.dataset
-    for size in found.stores:
-        open_store(dataset.index, size)
+    with display.active():
+        found = _caches(path, sets)
+        recipe, dataset = found.recipe, found.dataset
+        for size in found.stores:
+            open_store(dataset.index, size)
     if found.teacher is None:
         display.note(f"{_no_views(recipe)}: only the images are stored")
     else:

@@ -73,7 +73,7 @@ def print_summary(metrics: dict[str, Any], folder: RunFolder) -> None:
 def evaluate_teacher(path: Path, sets: list[str], as_json: bool) -> None:
     """`edgedistill teacher eval`."""
     recipe = load_recipe(path, sets)
-    with enough_memory():
+    with enough_memory(), Display().active():
         rows = teacher_scores(recipe)
     if as_json:
         print_json(rows)

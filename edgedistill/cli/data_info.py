@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from edgedistill import callbacks
 from edgedistill._utils.atomic import replacing
+from edgedistill._utils.console import ConsoleCallback
 from edgedistill.cli.benchmark_info import show_benchmark
 from edgedistill.cli.tables import print_json, print_table
 from edgedistill.data.contact_sheet import contact_sheet
@@ -46,9 +48,10 @@ def show_data(
         raise UsageError(
             f"--root and --lists are for {', '.join(benchmarks())}; {source} takes neither"
         )
-    index, split = _load(source, target)
-    # Decoding every file once is the only way to know that it can be read.
-    problems = (*index.problems, *open_store(index, _CHECK_SIZE).problems())
+    with callbacks.reporting([ConsoleCallback()]):
+        index, split = _load(source, target)
+        # Decoding every file once is the only way to know that it can be read.
+        problems = (*index.problems, *open_store(index, _CHECK_SIZE).problems())
     with replacing(sheet) as temporary:
         contact_sheet(index).save(temporary, format="PNG")
     rows = dataset_table(index, split)

@@ -49,7 +49,8 @@ def run_sweep(
             console.print(f"  {run.name}{'  finished' if run.name in seconds else ''}")
         return 0
     display = Display()
-    check_data([run for run in runs if run.name not in seconds], display.note)
+    with display.active():
+        check_data([run for run in runs if run.name not in seconds], display.note)
     try:
         with open_engine(request, lambda name, text: display.note(f"{name}: {text}")) as start:
             failed = drive(

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from edgedistill import callbacks
 from edgedistill._utils.cache_dir import cache_dir
-from edgedistill._utils.console import current_display
 from edgedistill.data.emoji.art import line_layer, on_white, rasterise, read_svg
 from edgedistill.data.emoji.camera import photograph
 from edgedistill.data.emoji.catalogue import Emoji, art_versions, catalogue
@@ -61,13 +61,13 @@ def build_emoji(
     for domain in DOMAINS:
         for cls in classes:
             (root / domain / cls.folder).mkdir(parents=True)
-    bar_of = current_display().bar
+    work = f"drawing the emoji benchmark in {len(DOMAINS)} styles"
     with (
-        bar_of(f"drawing the emoji benchmark in {len(DOMAINS)} styles", "emoji") as bar,
+        callbacks.current().progress(work, "emoji") as update,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         for done, _ in enumerate(pool.map(lambda emoji: _draw(emoji, root), emojis), 1):
-            bar(done, len(emojis))
+            update(done, len(emojis))
     folders = {cls.folder for cls in classes}
     description = FolderDescription(
         domains=list(DOMAINS),

@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill import callbacks
 from edgedistill._utils.cache_dir import cache_dir
-from edgedistill._utils.console import current_display
 from edgedistill.data.index import ImageIndex
 from edgedistill.data.selection import Images, LazyImages, pixel_hash, pixel_hashes
 from edgedistill.data.store.build_once import build_once
@@ -280,8 +280,9 @@ def _build(index: ImageIndex, size: int, folder: Path, workers: int) -> None:
     packed = math.prod((len(index), size, size, 3)) > PACK_ABOVE
     hashes = np.zeros(len(index), dtype=np.uint64)
     problems: dict[int, str] = {}
-    done, bar_of = 0, current_display().bar
-    with bar_of(f"decoding at {size} px", "images") as bar, ThreadPoolExecutor(workers) as pool:
+    done = 0
+    progress = callbacks.current().progress(f"decoding at {size} px", "images")
+    with progress as update, ThreadPoolExecutor(workers) as pool:
         for d in range(len(index.domains)):
             rows = np.flatnonzero(index.domain == d).tolist()
             file = (_pack_file if packed else _array_file)(folder, d)
@@ -304,7 +305,7 @@ def _build(index: ImageIndex, size: int, folder: Path, workers: int) -> None:
                         lengths.append(len(image.data))
                         out.write(image.data)
                         done += 1
-                        bar(done, len(index))
+                        update(done, len(index))
             _to_disk(file)
             if packed:
                 np.save(_ends_file(folder, d), np.cumsum(lengths, dtype=np.int64))

@@ -1,22 +1,35 @@
-"""Notes and progress: all of it on stderr, none of it when quiet."""
+"""The terminal's callback: all of it on stderr, none of it when quiet."""
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import pytest
+from rich.console import Console
 
-from edgedistill._utils.console import Display, current_display
+from edgedistill._utils.console import ConsoleCallback
+from edgedistill.callbacks import Callback, CallbackList, RunEnd, TrainingStep, Validation
 
 
-def work(display: Display) -> None:
-    display.note("begun")
-    display.warn("careful")
-    with display.bar("sorting", "images") as bar:
+def work(callback: Callback) -> None:
+    callbacks = CallbackList([callback])
+    callbacks.on_note("begun")
+    callbacks.on_warning("careful")
+    with callbacks.progress("sorting", "images") as update:
         for done in range(1, 101):
-            bar(done, 100, "detail")
+            update(done, 100, "detail")
+
+
+def train(callback: Callback, steps: int) -> None:
+    for step in range(1, steps + 1):
+        if step == 2:
+            callback.on_validation(Validation(step, 4, 0.75, {"step": step}))
+        callback.on_step(TrainingStep(step, 4, 10.0, {"loss": 0.5}))
 
 
 def test_a_log_says_that_work_began_and_ended(capsys: pytest.CaptureFixture[str]) -> None:
-    work(Display())
+    work(ConsoleCallback())
     out, err = capsys.readouterr()
     assert out == ""
     begun, warned, *lines = err.splitlines()
@@ -26,12 +39,25 @@ def test_a_log_says_that_work_began_and_ended(capsys: pytest.CaptureFixture[str]
 
 
 def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
-    work(Display(quiet=True))
+    work(ConsoleCallback(quiet=True))
     assert capsys.readouterr() == ("", "")
 
 
-def test_work_below_a_command_reports_to_its_display() -> None:
-    quiet = Display(quiet=True)
-    with quiet.active():
-        assert current_display() is quiet
-    assert current_display() is not quiet
+def test_a_log_of_training_shows_the_latest_validation(capsys: pytest.CaptureFixture[str]) -> None:
+    train(ConsoleCallback(), 4)
+    first, last = capsys.readouterr().err.splitlines()
+    assert first == "training 1/4 10 images/s loss 0.500"
+    assert last == "training 4/4 10 images/s loss 0.500 val 75.0%"
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+def test_no_bar_outlives_a_run(tmp_path: Path, steps: int) -> None:
+    screen = io.StringIO()
+    callback = ConsoleCallback(console=Console(file=screen, force_terminal=True, width=80))
+    train(callback, steps)
+    work(callback)
+    callback.on_end(RunEnd(tmp_path, "failed"))
+    drawn = screen.getvalue()
+    assert "training" in drawn and "sorting" in drawn
+    hide, show = "\x1b[?25l", "\x1b[?25h"
+    assert drawn.count(hide) == drawn.count(show) > 0
