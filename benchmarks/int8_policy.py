@@ -66,7 +66,7 @@ STARTS = 2
 # One policy serves all input sizes: it is searched at the size the students were designed for.
 SIZE = 224
 RECORD = Path(__file__).with_name("int8_policy_measured.json")
-PAGE = Path(__file__).parents[1] / "docs" / "int8.md"
+PAGE = Path(__file__).parent / "INT8.md"
 MARK = "<!-- int8 -->"
 TARGETS = {
     "resnet18": 0.35,
@@ -257,7 +257,7 @@ def _side_by_side(parts: Mapping[str, Mapping[str, float]]) -> dict[str, list[fl
 
 
 def page(record: Mapping[str, Mapping[str, Any]]) -> str:
-    """The measured part of docs/int8.md."""
+    """The measured part of benchmarks/INT8.md."""
     lines = []
     for student, found in record.items():
         dot = {"avx512_vnni", "avx_vnni", "asimddp", "i8mm", "amx_int8"} & set(found["flags"])

@@ -1,6 +1,6 @@
 """How often the 95 % intervals of `edgedistill bench` hold the truth, on answers of a model.
 
-    python -m benchmarks.interval_coverage        # the table in docs/benchmarking.md
+    python -m benchmarks.interval_coverage        # the table in docs/explanation/measurement.md
 
 A known image scores normal(2, 1) and is named right with a chance of 3/4, an unknown one scores
 normal(0, 1); accepted is what scores 1 or more. The truth is the figure on 200,000 images.
@@ -80,7 +80,7 @@ def main() -> None:
         cells = " | ".join(f"{100 * share:.0f}" for share in found.values())
         lines.append(f"| {known} + {unknown} | {cells} |")
         print(lines[-1], flush=True)
-    write_between(ROOT / "docs/benchmarking.md", MARK, "\n".join(lines))
+    write_between(ROOT / "docs/explanation/measurement.md", MARK, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What each quirk of the methods' authors changes, measured: the tables of docs/fidelity.md.
+"""Effect of each quirk of the methods' authors, measured: the tables of FIDELITY.md.
 
 Runs what is not finished yet of two sweeps, writes every number to fidelity.json and renders the
 tables between `<!-- fidelity -->` marks.
@@ -115,7 +115,7 @@ def main() -> None:
             train(SWEEPS / f"{sweep}.toml", options.jobs, out)
         write_text(RECORD, to_text(collect(out)))
     rows = read_record(RECORD, "python -m benchmarks.emoji.fidelity")
-    write_between(ROOT / "docs" / "fidelity.md", MARK, document(rows))
+    write_between(ROOT / "benchmarks" / "emoji" / "FIDELITY.md", MARK, document(rows))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
     python -m benchmarks.emoji.matrix --render         # only the tables, from matrix.json
 
 The sweep does all the work, and goes on where it was killed; here its numbers become
-benchmarks/emoji/matrix.json, and the tables of docs/results.md and README.md between
+benchmarks/emoji/matrix.json, and the tables of benchmarks/emoji/RESULTS.md and README.md between
 `<!-- matrix -->` marks. Runs that are missing leave gaps. Runs of the record that the
 folder does not have stay, so that the matrix can be done in parts, on different days and machines
 (`sweep --only student=resnet18 --only seed=0`). With --record FILE the tables are printed, and no
@@ -20,18 +20,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks.emoji.matrix_picture import picture
 from benchmarks.emoji.matrix_tables import document, summary
 from benchmarks.marked import write_between
 from benchmarks.script import read_record, run_script
 from edgedistill import __version__
-from edgedistill._utils.atomic import write_text
+from edgedistill._utils.atomic import write_bytes, write_text
 from edgedistill.errors import EdgeDistillError
+from edgedistill.report.style import png
 from edgedistill.students.torchvision import EMBEDDED_FOLDER
 from edgedistill.sweep.folder import SweepFolder, refuse_other_recipes
 from edgedistill.sweep.plan import Plan, PlannedRun, make_plan
 
 ROOT = Path(__file__).parents[2]
 SWEEP = ROOT / "benchmarks" / "emoji.toml"
+PICTURE = ROOT / "docs" / "assets" / "matrix.png"
 RECORD = Path(__file__).with_name("matrix.json")
 MARK = "<!-- matrix -->"
 TEACHER = ("name", "accuracy", "h_score", "oracle_h_score", "auroc", "fpr95", "oscr")
@@ -226,9 +229,11 @@ def to_text(record: Mapping[str, Any]) -> str:
 
 
 def render(record: Mapping[str, Any]) -> None:
-    """The tables into the two documents."""
-    write_between(ROOT / "docs/results.md", MARK, document(record))
-    write_between(ROOT / "README.md", MARK, summary(record))
+    """The tables into the three documents, and the picture."""
+    write_between(ROOT / "benchmarks/emoji/RESULTS.md", MARK, document(record))
+    for page in ("docs/results.md", "README.md"):
+        write_between(ROOT / page, MARK, summary(record))
+    write_bytes(PICTURE, png(picture(record)))
 
 
 def _values(plan: Plan, field: Any) -> list[Any]:

@@ -71,8 +71,8 @@ def over_targets(rows: Sequence[Row], metric: str, precision: str = "fp32") -> l
 
 
 def document(record: Record) -> str:
-    """Everything that docs/results.md says about the matrix."""
-    rows = _rows(record)
+    """Everything that benchmarks/emoji/RESULTS.md says about the matrix."""
+    rows = rows_of(record)
     if not rows:
         return EMPTY
     compared = {metric: methods_compared(rows, metric) for metric in TESTED}
@@ -88,8 +88,8 @@ def document(record: Record) -> str:
 
 
 def summary(record: Record) -> str:
-    """The README's part: H deployed of every student and method, and what a student costs."""
-    rows = _rows(record)
+    """The table of README.md and docs/results.md: H deployed and time of every student."""
+    rows = rows_of(record)
     if not rows:
         return ""
     methods = record["axes"]["method"]
@@ -318,7 +318,7 @@ def _are(count: int) -> str:
     return "is 1" if count == 1 else f"are {count}"
 
 
-def _rows(record: Record) -> list[Row]:
+def rows_of(record: Record) -> list[Row]:
     """The rows, each with the targets that the record has at all."""
     targets = sorted({row["target"] for row in record["rows"]})
     return [{**row, "targets": targets} for row in record["rows"]]

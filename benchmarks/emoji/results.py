@@ -1,4 +1,4 @@
-"""The tables of docs/results.md: methods x targets x seeds, and the methods without their parts.
+"""The tables of RESULTS.md: methods x targets x seeds, and the methods without their parts.
 
 Runs what is not finished yet as sweeps of the shipped recipes, writes every number to a JSON file
 and renders the tables between marks. Nothing there is typed by hand.
@@ -123,7 +123,7 @@ def tables(rows: Sequence[Row], columns: Mapping[str, str], single: Sequence[str
 
 
 def methods_text(rows: Sequence[Row]) -> str:
-    """Everything that docs/results.md says between the marks."""
+    """Everything that benchmarks/emoji/RESULTS.md says between the marks."""
     seeds = {r["seed"] for r in rows}
     targets = [t for t in TARGETS if any(r["target"] == t for r in rows)]
     head = (
@@ -134,13 +134,13 @@ def methods_text(rows: Sequence[Row]) -> str:
 
 
 def methods_summary(rows: Sequence[Row]) -> str:
-    """The README's part."""
-    return "\n\n".join(tables(rows, SHOWN, ("line",)))
+    """The table of docs/results.md: the mean over targets."""
+    return "\n\n".join(tables(rows, SHOWN, ()))
 
 
 def render_methods(rows: Sequence[Row]) -> None:
-    write_between(ROOT / "docs/results.md", MARK, methods_text(rows))
-    write_between(ROOT / "README.md", MARK, methods_summary(rows))
+    write_between(ROOT / "benchmarks/emoji/RESULTS.md", MARK, methods_text(rows))
+    write_between(ROOT / "docs/results.md", MARK, methods_summary(rows))
 
 
 def ablation_text(rows: Sequence[Row]) -> str:
@@ -190,7 +190,7 @@ def main() -> None:
     if methods:
         render_methods(rows)
     else:
-        write_between(ROOT / "docs/results.md", ABLATION_MARK, ablation_text(rows))
+        write_between(ROOT / "benchmarks/emoji/RESULTS.md", ABLATION_MARK, ablation_text(rows))
 
 
 def _ablation_rows(sweeps: Sequence[Path], out: Path) -> list[dict[str, Any]]:

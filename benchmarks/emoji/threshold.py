@@ -1,11 +1,12 @@
-"""What moving the threshold of an exported file does: a plot and a table for docs/deploy.md.
+"""Effect of moving the threshold of an exported file: the plot and the table of a how-to page.
 
     edgedistill export RUN --onnx
     python -m benchmarks.emoji.threshold RUN            # runs/RUN, or its folder
 
 Answers the run's source-validation and target images with runs/RUN/student.onnx, as a device
-would, and counts at every threshold which images are accepted. Writes docs/threshold.png and the
-part of docs/deploy.md between `<!-- threshold -->` marks.
+would, and counts at every threshold which images are accepted. Writes
+docs/assets/threshold.png and the part of docs/how-to/move-a-threshold.md between
+`<!-- threshold -->` marks.
 """
 
 import argparse
@@ -127,7 +128,7 @@ def part(validation: Scored, target: Scored, info: ModelInfo, domain: str, run: 
             f"Made by `python -m benchmarks.emoji.threshold {run}`.",
             "",
             "![Shares of known images kept and unknown images rejected, and the H-score, over the "
-            "threshold](threshold.png)",
+            "threshold](../assets/threshold.png)",
             "",
             *(f"| {' | '.join(row)} |" for row in table),
         ]
@@ -157,9 +158,9 @@ def main() -> None:
     target = _answered(data, store, dataset.target, labels)
     domain = recipe.data.target
     image = png(picture(curves(validation, target), info, domain))
-    write_bytes(DOCS / "threshold.png", image)
+    write_bytes(DOCS / "assets" / "threshold.png", image)
     written = part(validation, target, info, domain, folder.name)
-    write_between(DOCS / "deploy.md", MARK, written)
+    write_between(DOCS / "how-to" / "move-a-threshold.md", MARK, written)
     print(written)
 
 

@@ -8,7 +8,7 @@ tries. What is drawn and kept is in search.py.
 
     python -m benchmarks.emoji.tune run --jobs 2   # kill it and go on at any time
     python -m benchmarks.emoji.tune apply          # what it chose, into recipes/mobilenet_*.toml
-    python -m benchmarks.emoji.tune render         # the table, into docs/results.md
+    python -m benchmarks.emoji.tune render         # the table, into benchmarks/emoji/RESULTS.md
 
 Runs have one thread each, so that the numbers do not depend on --jobs.
 """
@@ -254,7 +254,7 @@ def main() -> None:
     if options.command == "apply":
         apply(record, ROOT / "recipes")
     else:
-        write_between(ROOT / "docs" / "results.md", MARK, document(record))
+        write_between(ROOT / "benchmarks" / "emoji" / "RESULTS.md", MARK, document(record))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the search chose, as a section of docs/results.md and as lines of a recipe."""
+"""What the search chose, as a section of benchmarks/emoji/RESULTS.md and as lines of a recipe."""
 
 import re
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ def applied(text: str, choice: Mapping[str, Any]) -> str:
 
 
 def document(record: Mapping[str, Any]) -> str:
-    """The section of docs/results.md: how it was searched, what was chosen, what limits it."""
+    """The section of RESULTS.md: how it was searched, what was chosen, what limits it."""
     methods = [method for method in METHODS if method in record["methods"]]
     first, last = record["rungs"][0], record["rungs"][-1]
     rungs = f"{first['trials']} trials of {first['steps']} steps"

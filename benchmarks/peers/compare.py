@@ -12,7 +12,7 @@ from one uint8 image of its input size to score and probabilities, all taking tu
 loads all of them afresh, and compiles the compiled one again, which takes most of the time. Needs
 the images of the run and the weights of its teacher, and an idle machine.
 
-Numbers go to benchmarks/peers/peers.json and from there into docs/results.md, between
+Numbers go to benchmarks/peers/peers.json and from there into benchmarks/peers/RESULTS.md, between
 `<!-- peers -->` marks. With --record FILE the tables are printed, and no document is touched.
 """
 
@@ -190,8 +190,8 @@ def record_of(paths: list[Path], threads: int, rounds: int) -> dict[str, Any]:
 
 
 def render(record: Mapping[str, Any]) -> None:
-    """The tables into docs/results.md."""
-    write_between(ROOT / "docs/results.md", MARK, peers_document(record))
+    """The tables into benchmarks/peers/RESULTS.md."""
+    write_between(ROOT / "benchmarks/peers/RESULTS.md", MARK, peers_document(record))
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ exporter's policy gives the student before any answers are looked at. OpenVINO i
 is not installed (pip install openvino). Everything about a student, an input size and a number of
 threads takes turns.
 
-Numbers go to benchmarks/peers/latency.json and from there into docs/deploy.md, between
+Numbers go to benchmarks/peers/latency.json and from there into benchmarks/peers/RESULTS.md, between
 `<!-- latency -->` marks. With --record FILE the table is printed, and no document is touched.
 """
 
@@ -123,7 +123,7 @@ def main() -> None:
         write_json(options.record, record_of(options))
     record = read_record(options.record, "python -m benchmarks.peers.latency")
     if options.record.resolve() == RECORD:
-        write_between(ROOT / "docs/deploy.md", MARK, latency_document(record))
+        write_between(ROOT / "benchmarks/peers/RESULTS.md", MARK, latency_document(record))
     else:
         print(latency_document(record))
 

@@ -1,4 +1,4 @@
-"""Put what the scripts here found into docs/performance.md and docs/scale.md, with the commands.
+"""Put what the scripts here found into RESULTS.md and SCALE.md of this folder, with the commands.
 
     python -m benchmarks.speed.render
     python -m benchmarks.speed.render --check       # status 1 if a page would change
@@ -20,8 +20,7 @@ from typing import Any
 from benchmarks.speed.scale import ARITHMETIC, MEASURED
 from benchmarks.speed.tables import RESULTS, Shown, cell
 
-DOCS = Path(__file__).parents[2] / "docs"
-PAGES = [DOCS / "performance.md", DOCS / "scale.md"]
+PAGES = [Path(__file__).parent / name for name in ("RESULTS.md", "SCALE.md")]
 _BLOCK = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 
@@ -38,7 +37,7 @@ def block(name: str, results: Path) -> str:
     files = [results / f"{script}.json", *sorted(results.glob(f"{script}-*.json"))]
     found = [json.loads(f.read_text(encoding="utf-8")) for f in files if f.is_file()]
     if not found:
-        return f"\nNot measured yet. `python benchmarks/speed/{script}.py` measures it.\n\n"
+        return f"\nNot measured yet. `python -m benchmarks.speed.{script}` measures it.\n\n"
     return (
         "\n" + "\n".join(f"{measured(content)}{_tables(name, content)}" for content in found) + "\n"
     )

@@ -1,6 +1,6 @@
 """What DomainNet takes: arithmetic over the rates that `throughput.py` measured.
 
-`render.py` puts these tables into docs/scale.md. Counts of images are those of
+`render.py` puts these tables into SCALE.md. Counts of images are those of
 `edgedistill/data/published/benchmarks.json`, limits those of the code; what is neither that nor
 measured is
 assumed, stands in capitals below, and is called assumed beside its table.

@@ -3,7 +3,7 @@
 Vendor styles the `emoji` benchmark never shows, the line art of a font in three weights, and
 outline drawings made from five of the styles by dropping every fill; without what looks like a
 drawing of the benchmark. The art comes from npm
-packages (`npm pack NAME`, unpacked as `FOLDER/NAME-VERSION/package`); docs/teacher.md has the list,
+packages (`npm pack NAME`, unpacked as `FOLDER/NAME-VERSION/package`); README.md has the list,
 NOTICE the licences.
 
     python -m benchmarks.weights.art FOLDER art.npz

@@ -2,7 +2,7 @@
 
 The quirks inside a method are marked on its hyper-parameters (`authors` in a field's schema).
 Those outside it differ by code base and stand here: SCI-PD, its ERM and CLIPBase come from one
-repository, SCMD from another. docs/methods.md says what each quirk does.
+repository, SCMD from another. docs/explanation/methods-and-fidelity.md says what each quirk does.
 """
 
 from typing import Any

@@ -56,7 +56,8 @@ class DataSection(Section):
         default=0, description="seeds the hash that puts an instance on its side of the split"
     )
     protocol: Literal["instances", "hdg", "domainbed"] = Field(
-        default="instances", description="who trains, validates and tests, see docs/protocols.md"
+        default="instances",
+        description="who trains, validates and tests, see docs/how-to/pacs-and-hdg.md",
     )
     hybridness: str | None = Field(
         default=None,
@@ -313,7 +314,7 @@ class Recipe(Section):
         default="auto", description="'auto' (CUDA if there is one), 'cpu', 'cuda', 'cuda:1', 'mps'"
     )
     faithful: bool = Field(
-        default=False, description="turn every quirk to the authors' form, see docs/methods.md"
+        default=False, description="set every switch of a method to its authors' form"
     )
     data: DataSection
     views: ViewsSection = ViewsSection()

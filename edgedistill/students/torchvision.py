@@ -182,7 +182,8 @@ def _embedded_path(name: str) -> Path:
     raise WeightsError(
         f"no embedded weights for student '{name}': the package has them for {shipped}; "
         f"'python -m benchmarks.weights.train_start ART TEACHER --student {name}' builds "
-        f'{built_weights(name)} (docs/teacher.md); or use weights = "imagenet", "none" or a path'
+        f'{built_weights(name)} (benchmarks/weights/README.md); or use weights = "imagenet", '
+        '"none" or a path'
     )
 
 

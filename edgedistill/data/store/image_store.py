@@ -33,7 +33,8 @@ from edgedistill.runtime.preprocess import ImageProblem, ReadProblem, read_rgb_n
 VERSION = 3
 REPORT_FILE = "report.json"
 HASHES_FILE = "hashes.npy"
-# Largest store that is kept as plain bytes: 8 GiB, 57,000 images at 224 px. See docs/scale.md.
+# Largest store that is kept as plain bytes: 8 GiB, 57,000 images at 224 px.
+# benchmarks/speed/SCALE.md has the measurement.
 PACK_ABOVE = 2**33
 # Largest selection that is copied to memory: 1 GiB, 7,000 images at 224 px.
 RAM_LIMIT = 2**30

@@ -1,4 +1,4 @@
-"""The tables of docs/results.md and docs/fidelity.md, from rows."""
+"""The tables of benchmarks/emoji/RESULTS.md and FIDELITY.md, from rows."""
 
 from __future__ import annotations
 
@@ -152,9 +152,9 @@ class TestFidelity:
 
 def test_documents_have_the_marks() -> None:
     for name, marks in {
-        "docs/results.md": (results.MARK, results.ABLATION_MARK, "<!-- tuning -->"),
-        "docs/fidelity.md": (fidelity.MARK,),
-        "README.md": (results.MARK,),
+        "benchmarks/emoji/RESULTS.md": (results.MARK, results.ABLATION_MARK, "<!-- tuning -->"),
+        "benchmarks/emoji/FIDELITY.md": (fidelity.MARK,),
+        "docs/results.md": (results.MARK,),
     }.items():
         text = (swept.ROOT / name).read_text(encoding="utf-8")
         assert all(text.count(mark) == 2 for mark in marks), name

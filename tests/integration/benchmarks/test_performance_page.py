@@ -1,4 +1,4 @@
-"""docs/performance.md is what the recorded results say, and reads well without them."""
+"""benchmarks/speed/RESULTS.md is what the recorded results say, and reads well without them."""
 
 from __future__ import annotations
 

@@ -21,35 +21,39 @@ NOT_YET = "Not measured yet."
 # Page, mark, record, what is written from it, and what stands there without it.
 PAGES: dict[str, tuple[str, str, Path, Callable[[Any], str], str]] = {
     "matrix": (
-        *("docs/results.md", matrix.MARK, matrix.RECORD),
+        *("benchmarks/emoji/RESULTS.md", matrix.MARK, matrix.RECORD),
         *(matrix_tables.document, matrix_tables.EMPTY),
     ),
-    "matrix-summary": ("README.md", matrix.MARK, matrix.RECORD, matrix_tables.summary, ""),
+    "matrix-readme": ("README.md", matrix.MARK, matrix.RECORD, matrix_tables.summary, ""),
+    "matrix-summary": (
+        *("docs/results.md", matrix.MARK, matrix.RECORD),
+        *(matrix_tables.summary, ""),
+    ),
     "peers": (
-        *("docs/results.md", compare.MARK, compare.RECORD),
+        *("benchmarks/peers/RESULTS.md", compare.MARK, compare.RECORD),
         *(peers_tables.peers_document, NOT_YET),
     ),
     "latency": (
-        *("docs/deploy.md", latency.MARK, latency.RECORD),
+        *("benchmarks/peers/RESULTS.md", latency.MARK, latency.RECORD),
         *(peers_tables.latency_document, NOT_YET),
     ),
     "methods": (
-        *("docs/results.md", results.MARK, results.RECORDS["results"]),
+        *("benchmarks/emoji/RESULTS.md", results.MARK, results.RECORDS["results"]),
         *(results.methods_text, NOT_YET),
     ),
     "methods-summary": (
-        *("README.md", results.MARK, results.RECORDS["results"]),
+        *("docs/results.md", results.MARK, results.RECORDS["results"]),
         *(results.methods_summary, ""),
     ),
     "ablations": (
-        *("docs/results.md", results.ABLATION_MARK, results.RECORDS["ablations"]),
+        *("benchmarks/emoji/RESULTS.md", results.ABLATION_MARK, results.RECORDS["ablations"]),
         *(results.ablation_text, NOT_YET),
     ),
     "fidelity": (
-        *("docs/fidelity.md", fidelity.MARK, fidelity.RECORD),
+        *("benchmarks/emoji/FIDELITY.md", fidelity.MARK, fidelity.RECORD),
         *(fidelity.document, fidelity.document([])),
     ),
-    "int8": ("docs/int8.md", int8_policy.MARK, int8_policy.RECORD, int8_policy.page, NOT_YET),
+    "int8": ("benchmarks/INT8.md", int8_policy.MARK, int8_policy.RECORD, int8_policy.page, NOT_YET),
 }
 
 
@@ -67,7 +71,8 @@ def test_a_page_is_what_its_record_says(name: str) -> None:
 
 def test_the_tuning_is_what_its_record_says_or_says_that_it_is_an_earlier_one() -> None:
     record = json.loads(tune.RECORD.read_text(encoding="utf-8"))
-    shown = (ROOT / "docs/results.md").read_text(encoding="utf-8").split(tuning_text.MARK)[1]
+    text = (ROOT / "benchmarks/emoji/RESULTS.md").read_text(encoding="utf-8")
+    shown = text.split(tuning_text.MARK)[1]
     if "methods" in record:
         assert shown.strip() == tuning_text.document(record).strip()
     else:
@@ -97,7 +102,7 @@ def test_nothing_is_rendered_without_a_record(
     )
     monkeypatch.setattr(sys, "argv", ["script.py", *arguments])
     with pytest.raises(
-        EdgeDistillError, match=r"missing.json: .*measure first: python benchmarks/"
+        EdgeDistillError, match=r"missing.json: .*measure first: python -m benchmarks\."
     ):
         script.main()
 

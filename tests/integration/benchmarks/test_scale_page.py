@@ -1,4 +1,4 @@
-"""docs/scale.md is arithmetic over what throughput.py measured, and over nothing else."""
+"""SCALE.md is arithmetic over what throughput.py measured, and over nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/deploy.md says of a threshold is what the answers say."""
+"""The table and the picture of docs/how-to/move-a-threshold.md are what the answers say."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ def test_the_table_has_a_row_for_every_share() -> None:
     text = threshold.part(VALIDATION, TARGET, info(9.0), "sea", "first")
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + len(threshold.KEPT)
-    assert "3 known and 2 unknown images of `sea`" in text and "threshold.py first" in text
+    assert (
+        "3 known and 2 unknown images of `sea`" in text
+        and "benchmarks.emoji.threshold first" in text
+    )
     calibrated = next(row for row in rows if "calibrated" in row).split(" | ")
     assert calibrated[0] == "| 90 % (calibrated)" and float(calibrated[2]) >= 90
     assert calibrated[3:] == ["100.0", "50.0", "57.1 |"]

@@ -118,7 +118,7 @@ def test_a_machine_that_grows_slower_changes_times_and_not_ratios() -> None:
 
 @pytest.mark.parametrize(("time", "rarest", "most"), [(1.0, 0, 0.01), (0.9, 0, 0.2), (0.8, 0.8, 1)])
 def test_files_are_ranked_as_often_as_said(time: float, rarest: float, most: float) -> None:
-    """The shares that docs/benchmarking.md gives, of files that take `time` of the baseline's."""
+    """The shares of docs/explanation/measurement.md; a file takes `time` of the baseline's."""
     rng = np.random.default_rng(0)
     said: list[str] = []
     for _ in range(300):

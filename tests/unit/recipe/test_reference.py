@@ -1,4 +1,4 @@
-"""docs/recipes.md and the schema say the same: every key, default and description, and no other."""
+"""docs/reference/recipe.md and the schema agree in every key, default and description."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgedistill.recipe import Recipe
 from edgedistill.recipe.schema import MethodSection, StudentSection
 from edgedistill.students.torchvision import STUDENTS
 
-REFERENCE = Path(__file__).parents[3] / "docs" / "recipes.md"
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "recipe.md"
 HEADING = re.compile(r"^#+ (?:`\[?(\w+)\]?`|Top level)$")
 ROW = re.compile(r"^\| `([^`]+)` \| (required|`[^`]*`) \| (.*) \|$")
 
