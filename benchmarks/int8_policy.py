@@ -1,4 +1,4 @@
-"""Which nodes of a student pay in int8 on this CPU: measured, and written down for the exporter.
+"""Measured gain of each kind of node in int8 on this CPU, and the policy it gives the exporter.
 
     python -m benchmarks.int8_policy --write               # the students with a target; kept
     python -m benchmarks.int8_policy resnet18 --size 64    # one student, only printed

@@ -1,4 +1,4 @@
-"""How often the 95 % intervals of `edgedistill bench` hold the truth, on answers of a model.
+"""Coverage of the 95 % intervals of `edgedistill bench`, on simulated answers of a model.
 
     python -m benchmarks.interval_coverage        # the table in docs/explanation/measurement.md
 

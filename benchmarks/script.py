@@ -1,4 +1,4 @@
-"""What the scripts of benchmarks/ have in common: how they fail, their numbers, their records."""
+"""Shared parts of the scripts of benchmarks/: their errors, numbers and records."""
 
 import argparse
 import json

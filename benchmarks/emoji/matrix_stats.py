@@ -1,4 +1,4 @@
-"""Which differences of the matrix are significant: paired sign flips, corrected by Holm."""
+"""Significance of the matrix's differences: paired sign-flip tests, corrected by Holm."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

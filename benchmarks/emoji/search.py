@@ -1,4 +1,4 @@
-"""The search behind the embedded recipes, as pure functions: what is drawn, kept and chosen.
+"""Pure functions of the search behind the embedded recipes: draws, survivors and the choice.
 
 Random search with successive halving. Every method has the same number of trials, and trial i of
 every method has the same learning rate and weight decay. Even trials leave a method's own

@@ -1,4 +1,4 @@
-"""What names a run by everything that it comes from, so that no other run is taken for it."""
+"""Provenance of a run: a hash of all it comes from, so that no other run is taken for it."""
 
 import hashlib
 from functools import cache

@@ -1,4 +1,4 @@
-"""What the search chose, as a section of benchmarks/emoji/RESULTS.md and as lines of a recipe."""
+"""Choice of the search, as a section of benchmarks/emoji/RESULTS.md and as lines of a recipe."""
 
 import re
 from collections.abc import Mapping

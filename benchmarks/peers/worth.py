@@ -1,4 +1,4 @@
-"""What contenders are worth: their answers under one threshold rule, and what they keep of one."""
+"""Quality of contenders under one threshold rule, and the share of another's that each keeps."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""A training task of any size on random pixels and random embeddings: speed does not see them."""
+"""Synthetic training context: random pixels and embeddings, which speed does not depend on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

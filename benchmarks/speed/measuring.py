@@ -1,4 +1,4 @@
-"""Interleaved timing: what is compared takes turns, so that a slow minute hits every side alike."""
+"""Interleaved timing: the sides of a comparison take turns, so that a slow minute hits all."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Put what the scripts here found into RESULTS.md and SCALE.md of this folder, with the commands.
+"""Rendering of this folder's measurements into its RESULTS.md and SCALE.md, with the commands.
 
     python -m benchmarks.speed.render
     python -m benchmarks.speed.render --check       # status 1 if a page would change

@@ -1,4 +1,4 @@
-"""What DomainNet takes: arithmetic over the rates that `throughput.py` measured.
+"""Cost of DomainNet: arithmetic over the rates that `throughput.py` measured.
 
 `render.py` puts these tables into SCALE.md. Counts of images are those of
 `edgedistill/data/published/benchmarks.json`, limits those of the code; what is neither that nor

@@ -1,4 +1,4 @@
-"""What a step of SCI-PD and of SCMD costs over a step of ERM, teacher embeddings cached.
+"""Cost of a step of SCI-PD and of SCMD over a step of ERM, teacher embeddings cached.
 
     python -m benchmarks.speed.step                      # ResNet18, EfficientNet-B0, MobileNetV3
     python -m benchmarks.speed.step --students resnet18 --size 224 --rounds 15

@@ -1,4 +1,4 @@
-"""Tables of results, on the screen and on disk. No torch: `render.py` needs it not."""
+"""Tables of results, on the screen and on disk; free of torch, which `render.py` does without."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

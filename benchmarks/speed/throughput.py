@@ -1,4 +1,4 @@
-"""What a data set costs before the first step: decoding, packing, and the teacher's views.
+"""Cost of a dataset before the first step: decoding, packing, and the teacher's views.
 
     python -m benchmarks.speed.throughput --teacher ViT-B-16 --size 224
     python -m benchmarks.speed.throughput --teacher ViT-B-16 --device cuda --precision bf16

@@ -1,4 +1,4 @@
-"""What the text tower reads: names, keywords, subgroups and groups of emoji, in templates."""
+"""Captions for the text tower: names, keywords, subgroups and groups of emoji, in templates."""
 
 import gzip
 from itertools import pairwise

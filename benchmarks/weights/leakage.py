@@ -1,4 +1,4 @@
-"""Is a picture of the `emoji` benchmark among the images that the embedded weights trained on?
+"""Search for pictures of the `emoji` benchmark among the images the embedded weights trained on.
 
 Two steps for every benchmark image of the drawn domains (*camera* is made from the same drawings):
 the nearest training images by perceptual hash (64 bits: signs of the low frequencies of the grey

@@ -1,4 +1,4 @@
-"""How well start weights name drawings of the held-out style, zero-shot through their projection.
+"""Zero-shot accuracy of start weights on the held-out style, through their projection.
 
     python -m benchmarks.weights.start_quality art.npz edgedistill/weights/emoji-clip \\
         mobilenet_v3_small efficientnet_b0 resnet18=elsewhere.safetensors
