@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.marked import write_between
 from benchmarks.script import run_script
 from edgedistill._utils.atomic import write_bytes
-from edgedistill.data.protocols.resolve import resolve_split
+from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
 from edgedistill.data.store.image_store import Store, open_store
 from edgedistill.export.session import Answers, answers, open_session
 from edgedistill.openset import calibrate, metrics
@@ -135,12 +135,10 @@ def part(validation: Scored, target: Scored, info: ModelInfo, domain: str, run: 
     )
 
 
-def _answered(
-    model: bytes, store: Store, rows: NDArray[np.int64], known_label: NDArray[np.int64]
-) -> Scored:
-    """Answers about rows of a dataset; `known_label` int64 [rows of the dataset]."""
-    read = store.decoded(rows)
-    return scored(answers(open_session(model), read.images), known_label[read.rows])
+def _answered(model: bytes, store: Store, rows: NDArray[np.int64], dataset: OpenSetSplit) -> Scored:
+    """Answers about rows of a dataset."""
+    labelled = dataset.label(store.images(rows))
+    return scored(answers(open_session(model), labelled.images), labelled.labels)
 
 
 def main() -> None:
@@ -153,9 +151,8 @@ def main() -> None:
     data, info = read_model(folder / "student.onnx")
     dataset = resolve_split(recipe.data)
     store = open_store(dataset.index, info.size)
-    labels = dataset.split.known_label[dataset.index.label]
-    validation = _answered(data, store, dataset.split.val, labels)
-    target = _answered(data, store, dataset.target, labels)
+    validation = _answered(data, store, dataset.split.val, dataset)
+    target = _answered(data, store, dataset.target, dataset)
     domain = recipe.data.target
     image = png(picture(curves(validation, target), info, domain))
     write_bytes(DOCS / "assets" / "threshold.png", image)

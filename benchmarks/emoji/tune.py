@@ -131,10 +131,9 @@ def rejection(recipe: Any, folder: Path) -> dict[str, Any]:
     store = open_store(dataset.index, recipe.student.size)
     outputs = {}
     for name, rows in (("val", dataset.split.val), ("target", dataset.target)):
-        found = store.decoded(rows)
-        labels = dataset.split.known_label[dataset.index.label[found.rows]]
+        labelled = dataset.label(store.images(rows))
         outputs[name] = predict(
-            finished.student, finished.method, found.images, labels, device=torch.device("cpu")
+            finished.student, finished.method, labelled, device=torch.device("cpu")
         )
     projects = outputs["val"].cosines is not None
     h_scores: dict[str, list[float]] = {}

@@ -41,7 +41,7 @@ from edgedistill.bench.timing import measure, ratio, self_ratio, timing
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.build import export_fp32, export_int8
 from edgedistill.export.finished import FinishedRun, load_finished
-from edgedistill.export.images import RunImages
+from edgedistill.export.images import ExportImages
 from edgedistill.export.onnx.module import Deployed
 from edgedistill.run.folder import RunFolder
 from edgedistill.run.prepare import load_texts
@@ -98,7 +98,7 @@ def gather(run: FinishedRun, folder: Path, threads: int) -> tuple[list[Contender
     teacher = load_teacher(
         run.recipe.teacher.model, run.recipe.teacher.pretrained, torch.device("cpu")
     )
-    text = load_texts(run.recipe, RunImages(run, size).dataset, teacher)
+    text = load_texts(run.recipe, ExportImages(run, size).dataset, teacher)
 
     wanted: list[Callable[[], Contender]] = [
         lambda: contenders.exported("EdgeDistill fp32", data, size, threads),
@@ -133,13 +133,13 @@ def gather(run: FinishedRun, folder: Path, threads: int) -> tuple[list[Contender
 def worth(run: FinishedRun, found: list[Contender]) -> dict[str, dict[str, Any]]:
     """Metrics of every contender, and their shares of the teacher's."""
     figures, scored = {}, {}
-    images = {size: RunImages(run, size) for size in {one.size for one in found}}
+    images = {size: ExportImages(run, size) for size in {one.size for one in found}}
     for one in found:
         here = images[one.size]
         target = here.target()
         figures[one.name], scored[one.name] = judged(
-            one.answers(here.validation().pixels),
-            one.answers(target.pixels),
+            one.answers(here.validation().images),
+            one.answers(target.images),
             target.labels,
             run.calibration.target_keep_rate,
         )

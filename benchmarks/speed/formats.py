@@ -25,7 +25,7 @@ from benchmarks.speed.input_pipeline import make_up
 from benchmarks.speed.measuring import interleaved, record
 from benchmarks.speed.tables import Shown, results_file, show
 from edgedistill.data.datasets import load_dataset
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.runtime.preprocess import ImageProblem, read_rgb
 
 FORMATS: dict[str, dict[str, Any]] = {
@@ -49,7 +49,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def pictures(index: ImageIndex, domain: int, size: int, limit: int) -> list[NDArray[np.uint8]]:
+def pictures(index: Index, domain: int, size: int, limit: int) -> list[NDArray[np.uint8]]:
     """Readable pictures spread over a domain, at most `limit`."""
     rows = np.flatnonzero(index.domain == domain)
     rows = rows[np.linspace(0, len(rows) - 1, min(limit, len(rows))).astype(np.int64)]

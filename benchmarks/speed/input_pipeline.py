@@ -29,13 +29,13 @@ from torchvision.transforms import v2
 
 from benchmarks.speed.measuring import interleaved, ratios, record
 from benchmarks.speed.tables import Shown, results_file, show
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
+from edgedistill.data.pixels import normalize
 from edgedistill.data.readers.folder import read_folder
 from edgedistill.data.store import image_store as store
-from edgedistill.data.views import ViewSpec, image_key, render_views, view_parameters
+from edgedistill.data.views import ViewBatch, ViewSpec, image_key, view_parameters
 from edgedistill.train.device import resolve_device, to_device
-from edgedistill.train.predict import normalize
 
 SPEC = ViewSpec(
     seed=0,
@@ -99,19 +99,19 @@ def torchvisions(
 
 
 def ours(
-    index: ImageIndex, opened: store.Store, size: int, batch: int, device: torch.device
+    index: Index, opened: store.Store, size: int, batch: int, device: torch.device
 ) -> Callable[[], Tensor]:
     """The next batch of random images and views of a store."""
     rows = np.flatnonzero(opened.readable)
-    pixels = opened.decoded(rows).images
+    images = opened.images(rows)
     keys = np.array([image_key(path) for path in index.paths], dtype=np.uint64)[rows]
     rng = np.random.default_rng(0)
 
     def following() -> Tensor:
         chosen = rng.integers(len(rows), size=batch)
         parameters = view_parameters(SPEC, keys[chosen], rng.integers(16, size=batch))
-        images = to_device(pixels[chosen], device).permute(0, 3, 1, 2)
-        return normalize(render_views(images, to_device(parameters, device), size))
+        views = ViewBatch(to_device(images[chosen], device), to_device(parameters, device))
+        return normalize(views.render(size), IMAGENET_MEAN, IMAGENET_STD)
 
     return following
 

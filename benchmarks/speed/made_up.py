@@ -10,15 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
-from edgedistill.data.views import ViewSpec
+from edgedistill.data.images import ImageSet, LabelledImages
+from edgedistill.data.views import ViewBatch, ViewSpec
 from edgedistill.methods import METHODS
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.recipe.schema import TrainSection, ViewsSection
 from edgedistill.students.torchvision import Student, build_backbone
 from edgedistill.teacher.view_cache.cache import ViewCache
 from edgedistill.train.averaging import WeightAverage
-from edgedistill.train.batches import Batch, TrainImages
-from edgedistill.train.context import Stored, TrainContext
+from edgedistill.train.batches import Batch
+from edgedistill.train.context import TrainContext
 from edgedistill.train.cpu_kernels.convolutions import use_fast_convolutions
 from edgedistill.train.device import autocast_dtype, to_device
 from edgedistill.train.optim import build_optimizers
@@ -50,17 +51,16 @@ def texts(sizes: Sizes, device: torch.device) -> TextBank:
     return TextBank(rows, owner, rows, "mean", 100.0).to(device)
 
 
-def images(sizes: Sizes) -> TrainImages:
+def images(sizes: Sizes) -> LabelledImages:
     """Random stored images of three domains."""
     rng = np.random.default_rng(0)
     shape = (sizes.images, sizes.store_size, sizes.store_size, 3)
     rows = np.arange(sizes.images)
-    return TrainImages(
-        tuple(f"domain/class/{row}.png" for row in rows),
-        rng.integers(0, 256, shape, dtype=np.uint8),
-        rows,
-        rng.integers(0, sizes.classes, sizes.images),
-        tuple(np.array_split(rows, 3)),
+    paths = tuple(f"domain/class/{row}.png" for row in rows)
+    pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+    labels = rng.integers(0, sizes.classes, sizes.images)
+    return LabelledImages(
+        ImageSet.from_array(pixels, paths, rows), labels, tuple(np.array_split(rows, 3))
     )
 
 
@@ -92,7 +92,7 @@ def context(
     method: str,
     sizes: Sizes,
     train: TrainSection,
-    pictures: TrainImages,
+    pictures: LabelledImages,
     embeddings: ViewCache,
     device: torch.device,
 ) -> TrainContext:
@@ -106,8 +106,10 @@ def context(
     student.to(device).to(memory_format=torch.channels_last)
     student.train()
 
-    def look_up(batch: Batch, stored: Stored, rows: Tensor | None) -> Tensor:
-        found = to_device(embeddings.lookup(pictures.rows[batch.positions], batch.views), device)
+    def look_up(batch: Batch, views: ViewBatch, rows: Tensor | None) -> Tensor:
+        found = to_device(
+            embeddings.lookup(pictures.images.rows[batch.positions], batch.views), device
+        )
         return F.normalize(found if rows is None else found[rows], dim=1)
 
     return TrainContext(
@@ -118,9 +120,10 @@ def context(
         views=sizes.views,
         teacher_fn=look_up if learner.needs_teacher else None,
         text=bank if learner.needs_teacher else None,
-        validation=pictures.pixels[:1],
-        validation_labels=pictures.labels[:1],
-        validation_domains=np.zeros(1, np.int64),
+        validation=LabelledImages(
+            ImageSet.from_array(pictures.images[:1]), pictures.labels[:1], (np.zeros(1, np.int64),)
+        ),
+        validation_views=None,
         size=sizes.size,
         settings=train,
         seed=0,

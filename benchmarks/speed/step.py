@@ -23,15 +23,17 @@ import torch.nn.functional as F
 from benchmarks.speed import made_up
 from benchmarks.speed.measuring import interleaved, measure_students, ratios
 from benchmarks.speed.tables import results_file
+from edgedistill.data.pixels import normalize
+from edgedistill.data.views import ViewBatch
 from edgedistill.methods import TeacherOutputs
 from edgedistill.methods.base import StudentOutput
 from edgedistill.methods.functional import hard_sample_indices
+from edgedistill.students.torchvision import MEAN, STD
 from edgedistill.train.averaging import WeightAverage
 from edgedistill.train.batches import Batch
-from edgedistill.train.context import Stored, TrainContext
+from edgedistill.train.context import TrainContext
 from edgedistill.train.device import autocast, resolve_device, to_device
-from edgedistill.train.predict import normalize
-from edgedistill.train.step import batch_of, stored_images
+from edgedistill.train.step import batch_of, view_batch
 
 
 def measure(sizes: made_up.Sizes, options: argparse.Namespace) -> dict[str, Any]:
@@ -72,8 +74,8 @@ def ranking(made: TrainContext) -> Callable[[], None]:
     share = made.method.keep_fraction(0, made.settings.steps)
     assert share is not None
     forward = made_up.forward_of(made)
-    _, stored, labels = first_batch(made)
-    x = normalize(stored.views(made.size)).contiguous(memory_format=torch.channels_last)
+    _, views, labels = first_batch(made)
+    x = normalize(views.render(made.size), MEAN, STD).contiguous(memory_format=torch.channels_last)
 
     def rank() -> None:
         made.student.eval()
@@ -85,11 +87,11 @@ def ranking(made: TrainContext) -> Callable[[], None]:
     return rank
 
 
-def first_batch(made: TrainContext) -> tuple[Batch, Stored, torch.Tensor]:
+def first_batch(made: TrainContext) -> tuple[Batch, ViewBatch, torch.Tensor]:
     """The first batch of a run, its stored images with the views to cut, and its labels."""
     batch = batch_of(made, 0)
     labels = to_device(made.images.labels[batch.positions], made.device)
-    return batch, stored_images(made, batch), labels
+    return batch, view_batch(made, batch), labels
 
 
 def one_pass(made: TrainContext) -> Callable[[], None]:
@@ -102,15 +104,17 @@ def one_pass(made: TrainContext) -> Callable[[], None]:
     average = WeightAverage(made.student, "ema", decay=made.settings.ema_decay)
 
     def step() -> None:
-        batch, stored, labels = first_batch(made)
-        x = normalize(stored.views(made.size)).contiguous(memory_format=torch.channels_last)
+        batch, views, labels = first_batch(made)
+        x = normalize(views.render(made.size), MEAN, STD).contiguous(
+            memory_format=torch.channels_last
+        )
         with autocast(made.device, made.dtype):
             out = forward(x)
         ranked = F.cross_entropy(out.logits.detach().float(), labels, reduction="none")
         kept = hard_sample_indices(ranked, share)
         assert out.projected is not None
         part = StudentOutput(out.features[kept], out.logits[kept], out.projected[kept])
-        teacher_outputs = TeacherOutputs(teacher_fn(batch, stored, kept), text)
+        teacher_outputs = TeacherOutputs(teacher_fn(batch, views, kept), text)
         losses = made.method.losses(made.student.head, part, labels[kept], teacher_outputs)
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()

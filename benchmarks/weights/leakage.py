@@ -21,7 +21,7 @@ from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 
 from edgedistill.data.datasets import load_dataset
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.runtime.preprocess import read_rgb
 
 SIDE = 48
@@ -52,7 +52,7 @@ def blurred(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(soft / np.maximum(np.linalg.norm(soft, axis=1, keepdims=True), 1e-6))
 
 
-def drawn(index: ImageIndex, domain: str) -> tuple[list[str], list[Image.Image]]:
+def drawn(index: Index, domain: str) -> tuple[list[str], list[Image.Image]]:
     """Paths and drawings of a domain of the benchmark, known and unknown classes."""
     rows = np.flatnonzero(index.domain == index.domains.index(domain))
     paths = [index.paths[r] for r in rows]

@@ -16,7 +16,6 @@ from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe, load_recipe
 from edgedistill.teacher.open_clip import Teacher, load_teacher
 from edgedistill.teacher.view_cache import files as cache_files
-from edgedistill.teacher.view_cache.cache import ViewSource
 from edgedistill.teacher.view_cache.files import CacheFiles
 from edgedistill.teacher.view_cache.recipe import build_for, disagreement, files_for
 from edgedistill.train.device import resolve_device
@@ -47,13 +46,12 @@ def build_recipe_caches(path: Path, sets: list[str]) -> None:
     if found.teacher is None:
         display.note(f"{_no_views(recipe)}: only the images are stored")
     else:
-        train = open_store(dataset.index, recipe.views.store_size).decoded(dataset.split.train)
-        source = ViewSource(dataset.index.paths, train.images, train.rows)
+        images = open_store(dataset.index, recipe.views.store_size).images(dataset.split.train)
         with display.bar("teacher views", "images") as bar:
             build_for(
                 recipe,
                 found.teacher,
-                source,
+                images,
                 report=bar,
                 waiting=lambda: display.note("other processes fill the rest; waiting for them"),
             )

@@ -13,7 +13,7 @@ from edgedistill.cli.benchmark_info import show_benchmark
 from edgedistill.cli.tables import print_json, print_table
 from edgedistill.data.contact_sheet import contact_sheet
 from edgedistill.data.datasets import load_dataset
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.data.info import dataset_table
 from edgedistill.data.protocols.resolve import resolve_split
 from edgedistill.data.protocols.split import Split, make_split
@@ -87,7 +87,7 @@ def show_data(
     return 0
 
 
-def _load(source: str, target: str | None) -> tuple[ImageIndex, Split | None]:
+def _load(source: str, target: str | None) -> tuple[Index, Split | None]:
     if source.endswith(".toml"):
         sets = [] if target is None else [f'data.target="{target}"']
         dataset = resolve_split(load_recipe(Path(source), sets).data)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.runtime.preprocess import ImageProblem, read_rgb
 
 _GAP = 12
@@ -16,7 +16,7 @@ _FAINT = "#999999"
 
 
 def contact_sheet(
-    index: ImageIndex,
+    index: Index,
     *,
     classes: Sequence[str] | None = None,
     examples: int = 4,

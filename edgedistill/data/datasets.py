@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from edgedistill.data.emoji.dataset import load_emoji
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.data.published.benchmarks import benchmarks
 from edgedistill.data.published.tree import read_benchmark
 from edgedistill.data.readers.folder import read_folder
@@ -12,7 +12,7 @@ from edgedistill.errors import DataError
 EMBEDDED = "emoji"
 
 
-def load_dataset(name_or_root: str | Path, root: str | Path | None = None) -> ImageIndex:
+def load_dataset(name_or_root: str | Path, root: str | Path | None = None) -> Index:
     """The images of "emoji" (embedded), of a published benchmark, or of a tree `domain/class/*`.
 
     A folder of the current directory that has the name of one of them is reached as `./emoji`.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class ImageIndex:
+class Index:
     """Images of a dataset in a fixed order; a *row* everywhere in the project is a position here.
 
     Attributes:

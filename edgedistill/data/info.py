@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.data.protocols.split import Split
 
 
@@ -27,7 +27,7 @@ class ClassRow:
     test: int
 
 
-def dataset_table(index: ImageIndex, split: Split | None = None) -> list[ClassRow]:
+def dataset_table(index: Index, split: Split | None = None) -> list[ClassRow]:
     """One row per class, known classes first, each part in the order of the index or the split."""
     known = split.known if split else tuple(c for c in index.classes if c not in index.unknown)
     unknown = split.unknown if split else index.unknown

@@ -11,6 +11,7 @@ brightness, contrast, saturation and hue are applied in that order, as one affin
 import hashlib
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -20,12 +21,34 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgedistill.data.pixels import to_chw_float
+
 # Raise when a view's pixels change: caches made by another version are then not used.
 VERSION = 1
 
 _LUMA = (0.299, 0.587, 0.114)
 _TO_YIQ = torch.tensor([_LUMA, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135)])
 _FROM_YIQ = torch.linalg.inv(_TO_YIQ)
+
+
+@dataclass(frozen=True)
+class ViewBatch:
+    """Stored images and the view to cut from each, on one device.
+
+    Attributes:
+        pixels: uint8 `[B, S, S, 3]`.
+        parameters: float32 `[B, 10]`, see `view_parameters`.
+    """
+
+    pixels: Tensor
+    parameters: Tensor
+
+    def render(self, size: int, rows: Tensor | None = None) -> Tensor:
+        """The views of some rows of the batch, or of all: float32 `[b, 3, size, size]` in 0..1."""
+        pixels, parameters = self.pixels, self.parameters
+        if rows is not None:
+            pixels, parameters = pixels[rows], parameters[rows]
+        return render_views(to_chw_float(pixels), parameters, size)
 
 
 @dataclass(frozen=True)
@@ -77,11 +100,19 @@ def view_parameters(
     return np.stack(columns, 1).astype(np.float32)
 
 
+def draw_views(
+    spec: ViewSpec, paths: Iterable[str], numbers: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """`view_parameters` of view `numbers[i]` of the image at `paths[i]`, float32 `[B, 10]`."""
+    keys = np.array([image_key(path) for path in paths], dtype=np.uint64)
+    return view_parameters(spec, keys, numbers)
+
+
 def render_views(images: Tensor, parameters: Tensor, size: int) -> Tensor:
     """Cut and colour views.
 
     Args:
-        images: uint8 `[B, 3, S, S]` stored images.
+        images: `[B, 3, S, S]` stored images, values 0..255.
         parameters: float32 `[B, 10]` from `view_parameters`.
         size: side of the result in pixels.
 

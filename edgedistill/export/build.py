@@ -11,7 +11,7 @@ from onnx import ModelProto, numpy_helper
 from edgedistill._utils.atomic import write_bytes
 from edgedistill.errors import ExportError
 from edgedistill.export.finished import Calibration, FinishedRun
-from edgedistill.export.images import RunImages
+from edgedistill.export.images import ExportImages
 from edgedistill.export.int8.calibrate import calibrate_ranges, fallback_sets, to_int8
 from edgedistill.export.int8.policy import chosen_nodes
 from edgedistill.export.latency import interleaved, ratio
@@ -80,7 +80,7 @@ class _Built:
     model: ModelProto
     data: bytes
     exported: Exported
-    images: RunImages
+    images: ExportImages
 
 
 def export_fp32(run: FinishedRun, output: Path, size: int | None = None) -> Exported:
@@ -123,7 +123,7 @@ def export_int8(
         fp32.calibration, threshold=evaluation.threshold, images=len(evaluation.validation.label)
     )
     target = images.target()
-    int8_outputs = answers(open_session(model.SerializeToString()), target.pixels)
+    int8_outputs = answers(open_session(model.SerializeToString()), target.images)
     metrics = {
         "source_val": _source_part(
             measure(evaluation.validation, evaluate_int8.val.labels, stored)
@@ -134,11 +134,11 @@ def export_int8(
         },
     }
     data = to_bytes(model, metadata(run, calibration, metrics, images.size, "int8"))
-    pixels = np.asarray(images.sample(IMAGES).pixels)
+    sample = images.sample(IMAGES).images
     session = open_session(data)
-    try_inputs(session, pixels[:BATCH], stored)
-    agreement = compare(torch_answers(run, pixels, stored), answers(session, pixels), stored)
-    seconds = interleaved({"fp32": built.data, "int8": data}, pixels[:1], _ROUNDS)
+    try_inputs(session, sample[:BATCH], stored)
+    agreement = compare(torch_answers(run, sample, stored), answers(session, sample), stored)
+    seconds = interleaved({"fp32": built.data, "int8": data}, sample[:1], _ROUNDS)
     write_bytes(output, data)
     gain = Int8(
         nodes=len(chosen),
@@ -178,8 +178,8 @@ class _Int8Evaluator:
 
     def _answers(self, data: bytes) -> tuple[Answers, Answers | None]:
         session = open_session(data)
-        unknown = answers(session, self.unknown.pixels) if len(self.unknown) else None
-        return answers(session, self.val.pixels), unknown
+        unknown = answers(session, self.unknown.images) if len(self.unknown) else None
+        return answers(session, self.val.images), unknown
 
     def _rates(self, val: Answers, unknown: Answers | None, threshold: float) -> dict[str, Any]:
         both = val if unknown is None else concatenate([val, unknown])
@@ -190,15 +190,15 @@ class _Int8Evaluator:
 def _fp32(run: FinishedRun, output: Path, size: int | None) -> _Built:
     _check_output(output)
     side = size or run.recipe.student.size
-    images = RunImages(run, side)
+    images = ExportImages(run, side)
     calibration, metrics = run.calibration, run.metrics
     if side != run.recipe.student.size:
         calibration, metrics = _measured_at(run, images)
     module = Deployed(run.student, calibration.score, run.method.text)
     model = export_graph(module, side, len(run.classes), calibration.threshold)
     data = to_bytes(model, metadata(run, calibration, metrics, side, "fp32"))
-    pixels = np.asarray(images.sample(IMAGES).pixels)
-    agreement = verify(data, run, pixels, stored_threshold(calibration.threshold))
+    sample = images.sample(IMAGES).images
+    agreement = verify(data, run, sample, stored_threshold(calibration.threshold))
     exported = Exported(output, len(data), side, "fp32", calibration, agreement, dict(metrics))
     return _Built(model, data, exported, images)
 
@@ -215,17 +215,17 @@ def _check_output(output: Path) -> None:
         raise ExportError(f"{output.parent}: cannot be written to; choose another -o")
 
 
-def _measured_at(run: FinishedRun, images: RunImages) -> tuple[Calibration, dict[str, Any]]:
+def _measured_at(run: FinishedRun, images: ExportImages) -> tuple[Calibration, dict[str, Any]]:
     """Threshold and metrics of the torch student at an input size it was not calibrated at."""
     val, target = images.validation(), images.target()
-    torch_outputs = torch_answers(run, val.pixels, 0.0)
+    torch_outputs = torch_answers(run, val.images, 0.0)
     limit = calibrate(torch_outputs.score, run.calibration.target_keep_rate)
     stored = stored_threshold(limit)
     metrics = {
         "source_val": _source_part(measure(torch_outputs, val.labels, stored)),
         "target": {
             "domain": run.recipe.data.target,
-            **measure(torch_answers(run, target.pixels, stored), target.labels, stored),
+            **measure(torch_answers(run, target.images, stored), target.labels, stored),
         },
     }
     return replace(run.calibration, threshold=limit, images=len(val)), metrics

@@ -1,34 +1,23 @@
 """The real images an export is checked, calibrated and measured on."""
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgedistill.data.images import LabelledImages
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
-from edgedistill.data.selection import Images
-from edgedistill.data.store.image_store import DecodedImages, Store, open_store
-from edgedistill.data.views import ViewSpec, image_key, render_views, view_parameters
+from edgedistill.data.store.image_store import Store, open_store
+from edgedistill.data.views import ViewBatch, ViewSpec, draw_views
 from edgedistill.errors import DataError
 from edgedistill.export.finished import FinishedRun
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """uint8 [N, S, S, 3] with known labels int64 [N], -1 for unknown classes."""
+class ExportImages:
+    """The images of a finished run at one input size.
 
-    pixels: Images
-    labels: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-class RunImages:
-    """The images of a run's recipe at one input size.
-
-    Raises: EdgeDistillError when the dataset is not there, or is no longer the run's.
+    Raises: DataError when the dataset is not there, or is no longer the run's.
     """
 
     def __init__(self, run: FinishedRun, size: int) -> None:
@@ -42,15 +31,15 @@ class RunImages:
         self._views = run.recipe.views
         self._store: Store = open_store(self.dataset.index, size)
 
-    def validation(self) -> Labelled:
+    def validation(self) -> LabelledImages:
         """Source validation: known classes, never trained on."""
         return self._labelled(self.dataset.split.val)
 
-    def target(self) -> Labelled:
+    def target(self) -> LabelledImages:
         """The unseen domain's test images, known and unknown."""
         return self._labelled(self.dataset.target)
 
-    def source_unknown(self) -> Labelled:
+    def source_unknown(self) -> LabelledImages:
         """Images of the recipe's unknown classes in the source domains; none is trained on."""
         index, split = self.dataset.index, self.dataset.split
         unknown = [index.class_id(name) for name in split.unknown]
@@ -58,7 +47,7 @@ class RunImages:
         rows = np.flatnonzero(np.isin(index.label, unknown) & np.isin(index.domain, sources))
         return self._labelled(rows[self._store.readable[rows]])
 
-    def sample(self, wanted: int) -> Labelled:
+    def sample(self, wanted: int) -> LabelledImages:
         """Up to `wanted` images evenly over source validation, then over training."""
         val = _evenly(self.dataset.split.val, wanted)
         train = _evenly(self.dataset.split.train, wanted - len(val))
@@ -75,16 +64,14 @@ class RunImages:
         rows = rows[stored.readable[rows]]
         names = {field.name for field in fields(ViewSpec)}
         spec = ViewSpec(**self._views.model_dump(include=names))
-        keys = np.array([image_key(index.paths[row]) for row in rows], np.uint64)
-        parameters = torch.from_numpy(view_parameters(spec, keys, np.zeros(len(rows), np.int64)))
-        pixels = torch.from_numpy(stored.gather(rows)).permute(0, 3, 1, 2)
-        views = render_views(pixels, parameters, self.size)
+        paths = (index.paths[row] for row in rows)
+        parameters = draw_views(spec, paths, np.zeros(len(rows), np.int64))
+        batch = ViewBatch(torch.from_numpy(stored.gather(rows)), torch.from_numpy(parameters))
+        views = batch.render(self.size)
         return views.permute(0, 2, 3, 1).mul(255).round().to(torch.uint8).contiguous().numpy()
 
-    def _labelled(self, rows: NDArray[np.int64]) -> Labelled:
-        found: DecodedImages = self._store.decoded(rows)
-        split, index = self.dataset.split, self.dataset.index
-        return Labelled(found.images, split.known_label[index.label[found.rows]])
+    def _labelled(self, rows: NDArray[np.int64]) -> LabelledImages:
+        return self.dataset.label(self._store.images(rows))
 
 
 def _evenly(rows: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:

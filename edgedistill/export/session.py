@@ -1,4 +1,4 @@
-"""A model file in onnxruntime, and its answers for arrays of pixels."""
+"""A model file in onnxruntime, and its answers for stored images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from edgedistill.data.selection import Images
+from edgedistill.data.images import ImageSet
 from edgedistill.runtime.contract import INPUTS, OUTPUTS
 
 BATCH = 64
@@ -32,15 +32,15 @@ def open_session(model: bytes, threads: int = 0) -> onnxruntime.InferenceSession
 
 def answers(
     session: onnxruntime.InferenceSession,
-    pixels: Images,
+    images: ImageSet | NDArray[np.uint8],
     threshold: float | None = None,
     batch: int = BATCH,
 ) -> Answers:
-    """Answers for uint8 [N, S, S, 3], N > 0, at the file's own threshold unless one is given."""
+    """Answers for N > 0 images, at the file's own threshold unless one is given."""
     given = {} if threshold is None else {INPUTS[1]: np.array(threshold, np.float32)}
     parts = []
-    for start in range(0, len(pixels), batch):
-        image = np.ascontiguousarray(pixels[start : start + batch])
+    for start in range(0, len(images), batch):
+        image = np.ascontiguousarray(images[start : start + batch])
         parts.append(session.run(list(OUTPUTS), {INPUTS[0]: image, **given}))
     label, score, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Answers(label, score, probabilities)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from edgedistill.data.selection import Images
+from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.errors import ExportError
 from edgedistill.export.finished import FinishedRun
 from edgedistill.export.session import BATCH, Answers, answers, open_session
@@ -40,11 +40,11 @@ class Agreement:
     clear_but_other: int
 
 
-def torch_answers(run: FinishedRun, pixels: Images, threshold: float) -> Answers:
-    """What the evaluation of the run says of the same pixels, score >= threshold accepted."""
-    none = np.full(len(pixels), UNKNOWN_LABEL, np.int64)
+def torch_answers(run: FinishedRun, images: ImageSet, threshold: float) -> Answers:
+    """What the evaluation of the run says of the same images, score >= threshold accepted."""
+    unlabelled = LabelledImages(images, np.full(len(images), UNKNOWN_LABEL, np.int64))
     device = torch.device("cpu")
-    outputs = predict(run.student, run.method, pixels, none, device=device, channels_last=False)
+    outputs = predict(run.student, run.method, unlabelled, device=device, channels_last=False)
     score = outputs.score(run.calibration.score)
     label = np.where(score >= threshold, outputs.predictions, UNKNOWN_LABEL)
     return Answers(label, score, softmax(outputs.logits.astype(np.float64), axis=1))
@@ -69,12 +69,12 @@ def compare(expected: Answers, found: Answers, threshold: float) -> Agreement:
     )
 
 
-def verify(model: bytes, run: FinishedRun, pixels: Images, threshold: float) -> Agreement:
+def verify(model: bytes, run: FinishedRun, images: ImageSet, threshold: float) -> Agreement:
     """Compare the file with the torch student, and try its inputs.
 
     Args:
         model: the whole file.
-        pixels: uint8 [N, S, S, 3], real images, N > 0.
+        images: N > 0 real images of the file's input size.
         threshold: the stored default.
 
     Raises:
@@ -82,7 +82,7 @@ def verify(model: bytes, run: FinishedRun, pixels: Images, threshold: float) -> 
             clear label differs, or when an input does not do what the contract says.
     """
     session = open_session(model)
-    expected, found = torch_answers(run, pixels, threshold), answers(session, pixels)
+    expected, found = torch_answers(run, images, threshold), answers(session, images)
     result = compare(expected, found, threshold)
     score_limit = TOLERANCE * max(1.0, float(np.abs(expected.score).max()))
     # Written so that a NaN fails.
@@ -98,11 +98,13 @@ def verify(model: bytes, run: FinishedRun, pixels: Images, threshold: float) -> 
             f"{result.clear} clear labels are others; nothing was written; use releases of torch "
             "and onnxruntime that this version was tested with"
         )
-    try_inputs(session, pixels[:BATCH], threshold)
+    try_inputs(session, images[:BATCH], threshold)
     return result
 
 
-def try_inputs(session: onnxruntime.InferenceSession, pixels: Images, threshold: float) -> None:
+def try_inputs(
+    session: onnxruntime.InferenceSession, pixels: NDArray[np.uint8], threshold: float
+) -> None:
     """Every size of batch and every threshold must do what the contract says.
 
     `threshold` is the stored default. Raises EdgeDistillError that names what does not hold.

@@ -3,20 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors.torch import save
 
 from edgedistill._utils.atomic import write_bytes, write_json
+from edgedistill.data.images import LabelledImages
 from edgedistill.data.protocols.resolve import OpenSetSplit
 from edgedistill.data.protocols.split import training_hybridness
-from edgedistill.data.store.image_store import DecodedImages
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.openset import Outputs, calibrate, evaluate
 from edgedistill.recipe import Recipe
 from edgedistill.report import ReportData, Samples, sample_rows
 from edgedistill.run.folder import RunFolder
-from edgedistill.run.prepare import Pictures
+from edgedistill.run.prepare import RunImages
 from edgedistill.students.torchvision import Student
 from edgedistill.teacher.open_clip import Teacher
 from edgedistill.teacher.zero_shot import zero_shot
@@ -30,11 +28,6 @@ def save_student(student: Student, text: TextBank | None, folder: RunFolder) -> 
         tensors |= {"text.names": text.names, "text.owner": text.owner, "text.pooled": text.pooled}
     # contiguous() undoes channels_last: safetensors stores plain row-major arrays.
     write_bytes(folder.student, save({k: v.cpu().contiguous() for k, v in tensors.items()}))
-
-
-def labels_of(dataset: OpenSetSplit, found: DecodedImages) -> NDArray[np.int64]:
-    """Known labels, int64 `[K]`, -1 for unknown."""
-    return dataset.split.known_label[dataset.index.label[found.rows]]
 
 
 def calibrate_on(recipe: Recipe, val: Outputs, folder: RunFolder) -> float:
@@ -89,17 +82,17 @@ def measure(
 def measure_teacher(
     recipe: Recipe,
     dataset: OpenSetSplit,
-    pictures: Pictures,
+    images: RunImages,
     teacher: Teacher | None,
     text: TextBank | None,
 ) -> dict[str, Any] | None:
     """Zero-shot on the target, with max cosine calibrated on the same validation images."""
-    val, target = pictures.teacher_val, pictures.teacher_target
+    val, target = images.teacher_val, images.teacher_target
     if teacher is None or text is None or val is None or target is None:
         return None
     outputs = {
-        name: zero_shot(teacher, text, found.images, labels_of(dataset, found))
-        for name, found in (("val", val), ("target", target))
+        name: zero_shot(teacher, text, labelled)
+        for name, labelled in (("val", val), ("target", target))
     }
     threshold = calibrate(outputs["val"].score("max_cosine"), recipe.openset.keep)
     scored = evaluate(
@@ -116,7 +109,7 @@ def report_data(
     metrics: Mapping[str, Any],
     history: History,
     outputs: Mapping[str, Outputs],
-    target: DecodedImages,
+    target: LabelledImages,
     environment: Mapping[str, Any],
 ) -> ReportData:
     """What report.html is made of."""
@@ -138,7 +131,7 @@ def report_data(
         target_predictions=test.predictions,
         samples=Samples(
             images=target.images[shown],
-            names=[classes[dataset.index.label[target.rows[i]]] for i in shown],
+            names=[classes[dataset.index.label[target.images.rows[i]]] for i in shown],
             labels=test.labels[shown],
             predictions=test.predictions[shown],
             scores=scores[shown],

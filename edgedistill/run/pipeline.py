@@ -22,7 +22,6 @@ from edgedistill.recipe import Recipe
 from edgedistill.report import write_report
 from edgedistill.run.evaluate import (
     calibrate_on,
-    labels_of,
     measure,
     measure_teacher,
     report_data,
@@ -43,7 +42,6 @@ from edgedistill.run.prepare import (
     find_teacher,
     fingerprints,
     load_texts,
-    train_images,
     validation,
 )
 from edgedistill.teacher.open_clip import load_teacher
@@ -116,11 +114,11 @@ def _run(
         METHODS[recipe.method.name].Hyper(**recipe.method.hyper), text=text
     )
     student = build_student(recipe, method, len(split.known), teacher, device)
-    pictures = decode(recipe, dataset, teacher, display)
-    val, target = pictures.val, pictures.target
+    images = decode(recipe, dataset, teacher, display)
+    val, target = images.val, images.target
     environment: dict[str, Any] = {}
     if not processes.rank:
-        found = fingerprints(method, teacher, student, dataset, pictures)
+        found = fingerprints(method, teacher, student, dataset, images)
         check_fingerprints(folder, found)
         about = {
             "device": str(device),
@@ -130,18 +128,17 @@ def _run(
             "identity": found,
         }
         environment = write_environment(folder, about)
-    images = train_images(dataset, pictures.train)
+    validation_images, validation_views = validation(recipe, dataset, images)
     context = TrainContext(
         student=student,
         method=method,
-        images=images,
+        images=images.train,
         spec=view_spec(recipe),
         views=recipe.views.count,
-        teacher_fn=build_teacher_fn(recipe, method, teacher, images, display),
+        teacher_fn=build_teacher_fn(recipe, method, teacher, images.train.images, display),
         text=text,
-        validation=validation(recipe, dataset, pictures),
-        validation_labels=labels_of(dataset, val),
-        validation_domains=dataset.index.domain[val.rows],
+        validation=validation_images,
+        validation_views=validation_views,
         size=recipe.student.size,
         settings=recipe.train,
         seed=recipe.seed,
@@ -165,8 +162,7 @@ def _run(
         name: predict(
             student,
             method,
-            part.images,
-            labels_of(dataset, part),
+            part,
             device=device,
             channels_last=recipe.train.channels_last,
         )
@@ -174,7 +170,7 @@ def _run(
     }
     threshold = calibrate_on(recipe, outputs["val"], folder)
     metrics = measure(recipe, dataset, outputs, threshold)
-    metrics["teacher"] = measure_teacher(recipe, dataset, pictures, teacher, text)
+    metrics["teacher"] = measure_teacher(recipe, dataset, images, teacher, text)
     # A resumed run counts the training of its earlier starts in, and its own other stages.
     others = prepared - started + time.perf_counter() - trained
     metrics |= {"seconds": training + others, "training_seconds": training}
@@ -213,8 +209,7 @@ def teacher_scores(recipe: Recipe) -> list[dict[str, Any]]:
             if domain == split.target
             else np.flatnonzero((index.domain == number) & ((labels >= 0) | unknown))
         )
-        found = store.decoded(here)
-        outputs = zero_shot(teacher, text, found.images, labels[found.rows])
+        outputs = zero_shot(teacher, text, dataset.label(store.images(here)))
         scored = evaluate(outputs, score="max_cosine", threshold=-math.inf, known=split.known)
         rows.append({"domain": domain, "target": domain == split.target, **scored})
     return rows

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgedistill._utils.console import Display
+from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.data.protocols.resolve import OpenSetSplit
-from edgedistill.data.selection import Images
-from edgedistill.data.store.image_store import DecodedImages, Store, open_store
-from edgedistill.data.views import image_key, render_views, view_parameters
+from edgedistill.data.store.image_store import Store, open_store
+from edgedistill.data.views import ViewBatch, draw_views
 from edgedistill.errors import DataError, EdgeDistillError
 from edgedistill.methods import METHODS, Method
 from edgedistill.methods.text_bank import TextBank
@@ -22,32 +22,31 @@ from edgedistill.recipe import Recipe
 from edgedistill.students.torchvision import Student, build_backbone, start_projection
 from edgedistill.teacher.open_clip import Teacher, load_teacher
 from edgedistill.teacher.text import build_text_bank, class_names
-from edgedistill.teacher.view_cache.cache import ViewSource
 from edgedistill.teacher.view_cache.recipe import build_for, teacher_normalization, view_spec
-from edgedistill.train.batches import Batch, TrainImages
-from edgedistill.train.context import Stored, TeacherFn
+from edgedistill.train.batches import Batch
+from edgedistill.train.context import TeacherFn
 from edgedistill.train.cpu_kernels.convolutions import use_fast_convolutions
 from edgedistill.train.device import to_device
 from edgedistill.train.predict import predict
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Decoded images of a run.
+class RunImages:
+    """The images of a run.
 
     Attributes:
         store: every image, at the size that views are cut from.
-        train: training images of `store`.
+        train: training images of `store`, each source domain among them.
         val, target: whole images at the student's size.
         teacher_val, teacher_target: the same at the teacher's size, None without a teacher.
     """
 
     store: Store
-    train: DecodedImages
-    val: DecodedImages
-    target: DecodedImages
-    teacher_val: DecodedImages | None
-    teacher_target: DecodedImages | None
+    train: LabelledImages
+    val: LabelledImages
+    target: LabelledImages
+    teacher_val: LabelledImages | None
+    teacher_target: LabelledImages | None
 
 
 def find_teacher(recipe: Recipe, device: torch.device, display: Display) -> Teacher | None:
@@ -95,15 +94,14 @@ def build_student(
         student.to(memory_format=torch.channels_last)
     # A score the method cannot give is better refused now than after training.
     blank = np.zeros((1, recipe.student.size, recipe.student.size, 3), np.uint8)
-    predict(student, method, blank, np.zeros(1, np.int64), device=device).score(
-        recipe.openset.score
-    )
+    labelled = LabelledImages(ImageSet.from_array(blank), np.zeros(1, np.int64))
+    predict(student, method, labelled, device=device).score(recipe.openset.score)
     return student
 
 
 def decode(
     recipe: Recipe, dataset: OpenSetSplit, teacher: Teacher | None, display: Display
-) -> Pictures:
+) -> RunImages:
     """Decode whatever the run reads, the test images too: a full disk shows before training."""
     size = recipe.student.size
     largest = max(size, teacher.size if teacher else 0)
@@ -114,19 +112,28 @@ def decode(
         )
     index, split = dataset.index, dataset.split
     store = open_store(index, recipe.views.store_size)
-    train = store.decoded(split.train)
-    plain = open_store(index, size)
-    val, target = plain.decoded(split.val), plain.decoded(dataset.target)
+    train = dataset.label(store.images(split.train))
+    whole = open_store(index, size)
+    val, target = (dataset.label(whole.images(rows)) for rows in (split.val, dataset.target))
     _report_files(display, train, val, target)
     teacher_val = teacher_target = None
     if teacher is not None:
         whole = open_store(index, teacher.size)
-        teacher_val, teacher_target = whole.decoded(split.val), whole.decoded(dataset.target)
-    return Pictures(store, train, val, target, teacher_val, teacher_target)
+        teacher_val = dataset.label(whole.images(split.val))
+        teacher_target = dataset.label(whole.images(dataset.target))
+    _refuse_empty_domains(dataset, train)
+    return RunImages(store, train, val, target, teacher_val, teacher_target)
 
 
-def _report_files(display: Display, *parts: DecodedImages) -> None:
-    problems = sorted({line for part in parts for line in part.problems})
+def _refuse_empty_domains(dataset: OpenSetSplit, train: LabelledImages) -> None:
+    index = dataset.index
+    for name in dataset.split.sources:
+        if index.domains.index(name) not in index.domain[train.images.rows]:
+            raise DataError(f"data: no readable training image in domain {name!r}")
+
+
+def _report_files(display: Display, *parts: LabelledImages) -> None:
+    problems = sorted({line for part in parts for line in part.images.problems})
     if problems:
         more = f" (and {len(problems) - 1} more, see data info)" if len(problems) > 1 else ""
         display.warn(f"{len(problems)} image files need attention: {problems[0]}{more}")
@@ -134,7 +141,7 @@ def _report_files(display: Display, *parts: DecodedImages) -> None:
 
 def fingerprints(
     method: Method[Any, Any], teacher: Teacher | None, student: Student, dataset: OpenSetSplit,
-    pictures: Pictures,
+    images: RunImages,
 ) -> dict[str, str | None]:  # fmt: skip
     """Hashes of what a checkpoint only fits together with, see `check_fingerprints`."""
     weights = hashlib.blake2b(digest_size=16)
@@ -143,36 +150,23 @@ def fingerprints(
         weights.update(
             tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
         )
-    images = hashlib.blake2b(digest_size=16)
-    rows = np.concatenate([pictures.train.rows, pictures.val.rows])
-    images.update(os.fsencode("\n".join(dataset.index.paths[row] for row in rows)))
-    images.update(dataset.split.known_label[dataset.index.label[rows]].tobytes())
-    images.update(pictures.store.hashes[rows].tobytes())
+    content = hashlib.blake2b(digest_size=16)
+    rows = np.concatenate([images.train.images.rows, images.val.images.rows])
+    content.update(os.fsencode("\n".join(dataset.index.paths[row] for row in rows)))
+    content.update(dataset.split.known_label[dataset.index.label[rows]].tobytes())
+    content.update(images.store.hashes[rows].tobytes())
     return {
         "teacher": teacher.fingerprint if teacher and method.needs_teacher else None,
         "start_weights": weights.hexdigest(),
-        "images": images.hexdigest(),
+        "images": content.hexdigest(),
     }
-
-
-def train_images(dataset: OpenSetSplit, train: DecodedImages) -> TrainImages:
-    """The training images by source domain. Raises EdgeDistillError for a domain without any."""
-    index, split = dataset.index, dataset.split
-    domain = index.domain[train.rows]
-    sources = [index.domains.index(name) for name in split.sources]
-    positions = tuple(np.flatnonzero(domain == number) for number in sources)
-    for name, found in zip(split.sources, positions, strict=True):
-        if not len(found):
-            raise DataError(f"data: no readable training image in domain {name!r}")
-    labels = split.known_label[index.label[train.rows]]
-    return TrainImages(index.paths, train.images, train.rows, labels, positions)
 
 
 def build_teacher_fn(
     recipe: Recipe,
     method: Method[Any, Any],
     teacher: Teacher | None,
-    images: TrainImages,
+    images: ImageSet,
     display: Display,
 ) -> TeacherFn | None:
     """How the loop gets the teacher's embeddings: from the cache, or on the fly."""
@@ -182,16 +176,15 @@ def build_teacher_fn(
     if recipe.views.count == 0:
         mean, std = teacher_normalization(recipe) or (None, None)
 
-        def embed(batch: Batch, stored: Stored, rows: Tensor | None) -> Tensor:
-            return known.encode_images(stored.views(known.size, rows), mean, std)
+        def embed(batch: Batch, views: ViewBatch, rows: Tensor | None) -> Tensor:
+            return known.encode_images(views.render(known.size, rows), mean, std)
 
         return embed
     with display.bar("teacher views", "images") as bar:
-        source = ViewSource(images.paths, images.pixels, images.rows)
         note = "another process fills this view cache; waiting for it"
-        cache = build_for(recipe, teacher, source, bar, lambda: display.note(note))
+        cache = build_for(recipe, teacher, images, bar, lambda: display.note(note))
 
-    def look_up(batch: Batch, stored: Stored, rows: Tensor | None) -> Tensor:
+    def look_up(batch: Batch, views: ViewBatch, rows: Tensor | None) -> Tensor:
         # The whole batch, and the rows on the device: the host does not know them there.
         found = to_device(cache.lookup(images.rows[batch.positions], batch.views), known.device)
         # float16 moved the length by up to a few 1e-4.
@@ -200,35 +193,13 @@ def build_teacher_fn(
     return look_up
 
 
-def validation(recipe: Recipe, dataset: OpenSetSplit, pictures: Pictures) -> "Images | FirstViews":
-    """Source-validation images as the recipe validates: whole, or one view of each."""
-    val = pictures.val
+def validation(
+    recipe: Recipe, dataset: OpenSetSplit, images: RunImages
+) -> tuple[LabelledImages, NDArray[np.float32] | None]:
+    """Source-validation images, whole, or with the parameters of the one view of each to cut."""
     if not recipe.train.augmented_validation:
-        return val.images
-    keys = np.array([image_key(dataset.index.paths[r]) for r in val.rows], dtype=np.uint64)
-    parameters = view_parameters(view_spec(recipe), keys, np.zeros(len(keys), np.int64))
-    stored = pictures.store.decoded(val.rows).images
-    return FirstViews(stored, parameters, recipe.student.size)
-
-
-@dataclass(frozen=True)
-class FirstViews:
-    """View 0 of images, cut slice by slice as it is read, so that memory stays bounded.
-
-    Attributes:
-        stored: N images, uint8 `[N, S, S, 3]`.
-        parameters: float32 `[N, 10]`.
-        size: side of the views.
-    """
-
-    stored: Images
-    parameters: NDArray[np.float32]
-    size: int
-
-    def __len__(self) -> int:
-        return len(self.parameters)
-
-    def __getitem__(self, part: slice) -> Tensor:
-        """float32 `[n, 3, size, size]` in 0..1."""
-        pixels = torch.from_numpy(np.array(self.stored[part])).permute(0, 3, 1, 2)
-        return render_views(pixels, torch.from_numpy(self.parameters[part]), self.size)
+        return images.val, None
+    stored = images.store.images(images.val.images.rows)
+    numbers = np.zeros(len(stored), np.int64)
+    paths = (stored.paths[row] for row in stored.rows)
+    return dataset.label(stored), draw_views(view_spec(recipe), paths, numbers)

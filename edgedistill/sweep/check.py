@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from edgedistill.data.datasets import load_dataset
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.data.protocols.resolve import split_of
 from edgedistill.errors import EdgeDistillError, SweepError
 from edgedistill.sweep.plan import PlannedRun
@@ -15,7 +15,7 @@ def check_data(runs: Iterable[PlannedRun], say: Callable[[str], None]) -> None:
     `say` is told before a dataset is looked through. Raises EdgeDistillError, naming the first run
     that cannot have what it asks for.
     """
-    indexes: dict[tuple[str, str | None], ImageIndex] = {}
+    indexes: dict[tuple[str, str | None], Index] = {}
     seen = set()
     for run in runs:
         data = run.recipe.data

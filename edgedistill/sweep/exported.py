@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill._utils.atomic import write_json
+from edgedistill.data.images import LabelledImages
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.build import export_fp32, export_int8
 from edgedistill.export.finished import load_finished
-from edgedistill.export.images import Labelled, RunImages
+from edgedistill.export.images import ExportImages
 from edgedistill.export.int8.policy import POLICY_FILE
 from edgedistill.export.measure import measure
 from edgedistill.export.session import answers, open_session
@@ -46,7 +47,7 @@ def exported(name: str, folder: SweepFolder, int8: bool) -> dict[str, Any]:
     place = folder.run(name)
     key = fingerprint(place)
     found = load_finished(RunFolder(place))
-    target = RunImages(found, found.recipe.student.size).target()
+    target = ExportImages(found, found.recipe.student.size).target()
     export_fp32(found, place / FILES["fp32"])
     result: dict[str, Any] = {"fp32": answered(place / FILES["fp32"], target)}
     if int8:
@@ -70,7 +71,7 @@ def _kept(name: str, folder: SweepFolder) -> Path:
     return folder.files / f"{name}.json"
 
 
-def _in_int8(found: Any, path: Path, target: Labelled) -> dict[str, Any]:
+def _in_int8(found: Any, path: Path, target: LabelledImages) -> dict[str, Any]:
     try:
         made = export_int8(found, path).int8
     except EdgeDistillError as error:
@@ -83,10 +84,10 @@ def _in_int8(found: Any, path: Path, target: Labelled) -> dict[str, Any]:
     return answered(path, target) | {"nodes": made.nodes, "spared": made.kept_float}
 
 
-def answered(path: Path, target: Labelled) -> dict[str, Any]:
+def answered(path: Path, target: LabelledImages) -> dict[str, Any]:
     """Metrics of a file's own answers on the target's images, at its own threshold."""
     data, info = read_model(path)
-    found = measure(answers(open_session(data), target.pixels), target.labels, info.threshold)
+    found = measure(answers(open_session(data), target.images), target.labels, info.threshold)
     sha256 = hashlib.sha256(data).hexdigest()
     return {**found, "threshold": info.threshold, "bytes": len(data), "sha256": sha256}
 

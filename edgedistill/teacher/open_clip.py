@@ -9,7 +9,6 @@ import pickle
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from edgedistill._utils.suggestions import choices
 from edgedistill.data.normalization import Channels
+from edgedistill.data.pixels import normalize
 from edgedistill.errors import WeightsError
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -57,9 +57,8 @@ class Teacher:
 
         `mean` and `std` replace the model's own normalisation (the authors' quirk).
         """
-        centre = _by_channel(mean or self.mean, pixels.device, pixels.dtype)
-        spread = _by_channel(std or self.std, pixels.device, pixels.dtype)
-        x = ((pixels - centre) / spread).contiguous(memory_format=torch.channels_last)
+        x = normalize(pixels, mean or self.mean, std or self.std)
+        x = x.contiguous(memory_format=torch.channels_last)
         return F.normalize(self.model.encode_image(x).float(), dim=1)  # type: ignore[operator]
 
     @torch.no_grad()
@@ -72,12 +71,6 @@ class Teacher:
             for i in range(0, len(texts), batch)
         ]
         return F.normalize(torch.cat(parts).float(), dim=1).cpu()
-
-
-@cache
-def _by_channel(values: Channels, device: torch.device, dtype: torch.dtype) -> Tensor:
-    # Kept on the device: sending them there makes the host wait.
-    return torch.tensor(values, device=device, dtype=dtype)[:, None, None]
 
 
 def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:

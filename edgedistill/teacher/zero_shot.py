@@ -2,26 +2,24 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from edgedistill.data.selection import Images
+from edgedistill.data.images import LabelledImages
+from edgedistill.data.pixels import to_chw_float
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.openset import Outputs
 from edgedistill.teacher.open_clip import Teacher
 
 
-def zero_shot(
-    teacher: Teacher, text: TextBank, pixels: Images, labels: NDArray[np.int64]
-) -> Outputs:
-    """Scaled cosines as logits, and the cosines, for uint8 `[N, size, size, 3]` images.
+def zero_shot(teacher: Teacher, text: TextBank, labelled: LabelledImages) -> Outputs:
+    """Scaled cosines as logits, and the cosines, of images of the teacher's size.
 
-    `labels`: int64 `[N]`, -1 for unknown. `text` must be on the teacher's device.
+    `text` must be on the teacher's device.
     """
-    found = []
-    for start in range(0, len(pixels), 128):
+    parts = []
+    for start in range(0, len(labelled), 128):
         # A copy: torch warns of arrays it could write to and must not, as mapped files are.
-        part = np.array(pixels[start : start + 128])
-        x = torch.from_numpy(part).to(teacher.device).permute(0, 3, 1, 2).div(255.0)
-        found.append(text.cosines(teacher.encode_images(x)).cpu())
-    cosines = torch.cat(found)
-    return Outputs((cosines * text.logit_scale).numpy(), cosines.numpy(), labels)
+        pixels = torch.from_numpy(np.array(labelled.images[start : start + 128]))
+        embeddings = teacher.encode_images(to_chw_float(pixels.to(teacher.device)) / 255)
+        parts.append(text.cosines(embeddings).cpu())
+    cosines = torch.cat(parts)
+    return Outputs((cosines * text.logit_scale).numpy(), cosines.numpy(), labelled.labels)

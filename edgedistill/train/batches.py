@@ -1,30 +1,10 @@
 """Which images and views a step trains on: a pure function of (seed, step), so nothing to save."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from edgedistill.data.selection import Images
-
-
-@dataclass(frozen=True)
-class TrainImages:
-    """Stored training images.
-
-    Attributes:
-        paths: every image of the dataset, in index order.
-        pixels: uint8 `[n, S, S, 3]`.
-        rows: int64 `[n]`, index row of each.
-        labels: int64 `[n]`, known labels.
-        domains: positions 0..n-1 of each source domain.
-    """
-
-    paths: tuple[str, ...]
-    pixels: Images
-    rows: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    domains: tuple[NDArray[np.int64], ...]
 
 
 @dataclass(frozen=True)
@@ -43,15 +23,24 @@ class Batch:
 
 
 def draw_batch(
-    images: TrainImages, *, seed: int, step: int, per_domain: int, views: int, replacement: bool
+    domains: Sequence[NDArray[np.int64]],
+    *,
+    seed: int,
+    step: int,
+    per_domain: int,
+    views: int,
+    replacement: bool,
 ) -> Batch:
     """The batch of a step: `per_domain` images of each source domain, domain by domain.
 
-    Without replacement a domain is walked through in a new order every pass. `views` is the
-    number of cached views to choose from; 0 draws from all 2**31.
+    Without replacement a domain is walked through in a new order every pass.
+
+    Args:
+        domains: positions of the images of each domain, int64.
+        views: number of cached views to choose from; 0 draws from all 2**31.
     """
     parts = []
-    for domain, positions in enumerate(images.domains):
+    for domain, positions in enumerate(domains):
         if replacement:
             rng = np.random.default_rng([seed, 1, domain, step])
             parts.append(positions[rng.integers(len(positions), size=per_domain)])

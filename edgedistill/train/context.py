@@ -2,39 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, device
 
-from edgedistill.data.views import ViewSpec, render_views
+from edgedistill.data.images import LabelledImages
+from edgedistill.data.views import ViewBatch, ViewSpec
 from edgedistill.methods import Method
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.recipe.schema import TrainSection
 from edgedistill.students.torchvision import Student
-from edgedistill.train.batches import Batch, TrainImages
+from edgedistill.train.batches import Batch
 from edgedistill.train.distributed import ProcessGroup
-from edgedistill.train.predict import Pixels
 
 History = list[dict[str, float]]
-
-
-class Stored(NamedTuple):
-    """The stored images of a batch and the views to cut from them, on the training device."""
-
-    pixels: Tensor
-    """uint8 [B, S, S, 3]."""
-    parameters: Tensor
-    """float32 [B, 10], see `edgedistill.data.views`."""
-
-    def views(self, size: int, rows: Tensor | None = None) -> Tensor:
-        """float32 `[b, 3, size, size]` in 0..1: the views of some rows of the batch, or of all."""
-        pixels, parameters = self
-        if rows is not None:
-            pixels, parameters = pixels[rows], parameters[rows]
-        return render_views(pixels.permute(0, 3, 1, 2), parameters, size)
 
 
 class TeacherFn(Protocol):
@@ -44,7 +28,7 @@ class TeacherFn(Protocol):
     it may wait for the device.
     """
 
-    def __call__(self, batch: Batch, stored: Stored, rows: Tensor | None, /) -> Tensor: ...
+    def __call__(self, batch: Batch, views: ViewBatch, rows: Tensor | None, /) -> Tensor: ...
 
 
 class Stopped(Exception):
@@ -75,7 +59,9 @@ class TrainContext:
     Attributes:
         teacher_fn: looks up or computes the teacher's embeddings; None if the method needs none.
         text: class texts on the device, None likewise.
-        validation: images at the student's size, see `predict`.
+        images: training images, at the size that views are cut from.
+        validation: source-validation images, see `predict`.
+        validation_views: parameters of the view of each to validate on, None: whole images.
         size: the student's input side in pixels.
         dtype: what the student's forward pass is autocast to, None for plain float32.
         views: cached views per image, 0 for endless.
@@ -84,14 +70,13 @@ class TrainContext:
 
     student: Student
     method: Method[Any, Any]
-    images: TrainImages
+    images: LabelledImages
     spec: ViewSpec
     views: int
     teacher_fn: TeacherFn | None
     text: TextBank | None
-    validation: Pixels
-    validation_labels: NDArray[np.int64]
-    validation_domains: NDArray[np.int64]
+    validation: LabelledImages
+    validation_views: NDArray[np.float32] | None
     size: int
     settings: TrainSection
     seed: int

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -211,12 +211,13 @@ def _validate(
         evaluated,
         context.method,
         context.validation,
-        context.validation_labels,
         device=context.device,
         channels_last=context.settings.channels_last,
         processes=context.processes,
+        views=context.validation_views,
+        size=context.size,
     )
-    accuracy = _mean_over_domains(outputs, context.validation_domains)
+    accuracy = _mean_over_domains(outputs, context.validation.domains)
     ahead = accuracy > state.best_accuracy
     if ahead or (accuracy == state.best_accuracy and context.settings.ties == "latest"):
         state.best_accuracy = accuracy
@@ -234,23 +235,24 @@ def _check_weights(context: TrainContext, state: _State, folder: Path) -> None:
         raise _diverged(context, state.step - 1, state.step, "the weights are", folder)
 
 
-def _mean_over_domains(outputs: Outputs, domains: NDArray[np.int64]) -> float:
+def _mean_over_domains(outputs: Outputs, domains: Sequence[NDArray[np.int64]]) -> float:
     """Accuracy averaged over source domains, so that none counts for its size."""
-    parts = [
-        closed_set_accuracy(outputs.predictions[domains == d], outputs.labels[domains == d]) or 0.0
-        for d in np.unique(domains)
+    accuracies = [
+        closed_set_accuracy(outputs.predictions[rows], outputs.labels[rows]) or 0.0
+        for rows in domains
     ]
-    return float(np.mean(parts))
+    return float(np.mean(accuracies))
 
 
 def _diverged(
     context: TrainContext, first: int, end: int, what: str, folder: Path
 ) -> EdgeDistillError:
     """The one-line error of a loss that is not finite, with the images of the step."""
+    images = context.images.images
     names = [
-        context.images.paths[row]
+        images.paths[row]
         for step in range(first, end)
-        for row in context.images.rows[batch_of(context, step).positions]
+        for row in images.rows[batch_of(context, step).positions]
     ]
     where = f"step {end}" if end - first == 1 else f"steps {first + 1} to {end}"
     shown = ", ".join(names[:_SHOWN])

@@ -2,23 +2,23 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
-from edgedistill.data.views import image_key, view_parameters
+from edgedistill.data.pixels import normalize
+from edgedistill.data.views import ViewBatch, draw_views
 from edgedistill.errors import TrainingError
 from edgedistill.methods import TeacherOutputs
 from edgedistill.methods.base import StudentOutput
 from edgedistill.methods.functional import hard_sample_count, hard_sample_indices
+from edgedistill.students.torchvision import MEAN, STD
 from edgedistill.train.batches import Batch, draw_batch
-from edgedistill.train.context import Stored, TrainContext
+from edgedistill.train.context import TrainContext
 from edgedistill.train.device import autocast, to_device
 from edgedistill.train.distributed import ProcessGroup
 from edgedistill.train.optim import apply_lr_factor, lr_factor
-from edgedistill.train.predict import normalize
 
 # The student as it is trained: itself, compiled, or one of several processes' copies.
 Forward = Callable[[Tensor], StudentOutput]
@@ -27,7 +27,7 @@ Forward = Callable[[Tensor], StudentOutput]
 def batch_of(context: TrainContext, step: int) -> Batch:
     """The global batch of a step."""
     return draw_batch(
-        context.images,
+        context.images.domains,
         seed=context.seed,
         step=step,
         per_domain=context.settings.batch_per_domain,
@@ -63,8 +63,8 @@ def train_step(
             f"{processes.size} processes; raise it"
         )
     own = batch.part(processes.shard(len(batch)))
-    stored = stored_images(context, own)
-    x = _input(context, stored)
+    views = view_batch(context, own)
+    x = _input(context, views)
     labels = to_device(context.images.labels[batch.positions], context.device)
     kept = None
     if share is not None:
@@ -81,11 +81,11 @@ def train_step(
             # Only the host can read the images of rows that another process ranked.
             batch = batch.part(kept.cpu().numpy())
             own, kept = batch.part(processes.shard(len(batch))), None
-            stored = stored_images(context, own)
-            x = _input(context, stored)
+            views = view_batch(context, own)
+            x = _input(context, views)
     teacher_outputs = None
     if context.teacher_fn is not None and context.text is not None:
-        embeddings = context.teacher_fn(own, stored, kept)
+        embeddings = context.teacher_fn(own, views, kept)
         teacher_outputs = TeacherOutputs(processes.gather(embeddings, count), context.text)
     try:
         with autocast(context.device, context.dtype):
@@ -135,18 +135,17 @@ def _seed(context: TrainContext, step: int) -> None:
     torch.manual_seed((seed + context.processes.rank * 0x9E3779B97F4A7C15) % 2**64)
 
 
-def stored_images(context: TrainContext, batch: Batch) -> Stored:
+def view_batch(context: TrainContext, batch: Batch) -> ViewBatch:
     """The stored images of a batch and the views to cut from them, on the training device."""
-    images = context.images
-    rows = images.rows[batch.positions]
-    keys = np.array([image_key(images.paths[r]) for r in rows], dtype=np.uint64)
-    parameters = view_parameters(context.spec, keys, batch.views)
-    pixels = images.pixels[batch.positions]
-    return Stored(to_device(pixels, context.device), to_device(parameters, context.device))
+    images = context.images.images
+    paths = (images.paths[row] for row in images.rows[batch.positions])
+    parameters = draw_views(context.spec, paths, batch.views)
+    pixels = images[batch.positions]
+    return ViewBatch(to_device(pixels, context.device), to_device(parameters, context.device))
 
 
-def _input(context: TrainContext, stored: Stored) -> Tensor:
-    x = normalize(stored.views(context.size))
+def _input(context: TrainContext, views: ViewBatch) -> Tensor:
+    x = normalize(views.render(context.size), MEAN, STD)
     if context.settings.channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
     return x

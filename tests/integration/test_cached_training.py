@@ -13,8 +13,8 @@ import torch.nn.functional as F
 
 from edgedistill._utils.console import Display
 from edgedistill.data.protocols.resolve import resolve_split
-from edgedistill.data.selection import LazyImages
 from edgedistill.data.store import image_store as store
+from edgedistill.data.views import ViewBatch
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import resolve
@@ -24,11 +24,10 @@ from edgedistill.run.prepare import (
     decode,
     find_teacher,
     load_texts,
-    train_images,
 )
 from edgedistill.teacher.view_cache.recipe import files_for, view_spec
 from edgedistill.train.batches import Batch
-from edgedistill.train.context import Stored, TeacherFn, TrainContext
+from edgedistill.train.context import TeacherFn, TrainContext
 from edgedistill.train.optim import build_optimizers
 from edgedistill.train.step import train_step
 
@@ -52,19 +51,17 @@ def task_of(recipe: Recipe, views: int) -> TrainContext:
     assert teacher is not None
     text = load_texts(recipe, dataset, teacher)
     method = METHODS[recipe.method.name](METHODS[recipe.method.name].Hyper(), text=text)
-    pictures = decode(recipe, dataset, teacher, display)
-    images = train_images(dataset, pictures.train)
+    images = decode(recipe, dataset, teacher, display)
     return TrainContext(
         student=build_student(recipe, method, len(dataset.split.known), teacher, CPU),
         method=method,
-        images=images,
+        images=images.train,
         spec=view_spec(recipe),
         views=views,
-        teacher_fn=build_teacher_fn(recipe, method, teacher, images, display),
+        teacher_fn=build_teacher_fn(recipe, method, teacher, images.train.images, display),
         text=text,
-        validation=pictures.val.images,
-        validation_labels=pictures.val.rows,
-        validation_domains=pictures.val.rows,
+        validation=images.val,
+        validation_views=None,
         size=recipe.student.size,
         settings=recipe.train,
         seed=recipe.seed,
@@ -98,17 +95,15 @@ def first_step(context: TrainContext) -> tuple[torch.Tensor, dict[str, torch.Ten
 def rounded(teacher_fn: TeacherFn) -> TeacherFn:
     """A teacher whose embeddings went through half precision, as the cache's did."""
 
-    def embeddings(batch: Batch, stored: Stored, rows: torch.Tensor | None) -> torch.Tensor:
-        return F.normalize(teacher_fn(batch, stored, rows).half().float(), dim=1)
+    def embeddings(batch: Batch, views: ViewBatch, rows: torch.Tensor | None) -> torch.Tensor:
+        return F.normalize(teacher_fn(batch, views, rows).half().float(), dim=1)
 
     return embeddings
 
 
 def astray(teacher_fn: TeacherFn) -> TeacherFn:
     """A teacher that speaks of the other one of two views."""
-    return lambda batch, stored, rows: teacher_fn(
-        replace(batch, views=1 - batch.views), stored, rows
-    )
+    return lambda batch, views, rows: teacher_fn(replace(batch, views=1 - batch.views), views, rows)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -147,7 +142,7 @@ def test_a_packed_store_read_as_it_is_used_trains_the_same(
     monkeypatch.setattr(store, "PACK_ABOVE", 0)
     monkeypatch.setattr(store, "RAM_LIMIT", 0)
     packed = task_of(recipe_of("scipd", 2), views=2)
-    assert isinstance(packed.images.pixels, LazyImages)
+    assert packed.images.images.pixels is None
     packed_pixels, packed_losses = first_step(packed)
     assert torch.equal(pixels, packed_pixels)
     assert all(torch.equal(losses[term], packed_losses[term]) for term in losses)

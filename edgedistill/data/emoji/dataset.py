@@ -21,7 +21,7 @@ from edgedistill.data.emoji.art import line_layer, on_white, rasterise, read_svg
 from edgedistill.data.emoji.camera import photograph
 from edgedistill.data.emoji.catalogue import Emoji, art_versions, catalogue
 from edgedistill.data.emoji.classes import CLASSES, UNKNOWN, EmojiClass
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.data.readers.folder import DESCRIPTION_FILE, FolderDescription, read_folder
 from edgedistill.data.store.build_once import build_once
 
@@ -32,7 +32,7 @@ SIZE = 128
 TEST_FRACTION = 0.3
 
 
-def load_emoji() -> ImageIndex:
+def load_emoji() -> Index:
     """The embedded benchmark, built in the cache folder on first use (under a minute).
 
     Raises:

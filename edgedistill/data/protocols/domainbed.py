@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.data.protocols.split import (
     Split,
     class_lists,
@@ -43,7 +43,7 @@ def environment_split(
 
 
 def domainbed_split(
-    index: ImageIndex,
+    index: Index,
     *,
     target: str,
     known: Sequence[str] | None = None,
@@ -95,7 +95,7 @@ def domainbed_split(
 
 
 def _environment(
-    index: ImageIndex, number: int, trial: int, holdout: float
+    index: Index, number: int, trial: int, holdout: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     rows = np.flatnonzero(index.domain == number)
     out, rest = environment_split(len(rows), trial=trial, environment=number, holdout=holdout)

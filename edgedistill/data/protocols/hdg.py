@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill._utils.suggestions import choices
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.data.protocols.hybridness import TOLERANCE, overlapping_windows, parse_hybridness
 from edgedistill.data.protocols.split import (
     Split,
@@ -67,7 +67,7 @@ def made_slots(sources: Sequence[str], known: Sequence[str], hybridness: str) ->
 
 
 def listed_slots(
-    index: ImageIndex, sources: Sequence[str], listed: Mapping[str, Sequence[str]]
+    index: Index, sources: Sequence[str], listed: Mapping[str, Sequence[str]]
 ) -> Slots:
     """Source domain -> classes as a recipe lists them; the target's entry is of no use here.
 
@@ -93,14 +93,14 @@ def listed_slots(
     return {domain: tuple(listed[domain]) for domain in sources}
 
 
-def union_of(index: ImageIndex, slots: Slots) -> tuple[str, ...]:
+def union_of(index: Index, slots: Slots) -> tuple[str, ...]:
     """Every class of some source, in the order of the index."""
     union = set().union(*slots.values())
     return tuple(c for c in index.classes if c in union)
 
 
 def hdg_split(
-    index: ImageIndex,
+    index: Index,
     *,
     target: str,
     slots: Slots,
@@ -130,7 +130,7 @@ def hdg_split(
 
 def hdg_list_split(
     name: str,
-    index: ImageIndex,
+    index: Index,
     lists: Path,
     *,
     target: str,
@@ -178,7 +178,7 @@ def hdg_list_split(
     return split
 
 
-def _in_slots(index: ImageIndex, rows: NDArray[np.int64], slots: Slots) -> NDArray[np.int64]:
+def _in_slots(index: Index, rows: NDArray[np.int64], slots: Slots) -> NDArray[np.int64]:
     """The rows whose class is in the slot of their domain, ascending."""
     allowed = np.zeros((len(index.domains), len(index.classes)), dtype=bool)
     for domain, names in slots.items():

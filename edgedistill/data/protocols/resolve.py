@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill.data.datasets import load_dataset
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.images import ImageSet, LabelledImages
+from edgedistill.data.index import Index
 from edgedistill.data.protocols.domainbed import domainbed_split
 from edgedistill.data.protocols.hdg import (
     Slots,
@@ -36,11 +37,20 @@ class OpenSetSplit:
         notes: what the user should know about the split, a line each.
     """
 
-    index: ImageIndex
+    index: Index
     split: Split
     target: NDArray[np.int64]
     target_labels: NDArray[np.int64]
     notes: tuple[str, ...] = ()
+
+    def label(self, images: ImageSet) -> LabelledImages:
+        """Images of the index with their known labels, and their positions by domain."""
+        domain = self.index.domain[images.rows]
+        return LabelledImages(
+            images,
+            labels=self.split.known_label[self.index.label[images.rows]],
+            domains=tuple(np.flatnonzero(domain == number) for number in np.unique(domain)),
+        )
 
 
 def resolve_split(data: DataSection) -> OpenSetSplit:
@@ -52,7 +62,7 @@ def resolve_split(data: DataSection) -> OpenSetSplit:
     return OpenSetSplit(index, split, target, labels, _notes(data))
 
 
-def split_of(data: DataSection, index: ImageIndex) -> Split:
+def split_of(data: DataSection, index: Index) -> Split:
     """The split of a recipe's protocol. Raises EdgeDistillError."""
     facts = benchmarks().get(data.dataset)
     target = facts.domain(data.target) or data.target if facts else data.target
@@ -81,7 +91,7 @@ def split_of(data: DataSection, index: ImageIndex) -> Split:
     )
 
 
-def _hdg(data: DataSection, index: ImageIndex, target: str) -> Split:
+def _hdg(data: DataSection, index: Index, target: str) -> Split:
     sources = source_domains(index, target)
     slots, known, unknown = _slots(data, index, sources, target)
     named = data.dataset in benchmarks()
@@ -123,7 +133,7 @@ def _notes(data: DataSection) -> tuple[str, ...]:
 
 
 def _slots(
-    data: DataSection, index: ImageIndex, sources: tuple[str, ...], target: str
+    data: DataSection, index: Index, sources: tuple[str, ...], target: str
 ) -> tuple[Slots, tuple[str, ...], tuple[str, ...] | None]:
     """Classes of each source, and the known and unknown classes in label order."""
     facts = benchmarks().get(data.dataset)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill._utils.suggestions import choices
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.data.protocols.hybridness import hybridness
 from edgedistill.errors import DataError
 
@@ -45,7 +45,7 @@ class Split:
     known_label: NDArray[np.int64]
 
 
-def training_hybridness(index: ImageIndex, split: Split) -> float | None:
+def training_hybridness(index: Index, split: Split) -> float | None:
     """Hybridness of the classes that each source domain is trained on; None for a single source."""
     domains = [index.domains.index(name) for name in split.sources]
     rows = [split.train[index.domain[split.train] == domain] for domain in domains]
@@ -60,7 +60,7 @@ def instance_hash(seed: int, class_name: str, stem: str) -> float:
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
-def instance_hashes(index: ImageIndex, seed: int) -> NDArray[np.float64]:
+def instance_hashes(index: Index, seed: int) -> NDArray[np.float64]:
     """`instance_hash` of every row: float64 [N]."""
     return np.array(
         [
@@ -72,7 +72,7 @@ def instance_hashes(index: ImageIndex, seed: int) -> NDArray[np.float64]:
 
 
 def make_split(
-    index: ImageIndex,
+    index: Index,
     *,
     target: str,
     sources: Sequence[str] | None = None,
@@ -138,7 +138,7 @@ def make_split(
 
 
 def source_domains(
-    index: ImageIndex, target: str, wanted: Sequence[str] | None = None
+    index: Index, target: str, wanted: Sequence[str] | None = None
 ) -> tuple[str, ...]:
     """The wanted domains, or all but the target, in the order of the index.
 
@@ -163,7 +163,7 @@ def source_domains(
     return sources
 
 
-def label_map(index: ImageIndex, names: Sequence[str]) -> NDArray[np.int64]:
+def label_map(index: Index, names: Sequence[str]) -> NDArray[np.int64]:
     """int64 [number of classes in the index]: class id -> position in `names`, or -1."""
     labels = np.full(len(index.classes), -1, dtype=np.int64)
     for position, name in enumerate(names):
@@ -176,7 +176,7 @@ def _rows(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def class_lists(
-    index: ImageIndex, known: Sequence[str] | None, unknown: Sequence[str] | None
+    index: Index, known: Sequence[str] | None, unknown: Sequence[str] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Known and unknown classes as `make_split` reads the two lists. Raises EdgeDistillError."""
     for what, names in (("known", known), ("unknown", unknown)):
@@ -209,7 +209,7 @@ def class_lists(
 
 
 def refuse_empty_parts(
-    index: ImageIndex, split: Split, val_fraction: float, test_fraction: float
+    index: Index, split: Split, val_fraction: float, test_fraction: float
 ) -> None:
     """Raise EdgeDistillError for a split that nothing can be trained or tested on."""
     shares = f"(val_fraction {val_fraction}, test_fraction {test_fraction})"

@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.data.published.benchmarks import Benchmark, benchmarks
 from edgedistill.data.published.image_lists import (
     PARTS,
@@ -43,7 +43,7 @@ class Check:
 
     title: str
     edition: str
-    index: ImageIndex
+    index: Index
     lists: Path | None
     domains: tuple[CountRow, ...]
     list_rows: tuple[CountRow, ...]
@@ -122,7 +122,7 @@ def _copies(tree: Tree, row: CountRow) -> list[tuple[str, str]]:
 
 
 def _check_lists(
-    name: str, facts: Benchmark, index: ImageIndex, folder: Path
+    name: str, facts: Benchmark, index: Index, folder: Path
 ) -> tuple[list[CountRow], list[str]]:
     assert facts.hdg is not None
     rows: list[CountRow] = []

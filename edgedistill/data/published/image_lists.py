@@ -12,7 +12,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.data.published.benchmarks import Benchmark, Hdg, Part, benchmarks, key
 from edgedistill.data.readers.folder import subfolders
 from edgedistill.errors import DataError
@@ -116,14 +116,14 @@ def read_list(name: str, folder: Path, domain: str, part: Part) -> ImageList | N
     return ImageList(path, tuple(entries), tuple(problems))
 
 
-def list_rows(index: ImageIndex, found: ImageList, domain: str) -> tuple[NDArray[np.int64], int]:
+def list_rows(index: Index, found: ImageList, domain: str) -> tuple[NDArray[np.int64], int]:
     """Rows of a list's images, ascending, and how many of its images are not on the disk."""
     row_of = file_rows(index, domain)
     rows = [row_of[entry] for entry in found.entries if entry in row_of]
     return np.array(sorted(rows), dtype=np.int64), len(found.entries) - len(rows)
 
 
-def file_rows(index: ImageIndex, domain: str) -> dict[Entry, int]:
+def file_rows(index: Index, domain: str) -> dict[Entry, int]:
     """Row of every image of a domain."""
     return {
         Entry(index.classes[index.label[row]], PurePosixPath(index.paths[row]).name): row
@@ -132,7 +132,7 @@ def file_rows(index: ImageIndex, domain: str) -> dict[Entry, int]:
 
 
 def load_lists(
-    name: str, index: ImageIndex, folder: Path, wanted: Sequence[tuple[str, Part]]
+    name: str, index: Index, folder: Path, wanted: Sequence[tuple[str, Part]]
 ) -> dict[tuple[str, Part], NDArray[np.int64]]:
     """Rows of several lists, (domain, part) -> ascending rows.
 

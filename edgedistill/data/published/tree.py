@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.data.published.benchmarks import Benchmark, benchmarks
 from edgedistill.data.readers.folder import images_in, subfolders
 from edgedistill.errors import DataError
@@ -97,7 +97,7 @@ def find_tree(name: str, root: str | Path) -> Tree:
     return Tree(base, tuple(folders), _missing(facts, folders), tuple(extra))
 
 
-def index_of(name: str, tree: Tree) -> ImageIndex:
+def index_of(name: str, tree: Tree) -> Index:
     """The images of a tree; domains without any are left out."""
     facts = benchmarks()[name]
     domains = tuple(d for d in facts.domains if tree.images(d))
@@ -105,7 +105,7 @@ def index_of(name: str, tree: Tree) -> ImageIndex:
     counts = [len(folder.files) for folder in tree.folders]
     domain = [domains.index(folder.domain) for folder in tree.folders]
     label = [classes.index(folder.name) for folder in tree.folders]
-    return ImageIndex(
+    return Index(
         root=tree.root,
         domains=domains,
         classes=classes,
@@ -119,7 +119,7 @@ def index_of(name: str, tree: Tree) -> ImageIndex:
     )
 
 
-def read_benchmark(name: str, root: str | Path) -> ImageIndex:
+def read_benchmark(name: str, root: str | Path) -> Index:
     """The images of a whole benchmark, rows in DomainBed's order within each domain.
 
     Raises:

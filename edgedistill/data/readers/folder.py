@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgedistill._utils.suggestions import choices
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.errors import DataError
 from edgedistill.runtime.preprocess import is_image
 
@@ -31,7 +31,7 @@ class FolderDescription(BaseModel):
     test_fraction: float = Field(default=0.0, ge=0, lt=1)
 
 
-def read_folder(root: str | Path, names: Mapping[str, Sequence[str]] | None = None) -> ImageIndex:
+def read_folder(root: str | Path, names: Mapping[str, Sequence[str]] | None = None) -> Index:
     """List the images of `root/domain/class/*`, sorted by name at every level.
 
     Hidden entries and files that are no images by their extension are ignored; a class may be
@@ -69,7 +69,7 @@ def read_folder(root: str | Path, names: Mapping[str, Sequence[str]] | None = No
     for name in (*description.names, *(names or ()), *description.unknown):
         if name not in label_of:
             raise DataError(f"data: {root} has no class {name!r}; {choices(name, classes)}")
-    return ImageIndex(
+    return Index(
         root=root,
         domains=domains,
         classes=classes,

@@ -12,7 +12,6 @@ import json
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +20,8 @@ from numpy.typing import NDArray
 
 from edgedistill import callbacks
 from edgedistill._utils.cache_dir import cache_dir
-from edgedistill.data.index import ImageIndex
-from edgedistill.data.selection import Images, LazyImages, pixel_hash, pixel_hashes
+from edgedistill.data.images import ImageSet, pixel_hash
+from edgedistill.data.index import Index
 from edgedistill.data.store.build_once import build_once
 from edgedistill.data.store.packed import PackedFile, pack
 from edgedistill.errors import DataError, EdgeDistillError
@@ -42,22 +41,6 @@ _CHUNK = 1024
 _THREADS = 8
 
 
-@dataclass(frozen=True)
-class DecodedImages:
-    """Pixels of some rows of an index.
-
-    Attributes:
-        images: uint8 [K, size, size, 3] RGB; a read-only array, or for large selections something
-            that is indexed like one and reads from the store.
-        rows: int64 [K], the requested rows whose file could be read, in the requested order.
-        problems: one line per file of the requested rows that was dropped or needed a note.
-    """
-
-    images: Images
-    rows: NDArray[np.int64]
-    problems: tuple[str, ...]
-
-
 class Store:
     """The decoded images of one index at one size.
 
@@ -68,7 +51,7 @@ class Store:
         hashes: uint64 [N], `pixel_hash` of each readable row as it was decoded.
     """
 
-    def __init__(self, index: ImageIndex, size: int, folder: Path) -> None:
+    def __init__(self, index: Index, size: int, folder: Path) -> None:
         """Raises EdgeDistillError when files of the store were edited, cut short or deleted."""
         self.folder = folder
         self.size = size
@@ -127,26 +110,26 @@ class Store:
                 out[here] = self._arrays[d][position[here]]
         return out
 
-    def decoded(self, rows: NDArray[np.int64]) -> DecodedImages:
-        """The readable ones of some rows.
+    def images(self, rows: NDArray[np.int64]) -> ImageSet:
+        """The readable ones of some rows, in the order given.
 
         One ascending run of an array is returned as a view of the mapped file. Any other selection
         is copied to memory; above `RAM_LIMIT` bytes it is read as it is used, so memory stays
         bounded.
 
         Raises:
-            EdgeDistillError: of a class or a domain among the rows, no file can be read; or pixels
-                are not those that were decoded, which is looked at up to `RAM_LIMIT` bytes.
+            DataError: of a class or a domain among the rows, no file can be read; or pixels are
+                not those that were decoded, which is looked at up to `RAM_LIMIT` bytes.
         """
-        kept = rows[self.readable[rows]]
-        self._refuse_lost_groups(rows, kept)
-        images = self._view(kept)
-        if not isinstance(images, LazyImages) and images.nbytes <= RAM_LIMIT:
-            self._refuse_edited(images, kept)
-        return DecodedImages(images, kept, self.problems(rows))
+        readable_rows = rows[self.readable[rows]]
+        self._refuse_lost_groups(rows, readable_rows)
+        images = self._image_set(readable_rows, self.problems(rows))
+        if images.pixels is not None and images.pixels.nbytes <= RAM_LIMIT:
+            self._refuse_edited(images)
+        return images
 
-    def _refuse_edited(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
-        wrong = rows[pixel_hashes(images) != self.hashes[rows]]
+    def _refuse_edited(self, images: ImageSet) -> None:
+        wrong = images.rows[images.hashes() != self.hashes[images.rows]]
         if len(wrong):
             raise DataError(
                 f"store: {self.folder}: pixels of {len(wrong)} images were edited, first "
@@ -154,13 +137,15 @@ class Store:
                 f"{self.folder.name}"
             )
 
-    def _refuse_lost_groups(self, rows: NDArray[np.int64], kept: NDArray[np.int64]) -> None:
+    def _refuse_lost_groups(
+        self, rows: NDArray[np.int64], readable_rows: NDArray[np.int64]
+    ) -> None:
         index = self._index
         for what, names, ids in (
             ("class", index.classes, index.label),
             ("domain", index.domains, index.domain),
         ):
-            lost = np.setdiff1d(ids[rows], ids[kept])
+            lost = np.setdiff1d(ids[rows], ids[readable_rows])
             if len(lost):
                 inside = rows[ids[rows] == lost[0]]
                 raise DataError(
@@ -169,18 +154,19 @@ class Store:
                     f"{self.problems(inside[:1])[0]}; replace the files or leave the {what} out"
                 )
 
-    def _view(self, rows: NDArray[np.int64]) -> Images:
+    def _image_set(self, rows: NDArray[np.int64], problems: tuple[str, ...]) -> ImageSet:
+        paths = self._index.paths
         if len(rows) and not self._packed:
             domain = np.unique(self._index.domain[rows])
             position = self._position[rows]
             if len(domain) == 1 and bool(np.all(np.diff(position) == 1)):
-                array = self._arrays[int(domain[0])]
-                return array[int(position[0]) : int(position[-1]) + 1]
+                run = self._arrays[int(domain[0])][int(position[0]) : int(position[-1]) + 1]
+                return ImageSet.from_array(run, paths, rows, problems)
         if math.prod((len(rows), self.size, self.size, 3)) > RAM_LIMIT:
-            return LazyImages(rows, self.hashes[rows], self.size, self.gather)
-        images = self.gather(rows)
-        images.flags.writeable = False
-        return images
+            return ImageSet.lazy(self.gather, paths, rows, self.size, self.hashes[rows], problems)
+        pixels = self.gather(rows)
+        pixels.flags.writeable = False
+        return ImageSet.from_array(pixels, paths, rows, problems)
 
     def damaged_rows(self) -> NDArray[np.int64]:
         """Readable rows whose pixels are not those that were decoded, `[n]`."""
@@ -203,7 +189,7 @@ class Store:
 
 
 def open_store(
-    index: ImageIndex, size: int, cache: Path | None = None, workers: int | None = None
+    index: Index, size: int, cache: Path | None = None, workers: int | None = None
 ) -> Store:
     """The store of an index at a size, built when it does not exist yet.
 
@@ -224,12 +210,12 @@ def open_store(
     return Store(index, size, folder)
 
 
-def store_folder(index: ImageIndex, size: int, cache: Path | None = None) -> Path:
+def store_folder(index: Index, size: int, cache: Path | None = None) -> Path:
     """Where `open_store` keeps the images of an index at a size; it may not exist."""
     return (cache_dir() if cache is None else cache) / "store" / fingerprint(index, size)
 
 
-def fingerprint(index: ImageIndex, size: int) -> str:
+def fingerprint(index: Index, size: int) -> str:
     """32 hex digits over what the pixels depend on: root, paths, file sizes and times, size."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{VERSION}/{size}/{os.fspath(index.root)}".encode(errors="surrogateescape"))
@@ -260,7 +246,7 @@ def _expect(true: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-def _positions(index: ImageIndex) -> NDArray[np.int64]:
+def _positions(index: Index) -> NDArray[np.int64]:
     """Position of each row in the array of its domain."""
     position = np.empty(len(index), dtype=np.int64)
     for d in range(len(index.domains)):
@@ -277,7 +263,7 @@ class _Image(NamedTuple):
     problem: str | None
 
 
-def _build(index: ImageIndex, size: int, folder: Path, workers: int) -> None:
+def _build(index: Index, size: int, folder: Path, workers: int) -> None:
     packed = math.prod((len(index), size, size, 3)) > PACK_ABOVE
     hashes = np.zeros(len(index), dtype=np.uint64)
     problems: dict[int, str] = {}

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgedistill.data.images import ImageSet
 from edgedistill.data.normalization import Channels
-from edgedistill.data.selection import Images, pixel_hashes
-from edgedistill.data.views import VERSION, ViewSpec, image_key, render_views, view_parameters
+from edgedistill.data.views import VERSION, ViewBatch, ViewSpec, draw_views
 from edgedistill.errors import CacheError
 from edgedistill.teacher.open_clip import Teacher
 from edgedistill.teacher.view_cache import files as cache_files
@@ -43,24 +43,9 @@ class ViewCache:
         return np.asarray(self.embeddings[images, views], dtype=np.float32)
 
 
-@dataclass(frozen=True)
-class ViewSource:
-    """What views are cut from.
-
-    Attributes:
-        paths: all images of the dataset, in index order; they name the cache and key the views.
-        pixels: uint8 `[n, S, S, 3]`, stored images of `rows`.
-        rows: index rows of `pixels`.
-    """
-
-    paths: tuple[str, ...]
-    pixels: Images
-    rows: NDArray[np.int64]
-
-
 def embed_views(
     teacher: Teacher,
-    source: ViewSource,
+    images: ImageSet,
     positions: NDArray[np.int64],
     views: NDArray[np.int64],
     spec: ViewSpec,
@@ -76,14 +61,14 @@ def embed_views(
     for start in range(0, len(views), batch):
         # Several views of an image need its pixels once.
         once, repeats = np.unique(positions[start : start + batch], return_inverse=True)
-        paths = [source.paths[row] for row in source.rows[once]]
-        keys = np.array([image_key(path) for path in paths], dtype=np.uint64)[repeats]
-        drawn = view_parameters(spec, keys, views[start : start + batch])
-        parameters = torch.from_numpy(drawn).to(teacher.device)
-        stored = torch.from_numpy(source.pixels[once]).to(teacher.device)
-        images = stored[torch.from_numpy(repeats).to(teacher.device)].permute(0, 3, 1, 2)
-        rendered = render_views(images, parameters, teacher.size)
-        parts.append(teacher.encode_images(rendered, mean, std))
+        paths = (images.paths[row] for row in images.rows[once][repeats])
+        parameters = draw_views(spec, paths, views[start : start + batch])
+        pixels = torch.from_numpy(images[once]).to(teacher.device)
+        view_batch = ViewBatch(
+            pixels[torch.from_numpy(repeats).to(teacher.device)],
+            torch.from_numpy(parameters).to(teacher.device),
+        )
+        parts.append(teacher.encode_images(view_batch.render(teacher.size), mean, std))
     return torch.cat(parts)
 
 
@@ -126,7 +111,7 @@ def cache_header(
 def build_view_cache(
     root: Path,
     teacher: Teacher,
-    source: ViewSource,
+    images: ImageSet,
     spec: ViewSpec,
     count: int,
     *,
@@ -135,7 +120,7 @@ def build_view_cache(
     report: Report = lambda done, total: None,
     waiting: Callable[[], None] = lambda: None,
 ) -> ViewCache:
-    """Open the cache under `root`, first computing what is missing for `source.rows`.
+    """Open the cache under `root`, first computing what is missing for `images.rows`.
 
     Processes that call this at once, ranks of one run or runs of their own, share the work.
 
@@ -150,8 +135,8 @@ def build_view_cache(
         EdgeDistillError: the folder cannot be written, its files were edited, cut short or
             deleted in part, or an embedding is not finite.
     """
-    store_size = int(source.pixels.shape[1])
-    header = cache_header(teacher, source.paths, store_size, spec, count, normalization, batch)
+    store_size = images.size
+    header = cache_header(teacher, images.paths, store_size, spec, count, normalization, batch)
     folder = cache_files.locate(root, header).folder
     per_batch = _images_at_once(batch, count)
 
@@ -160,18 +145,18 @@ def build_view_cache(
         # one.
         positions = np.repeat(np.resize(part, per_batch), count)
         views = np.tile(np.arange(count), per_batch)
-        found = embed_views(teacher, source, positions, views, spec, normalization, batch)
+        found = embed_views(teacher, images, positions, views, spec, normalization, batch)
         values = found.to("cpu", torch.float16).numpy().reshape(per_batch, -1)[: len(part)]
-        _refuse_not_finite(teacher, source, part, values)
+        _refuse_not_finite(teacher, images, part, values)
         return values
 
     try:
         files = cache_files.open_files(root, header)
-        hashes = pixel_hashes(source.pixels)
+        hashes = images.hashes()
         # Rows of other pixels are about to be replaced, perhaps by another process right now.
-        _refuse_damage(files, source, source.rows[files.marks()[source.rows] == hashes])
+        _refuse_damage(files, images, images.rows[files.marks()[images.rows] == hashes])
         cache_files.fill(
-            files, source.rows, hashes, compute, per_batch, report=report, waiting=waiting
+            files, images.rows, hashes, compute, per_batch, report=report, waiting=waiting
         )
         return ViewCache(files.folder, files.vectors())
     except OSError as error:
@@ -185,22 +170,22 @@ def _images_at_once(batch: int, count: int) -> int:
     return max(1, batch // count)
 
 
-def _refuse_damage(files: CacheFiles, source: ViewSource, rows: NDArray[np.int64]) -> None:
+def _refuse_damage(files: CacheFiles, images: ImageSet, rows: NDArray[np.int64]) -> None:
     damaged = cache_files.damaged_rows(files, rows)
     if len(damaged):
         raise CacheError(
             f"view cache: {files.folder / cache_files.VECTORS}: the embeddings of {len(damaged)} "
-            f"images are not what was computed, first {source.paths[damaged[0]]}; compute them "
+            f"images are not what was computed, first {images.paths[damaged[0]]}; compute them "
             "again with: edgedistill cache verify RECIPE --repair"
         )
 
 
 def _refuse_not_finite(
-    teacher: Teacher, source: ViewSource, part: NDArray[np.int64], values: NDArray[np.float16]
+    teacher: Teacher, images: ImageSet, part: NDArray[np.int64], values: NDArray[np.float16]
 ) -> None:
     bad = np.flatnonzero(~np.isfinite(values).all(1))
     if len(bad):
-        path = source.paths[source.rows[part[bad[0]]]]
+        path = images.paths[images.rows[part[bad[0]]]]
         raise CacheError(
             f"teacher {teacher.name}: its embedding of {path} is not finite; check its weights"
         )

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill._utils.cache_dir import cache_dir
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.images import ImageSet
+from edgedistill.data.index import Index
 from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD, Channels
 from edgedistill.data.store.image_store import Store
 from edgedistill.data.views import ViewSpec
@@ -17,7 +18,6 @@ from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.cache import (
     Report,
     ViewCache,
-    ViewSource,
     build_view_cache,
     cache_header,
     embed_views,
@@ -42,7 +42,7 @@ def teacher_normalization(recipe: Recipe) -> tuple[Channels, Channels] | None:
 def build_for(
     recipe: Recipe,
     teacher: Teacher,
-    source: ViewSource,
+    images: ImageSet,
     report: Report,
     waiting: Callable[[], None],
 ) -> ViewCache:
@@ -50,7 +50,7 @@ def build_for(
     return build_view_cache(
         _root(),
         teacher,
-        source,
+        images,
         view_spec(recipe),
         recipe.views.count,
         normalization=teacher_normalization(recipe),
@@ -60,7 +60,7 @@ def build_for(
     )
 
 
-def files_for(recipe: Recipe, teacher: Teacher, index: ImageIndex) -> CacheFiles:
+def files_for(recipe: Recipe, teacher: Teacher, index: Index) -> CacheFiles:
     """Where the recipe's view cache lies, whether it exists or not."""
     header = cache_header(
         teacher,
@@ -75,7 +75,7 @@ def files_for(recipe: Recipe, teacher: Teacher, index: ImageIndex) -> CacheFiles
 
 
 def disagreement(
-    recipe: Recipe, teacher: Teacher, index: ImageIndex, store: Store, files: CacheFiles
+    recipe: Recipe, teacher: Teacher, index: Index, store: Store, files: CacheFiles
 ) -> float:
     """How far the cache is from what the teacher says now, on a few rows spread over it.
 
@@ -87,12 +87,12 @@ def disagreement(
     if not len(rows):
         return 0.0
     rows = rows[np.linspace(0, len(rows) - 1, min(_SPOT_CHECKS, len(rows))).astype(np.int64)]
-    source = ViewSource(index.paths, store.gather(rows), rows)
+    images = ImageSet.from_array(store.gather(rows), index.paths, rows)
     count = files.count
     positions, views = np.repeat(np.arange(len(rows)), count), np.tile(np.arange(count), len(rows))
     now = embed_views(
         teacher,
-        source,
+        images,
         positions,
         views,
         view_spec(recipe),

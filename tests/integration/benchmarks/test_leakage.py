@@ -15,7 +15,7 @@ pytest.importorskip("resvg_py")
 from benchmarks.weights import leakage
 from edgedistill.data.emoji import dataset as emoji
 from edgedistill.data.emoji.classes import CLASSES
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.data.readers.folder import read_folder
 from edgedistill.runtime.preprocess import read_rgb
 
@@ -23,7 +23,7 @@ SOME = [cls for cls in CLASSES if cls.folder in ("animals", "food", "flags")]
 
 
 @pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageIndex:
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
     emoji.build_emoji(tmp_path, SOME, limit=3)
     found = read_folder(tmp_path)
     monkeypatch.setattr(leakage, "load_dataset", lambda name: found)
@@ -38,14 +38,14 @@ def with_margin(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(page)
 
 
-def test_a_copy_is_found_and_another_drawing_is_not(index: ImageIndex) -> None:
+def test_a_copy_is_found_and_another_drawing_is_not(index: Index) -> None:
     animal = next(p for p in index.paths if p.startswith("twemoji/animals"))
     copy = with_margin(read_rgb(index.root / animal, 128))
     other = copy[::-1, :, ::-1].copy()
     assert leakage.like_the_benchmark(np.stack([copy, other])).tolist() == [True, False]
 
 
-def test_photographs_are_not_looked_for(index: ImageIndex) -> None:
+def test_photographs_are_not_looked_for(index: Index) -> None:
     paths, images = leakage.drawn(index, "line")
     assert len(paths) == len(images) == 9
     assert len(leakage.benchmark()) == 27

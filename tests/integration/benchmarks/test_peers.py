@@ -13,6 +13,7 @@ import torch
 from benchmarks.peers import contenders, worth
 from benchmarks.peers import peers_tables as tables
 from benchmarks.peers.random_student import make_student
+from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.session import Answers
 from edgedistill.teacher.open_clip import load_teacher
@@ -47,7 +48,9 @@ def test_the_exported_teacher_is_the_zero_shot_teacher(
     names = [["a dog", "a hound"], ["a cat"], ["a", "b", "c"]]
     text = build_text_bank(teacher.encode_texts, names, ["{}"], pool, teacher.logit_scale)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    expected = zero_shot(teacher, text, pixels, np.zeros(3, np.int64))
+    expected = zero_shot(
+        teacher, text, LabelledImages(ImageSet.from_array(pixels), np.zeros(3, np.int64))
+    )
     module = contenders.ZeroShot(teacher, text).eval()
     with torch.no_grad():
         score, probabilities = module(torch.from_numpy(pixels))

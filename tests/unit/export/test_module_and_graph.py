@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgedistill.data.images import ImageSet
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.finished import Calibration, FinishedRun
 from edgedistill.export.onnx.graph import OPSET, export_graph, stored_threshold, to_bytes
@@ -119,8 +120,8 @@ def exported() -> tuple[FinishedRun, bytes]:
 def test_the_module_gives_the_scores_of_the_evaluation(score: str, pool: str) -> None:
     run, pixels = run_of(score, 0.0, pool), pictures(16)
     module = Deployed(run.student, score, run.method.text)
-    threshold = float(np.median(torch_answers(run, pixels, 0.0).score))
-    expected = torch_answers(run, pixels, threshold)
+    threshold = float(np.median(torch_answers(run, ImageSet.from_array(pixels), 0.0).score))
+    expected = torch_answers(run, ImageSet.from_array(pixels), threshold)
     label, found, probabilities = module(torch.from_numpy(pixels), torch.tensor(threshold))
     assert (label.dtype, found.dtype, probabilities.dtype) == (
         torch.int64,
@@ -137,7 +138,7 @@ def test_the_module_gives_the_scores_of_the_evaluation(score: str, pool: str) ->
 @pytest.mark.parametrize("score", SCORES)
 def test_the_file_is_the_student(score: str) -> None:
     run = run_of(score, 0.2)
-    result = verify(model_of(run), run, pictures(70), stored_threshold(0.2))
+    result = verify(model_of(run), run, ImageSet.from_array(pictures(70)), stored_threshold(0.2))
     assert result.images == 70
     assert result.probability <= 1e-5 and result.clear_but_other == 0
 
@@ -221,7 +222,7 @@ def test_another_student_is_refused_with_the_numbers(exported: tuple[FinishedRun
     run, model = exported
     other = dataclasses.replace(run, student=tiny_student(run.student.head, seed=9))
     with pytest.raises(EdgeDistillError, match=r"is not the student: on 8 images .* up to .*e-"):
-        verify(model, other, pictures(8), 0.1)
+        verify(model, other, ImageSet.from_array(pictures(8)), 0.1)
 
 
 def test_a_student_that_is_not_finite_is_refused(exported: tuple[FinishedRun, bytes]) -> None:
@@ -229,7 +230,9 @@ def test_a_student_that_is_not_finite_is_refused(exported: tuple[FinishedRun, by
     broken = tiny_student(run.student.head)
     broken.backbone[7].weight[0, 0] = math.nan  # type: ignore[index]
     with pytest.raises(EdgeDistillError, match="not finite"):
-        verify(model, dataclasses.replace(run, student=broken), pictures(2), 0.1)
+        verify(
+            model, dataclasses.replace(run, student=broken), ImageSet.from_array(pictures(2)), 0.1
+        )
 
 
 def test_max_cosine_without_texts_is_one_line() -> None:

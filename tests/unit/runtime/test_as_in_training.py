@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from edgedistill.data.images import LabelledImages
 from edgedistill.data.readers.folder import read_folder
 from edgedistill.data.store.image_store import open_store
 from edgedistill.export.onnx.graph import export_graph, to_bytes
@@ -78,11 +79,13 @@ def test_labels_scores_and_probabilities(
     files: Path, student: Student, told: Callable[..., dict[str, str]], tmp_path: Path
 ) -> None:
     index = read_folder(files)
-    found = open_store(index, SIZE).decoded(np.arange(len(index)))
-    assert len(found.rows) == len(index) == 11
-    images = np.asarray(found.images)
+    stored = open_store(index, SIZE).images(np.arange(len(index)))
+    assert len(stored) == len(index) == 11
+    images = stored[:]
     labels = np.zeros(len(images), np.int64)
-    outputs: Outputs = predict(student, _method(), images, labels, device=torch.device("cpu"))
+    outputs: Outputs = predict(
+        student, _method(), LabelledImages(stored, labels), device=torch.device("cpu")
+    )
     scores = outputs.score("max_logit")
     # Halfway between two scores, so that no rounding turns a decision.
     threshold = float(np.sort(scores)[5:7].mean())

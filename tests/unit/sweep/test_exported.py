@@ -49,7 +49,7 @@ def exporter(monkeypatch: pytest.MonkeyPatch) -> Exporter:
     found = SimpleNamespace(recipe=SimpleNamespace(student=student))
     images = SimpleNamespace(target=lambda: None)
     monkeypatch.setattr(module, "load_finished", lambda folder: found)
-    monkeypatch.setattr(module, "RunImages", lambda found, size: images)
+    monkeypatch.setattr(module, "ExportImages", lambda found, size: images)
     monkeypatch.setattr(module, "export_fp32", made.fp32)
     monkeypatch.setattr(module, "export_int8", made.int8)
     monkeypatch.setattr(

@@ -11,13 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from edgedistill.data.views import ViewSpec
+from edgedistill.data.images import ImageSet, LabelledImages
+from edgedistill.data.views import ViewBatch, ViewSpec
 from edgedistill.methods import METHODS
 from edgedistill.recipe.schema import TrainSection
 from edgedistill.students.torchvision import Student
 from edgedistill.teacher.text import build_text_bank
-from edgedistill.train.batches import Batch, TrainImages
-from edgedistill.train.context import Stored, TrainContext
+from edgedistill.train.batches import Batch
+from edgedistill.train.context import TrainContext
 from edgedistill.train.device import autocast_dtype
 
 CLASSES, WIDTH = 3, 8
@@ -38,13 +39,14 @@ def _make_task(
     labels = np.arange(count) % CLASSES
     pixels = rng.integers(0, 120, (count, side, side, 3), dtype=np.uint8)
     pixels[np.arange(count), :, :, labels] += 90
-    images = TrainImages(
-        paths=tuple(f"d{i % 2}/c{i % CLASSES}/{i}.png" for i in range(count)),
-        pixels=pixels[:16],
-        rows=np.arange(16),
-        labels=labels[:16],
-        domains=(np.arange(0, 16, 2), np.arange(1, 16, 2)),
-    )
+    paths = tuple(f"d{i % 2}/c{i % CLASSES}/{i}.png" for i in range(count))
+
+    def labelled(rows: slice) -> LabelledImages:
+        numbers = np.arange(count)[rows]
+        by_domain = tuple(np.flatnonzero(numbers % 2 == domain) for domain in (0, 1))
+        images = ImageSet.from_array(pixels[rows], paths, numbers)
+        return LabelledImages(images, labels[rows], by_domain)
+
     generator = torch.Generator().manual_seed(1)
     vectors = F.normalize(torch.randn(count, WIDTH, generator=generator), dim=1)
 
@@ -65,7 +67,7 @@ def _make_task(
     student = Student(backbone, method.head(6, CLASSES))
     student.to(memory_format=torch.channels_last)
 
-    def teacher_fn(batch: Batch, stored: Stored, rows: torch.Tensor | None) -> torch.Tensor:
+    def teacher_fn(batch: Batch, views: ViewBatch, rows: torch.Tensor | None) -> torch.Tensor:
         found = vectors[batch.positions]
         return found if rows is None else found[rows]
 
@@ -81,14 +83,13 @@ def _make_task(
     return TrainContext(
         student=student,
         method=method,
-        images=images,
+        images=labelled(slice(16)),
         spec=SPEC,
         views=3,
         teacher_fn=teacher_fn if method.needs_teacher else None,
         text=text if method.needs_teacher else None,
-        validation=pixels[16:],
-        validation_labels=labels[16:],
-        validation_domains=np.arange(len(labels) - 16) % 2,
+        validation=labelled(slice(16, None)),
+        validation_views=None,
         size=side,
         settings=TrainSection(**section),
         seed=seed,

@@ -18,10 +18,11 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from edgedistill.data.views import ViewBatch
 from edgedistill.errors import EdgeDistillError, Interrupted
 from edgedistill.train.batches import Batch
 from edgedistill.train.checkpoint import load_checkpoint
-from edgedistill.train.context import Progress, Stopped, Stored, TrainContext
+from edgedistill.train.context import Progress, Stopped, TrainContext
 from edgedistill.train.distributed import ProcessGroup, init_distributed
 from edgedistill.train.loop import fit
 from edgedistill.train.predict import predict
@@ -101,7 +102,6 @@ def logits(context: TrainContext) -> np.ndarray:
         context.student,
         context.method,
         context.validation,
-        context.validation_labels,
         device=context.device,
     )
     return found.logits
@@ -195,11 +195,11 @@ def test_a_signal_to_one_stops_all_at_the_same_step_and_they_resume(
         assert embeddings is not None
         calls: list[int] = []
 
-        def teacher_fn(batch: Batch, stored: Stored, rows: torch.Tensor | None) -> torch.Tensor:
+        def teacher_fn(batch: Batch, views: ViewBatch, rows: torch.Tensor | None) -> torch.Tensor:
             calls.append(1)
             if processes.rank == 1 and len(calls) == 4:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return embeddings(batch, stored, rows)
+            return embeddings(batch, views, rows)
 
         try:
             trained(replace(context, processes=processes, teacher_fn=teacher_fn), tmp_path / "cut")
@@ -236,14 +236,14 @@ def test_what_ends_one_ends_all_and_is_said_once(
         context = make_task()
         calls: list[int] = []
 
-        def teacher_fn(batch: Batch, stored: Stored, rows: torch.Tensor | None) -> torch.Tensor:
+        def teacher_fn(batch: Batch, views: ViewBatch, rows: torch.Tensor | None) -> torch.Tensor:
             calls.append(1)
             if processes.rank == rank and len(calls) == 3:
                 if how == "kill":
                     os.kill(os.getpid(), signal.SIGKILL)
                 raise EdgeDistillError("the disk is full")
             assert context.teacher_fn is not None
-            return context.teacher_fn(batch, stored, rows)
+            return context.teacher_fn(batch, views, rows)
 
         trained(replace(context, processes=processes, teacher_fn=teacher_fn), tmp_path)
 

@@ -5,26 +5,21 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from edgedistill.train.batches import Batch, TrainImages, draw_batch
+from edgedistill.train.batches import Batch, draw_batch
 
+Domains = tuple[NDArray[np.int64], ...]
 sizes = st.lists(st.integers(1, 9), min_size=1, max_size=4)
 
 
-def images(lengths: list[int]) -> TrainImages:
-    total = sum(lengths)
+def domains(lengths: list[int]) -> Domains:
     # Domains are interleaved, as positions need not be ascending runs.
     owner = np.random.default_rng(0).permutation(np.repeat(np.arange(len(lengths)), lengths))
-    return TrainImages(
-        paths=tuple(f"{i}" for i in range(total)),
-        pixels=np.zeros((total, 1, 1, 3), np.uint8),
-        rows=np.arange(total),
-        labels=np.zeros(total, np.int64),
-        domains=tuple(np.flatnonzero(owner == d) for d in range(len(lengths))),
-    )
+    return tuple(np.flatnonzero(owner == d) for d in range(len(lengths)))
 
 
-def draw(data: TrainImages, step: int, per_domain: int, **more: int) -> Batch:
+def draw(data: Domains, step: int, per_domain: int, **more: int) -> Batch:
     options = {"seed": 0, "views": 3, "replacement": False, **more}
     return draw_batch(data, step=step, per_domain=per_domain, **options)  # type: ignore[arg-type]
 
@@ -33,10 +28,10 @@ def draw(data: TrainImages, step: int, per_domain: int, **more: int) -> Batch:
 def test_as_many_images_of_every_domain(
     lengths: list[int], step: int, per_domain: int, replacement: bool
 ) -> None:
-    data = images(lengths)
+    data = domains(lengths)
     batch = draw(data, step, per_domain, replacement=replacement)
     assert batch.positions.dtype == batch.views.dtype == np.int64
-    for d, positions in enumerate(data.domains):
+    for d, positions in enumerate(data):
         part = batch.positions[d * per_domain : (d + 1) * per_domain]
         assert len(part) == per_domain and set(part) <= set(positions)
 
@@ -45,7 +40,7 @@ def test_as_many_images_of_every_domain(
 def test_pure_in_seed_and_step(
     lengths: list[int], per_domain: int, replacement: bool, seed: int
 ) -> None:
-    data = images(lengths)
+    data = domains(lengths)
     forward = [draw(data, s, per_domain, replacement=replacement, seed=seed) for s in range(6)]
     for step in (5, 2, 0, 4):
         again = draw(data, step, per_domain, replacement=replacement, seed=seed)
@@ -57,9 +52,9 @@ def test_pure_in_seed_and_step(
 def test_without_replacement_every_pass_covers_a_domain(
     lengths: list[int], per_domain: int
 ) -> None:
-    data = images(lengths)
+    data = domains(lengths)
     batches = [draw(data, step, per_domain).positions for step in range(30)]
-    for d, positions in enumerate(data.domains):
+    for d, positions in enumerate(data):
         walk = np.concatenate([b[d * per_domain : (d + 1) * per_domain] for b in batches])
         length = len(positions)
         for start in range(0, len(walk) - length + 1, length):
@@ -67,7 +62,7 @@ def test_without_replacement_every_pass_covers_a_domain(
 
 
 def test_passes_domains_and_seeds_have_orders_of_their_own() -> None:
-    data = images([40, 40])
+    data = domains([40, 40])
     first, second = (draw(data, step, 40).positions for step in (0, 1))
     assert not np.array_equal(first[:40], second[:40])
     place = [np.argsort(first[d * 40 : (d + 1) * 40]) for d in (0, 1)]
@@ -76,14 +71,14 @@ def test_passes_domains_and_seeds_have_orders_of_their_own() -> None:
 
 
 def test_with_replacement_repeats_and_differs_from_step_to_step() -> None:
-    data = images([40])
+    data = domains([40])
     batch = draw(data, 0, 40, replacement=True).positions
     assert len(set(batch)) < 40
     assert not np.array_equal(batch, draw(data, 1, 40, replacement=True).positions)
 
 
 def test_views_cover_the_cached_ones_or_any() -> None:
-    data = images([20])
+    data = domains([20])
     cached = np.concatenate([draw(data, s, 20, views=3).views for s in range(20)])
     assert set(cached) == {0, 1, 2}
     endless = np.concatenate([draw(data, s, 20, views=0).views for s in range(20)])

@@ -18,11 +18,13 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from edgedistill.data.images import ImageSet, LabelledImages
+from edgedistill.data.views import ViewBatch
 from edgedistill.errors import EdgeDistillError
 from edgedistill.openset.metrics import closed_set_accuracy
 from edgedistill.train.batches import Batch
 from edgedistill.train.checkpoint import load_checkpoint, save_checkpoint
-from edgedistill.train.context import History, Progress, Stopped, Stored, TrainContext
+from edgedistill.train.context import History, Progress, Stopped, TrainContext
 from edgedistill.train.distributed import ProcessGroup
 from edgedistill.train.loop import fit
 from edgedistill.train.predict import predict
@@ -168,7 +170,6 @@ def test_the_best_validation_is_selected_and_of_ties_the_latest(
         context.student,
         context.method,
         context.validation,
-        context.validation_labels,
         device=context.device,
     )
     assert closed_set_accuracy(outputs.predictions, outputs.labels) == max(accuracies)
@@ -183,9 +184,11 @@ def test_of_equally_good_weights_the_first_may_ship(tmp_path: Path, tiny_context
     context = tiny_context("erm", steps=4, eval_every=1, lr=1e-5, ties="first")
     context = replace(
         context,
-        validation=context.validation[:1],
-        validation_labels=context.validation_labels[:1],
-        validation_domains=context.validation_domains[:1],
+        validation=LabelledImages(
+            ImageSet.from_array(context.validation.images[:1]),
+            context.validation.labels[:1],
+            (np.zeros(1, np.int64),),
+        ),
     )
     states: list[dict[str, Any]] = []
     history, _ = fit(
@@ -241,7 +244,7 @@ class TestDivergence:
         with pytest.raises(EdgeDistillError, match=r"and 4 more, all in .*diverged\.txt"):
             fit(context, tmp_path / "c", quiet, no_log)
         lines = (tmp_path / "diverged.txt").read_text().splitlines()
-        assert sorted(lines) == sorted(context.images.paths[:16])
+        assert sorted(lines) == sorted(context.images.images.paths[:16])
 
     def test_broken_pixels_of_a_teacher_stop_at_their_step(
         self, tmp_path: Path, tiny_context: MakeTask
@@ -249,7 +252,7 @@ class TestDivergence:
         context = tiny_context()
         calls: list[int] = []
 
-        def teacher_fn(batch: Batch, stored: Stored, rows: torch.Tensor | None) -> torch.Tensor:
+        def teacher_fn(batch: Batch, views: ViewBatch, rows: torch.Tensor | None) -> torch.Tensor:
             calls.append(1)
             found = torch.nn.functional.normalize(torch.ones(len(batch.positions), WIDTH), dim=1)
             return found * torch.nan if len(calls) == 5 else found
@@ -333,24 +336,19 @@ def test_predict_takes_read_only_bytes_without_a_warning(
     recwarn: pytest.WarningsRecorder, tiny_context: MakeTask
 ) -> None:
     context = tiny_context("scmd")
-    pixels = np.asarray(context.validation).copy()
+    pixels = context.validation.images[:].copy()
     pixels.flags.writeable = False
+    labelled = replace(context.validation, images=ImageSet.from_array(pixels))
     found = predict(
         context.student,
         context.method,
-        pixels,
-        context.validation_labels,
+        labelled,
         device=context.device,
         batch=3,
     )
     assert found.logits.shape == (8, CLASSES)
     assert found.cosines is not None and found.cosines.shape == (8, CLASSES)
     assert context.student.training
-    as_float = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2) / 255
-    again = predict(
-        context.student, context.method, as_float, context.validation_labels, device=context.device
-    )
-    assert np.allclose(again.logits, found.logits, atol=1e-5)
     assert not recwarn.list
 
 

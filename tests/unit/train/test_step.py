@@ -16,11 +16,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgedistill.data.normalization import CLIP_MEAN, CLIP_STD
+from edgedistill.data.views import ViewBatch
 from edgedistill.methods import METHODS
 from edgedistill.teacher.open_clip import Teacher
 from edgedistill.train import step
 from edgedistill.train.batches import Batch
-from edgedistill.train.context import Stored, TrainContext
+from edgedistill.train.context import TrainContext
 from edgedistill.train.optim import build_optimizers
 from edgedistill.train.step import train_step
 
@@ -35,7 +36,7 @@ def on_meta(tiny_context: Callable[..., TrainContext], monkeypatch: pytest.Monke
     monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())
 
     def make(
-        name: str, teacher_fn: Callable[[Batch, Stored, Tensor | None], Tensor]
+        name: str, teacher_fn: Callable[[Batch, ViewBatch, Tensor | None], Tensor]
     ) -> tuple[TrainContext, list[Optimizer]]:
         hyper = {"worst_case_p": 0.5} if name == "scmd" else {}
         context = tiny_context(name, hyper)
@@ -63,7 +64,7 @@ def off() -> torch.amp.GradScaler:
 def test_a_step_reads_nothing_back(name: str, on_meta: MakeMeta) -> None:
     seen: list[Tensor | None] = []
 
-    def teacher_fn(batch: Batch, stored: Stored, rows: Tensor | None) -> Tensor:
+    def teacher_fn(batch: Batch, views: ViewBatch, rows: Tensor | None) -> Tensor:
         seen.append(rows)
         found = torch.empty(len(batch), 8, device=META)
         return found if rows is None else found[rows]
@@ -152,8 +153,8 @@ def test_a_step_sends_its_batch_and_nothing_else(
     monkeypatch.setattr(step, "to_device", pinned)
     teacher = Teacher(Averages(), None, "", "", 6, CLIP_MEAN, CLIP_STD, 20.0, META)
 
-    def teacher_fn(batch: Batch, stored: Stored, rows: Tensor | None) -> Tensor:
-        return teacher.encode_images(stored.views(teacher.size, rows))
+    def teacher_fn(batch: Batch, views: ViewBatch, rows: Tensor | None) -> Tensor:
+        return teacher.encode_images(views.render(teacher.size, rows))
 
     context, optimizers = on_meta(name, teacher_fn)
     train_step(context, context.student, optimizers, off(), 0)

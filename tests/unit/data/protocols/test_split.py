@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.data.protocols.split import Split, instance_hash, make_split
 from edgedistill.errors import EdgeDistillError
 
@@ -18,7 +18,7 @@ def index_of(
     unknown: tuple[str, ...] = (),
     test_fraction: float = 0.0,
     missing: frozenset[tuple[str, str]] = frozenset(),
-) -> ImageIndex:
+) -> Index:
     """Every class has the instances 0..n-1 in every domain, but for the `missing` pairs."""
     classes = tuple(sorted(stems))
     paths = [
@@ -29,7 +29,7 @@ def index_of(
         for k in range(stems[c])
     ]
     parts = [PurePosixPath(p).parts for p in paths]
-    return ImageIndex(
+    return Index(
         root=Path("/data"),
         domains=domains,
         classes=classes,
@@ -44,14 +44,14 @@ def index_of(
 
 
 @st.composite
-def indices(draw: st.DrawFn) -> ImageIndex:
+def indices(draw: st.DrawFn) -> Index:
     classes = draw(st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=6, unique=True))
     stems = {c: draw(st.integers(25, 60)) for c in classes}
     unknown = tuple(classes[: draw(st.integers(0, len(classes) - 1))])
     return index_of(DOMAINS, stems, unknown, draw(st.sampled_from([0.0, 0.3])))
 
 
-def roles(index: ImageIndex, split: Split) -> dict[str, str]:
+def roles(index: Index, split: Split) -> dict[str, str]:
     parts = {"train": split.train, "val": split.val}
     parts |= {"test": np.concatenate([split.target_known, split.target_unknown])}
     return {index.paths[row]: name for name, rows in parts.items() for row in rows}
@@ -60,7 +60,7 @@ def roles(index: ImageIndex, split: Split) -> dict[str, str]:
 @settings(max_examples=40, deadline=None)
 @given(indices(), st.sampled_from(DOMAINS), st.integers(0, 3))
 def test_parts_are_disjoint_and_cover_what_they_should(
-    index: ImageIndex, target: str, seed: int
+    index: Index, target: str, seed: int
 ) -> None:
     split = make_split(index, target=target, seed=seed)
     parts = [split.train, split.val, split.target_known, split.target_unknown]
@@ -90,7 +90,7 @@ def test_parts_are_disjoint_and_cover_what_they_should(
 @settings(max_examples=40, deadline=None)
 @given(indices(), st.integers(0, 3))
 def test_an_instance_is_on_one_side_whatever_the_domain_and_the_target(
-    index: ImageIndex, seed: int
+    index: Index, seed: int
 ) -> None:
     if index.test_fraction == 0:
         return
@@ -106,7 +106,7 @@ def test_an_instance_is_on_one_side_whatever_the_domain_and_the_target(
 
 @settings(max_examples=30, deadline=None)
 @given(indices(), st.integers(0, 3))
-def test_same_seed_same_split_and_new_classes_move_nothing(index: ImageIndex, seed: int) -> None:
+def test_same_seed_same_split_and_new_classes_move_nothing(index: Index, seed: int) -> None:
     before = make_split(index, target="art", seed=seed)
     again = make_split(index, target="art", seed=seed)
     assert np.array_equal(before.train, again.train)

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.index import Index
 from edgedistill.data.readers.folder import read_folder
-from edgedistill.data.selection import LazyImages, pixel_hashes
 from edgedistill.data.store.build_once import build_once
 from edgedistill.data.store.image_store import fingerprint, open_store
 from edgedistill.errors import EdgeDistillError
@@ -22,7 +21,7 @@ from edgedistill.runtime.preprocess import read_rgb
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> ImageIndex:
+def index(tmp_path: Path) -> Index:
     rng = np.random.default_rng(0)
     for domain in ("a", "b"):
         for cls in ("cat", "dog"):
@@ -34,45 +33,43 @@ def index(tmp_path: Path) -> ImageIndex:
     return read_folder(tmp_path / "data")
 
 
-def test_pixels_are_those_of_read_rgb_in_the_order_asked_for(
-    index: ImageIndex, tmp_path: Path
-) -> None:
+def test_pixels_are_those_of_read_rgb_in_the_order_asked_for(index: Index, tmp_path: Path) -> None:
     rows = np.array([13, 2, 7, 0], dtype=np.int64)
-    found = open_store(index, 8, tmp_path / "cache", workers=2).decoded(rows)
+    found = open_store(index, 8, tmp_path / "cache", workers=2).images(rows)
     assert np.array_equal(found.rows, rows)
     assert found.problems == ()
-    for image, row in zip(found.images, rows, strict=True):
+    for image, row in zip(found[:], rows, strict=True):
         assert np.array_equal(image, read_rgb(index.path(int(row)), 8))
 
 
-def test_a_domain_is_a_view_of_the_file(index: ImageIndex, tmp_path: Path) -> None:
+def test_a_domain_is_a_view_of_the_file(index: Index, tmp_path: Path) -> None:
     store = open_store(index, 8, tmp_path / "cache")
-    found = store.decoded(np.flatnonzero(index.domain == 1).astype(np.int64))
-    assert isinstance(found.images, np.memmap)
-    assert found.images.shape == (8, 8, 8, 3)
-    mixed = store.decoded(np.arange(16, dtype=np.int64))
-    assert not mixed.images.flags.writeable
+    found = store.images(np.flatnonzero(index.domain == 1).astype(np.int64))
+    assert isinstance(found.pixels, np.memmap)
+    assert found.pixels.shape == (8, 8, 8, 3)
+    mixed = store.images(np.arange(16, dtype=np.int64))
+    assert mixed.pixels is not None and not mixed.pixels.flags.writeable
 
 
 def test_a_large_selection_is_read_as_it_is_used(
-    index: ImageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(index, 8, tmp_path / "cache")
     rows = np.arange(15, -1, -1, dtype=np.int64)
-    small = store.decoded(rows).images
+    small = store.images(rows)
     monkeypatch.setattr("edgedistill.data.store.image_store.RAM_LIMIT", 100)
-    large = store.decoded(rows).images
-    assert isinstance(large, LazyImages) and isinstance(small, np.ndarray)
-    assert large.shape == small.shape and len(large) == 16
+    large = store.images(rows)
+    assert large.pixels is None and small.pixels is not None
+    assert large.size == small.size and len(large) == 16
     some = np.array([9, 3, 3])
     assert np.array_equal(large[2:7], small[2:7])
     assert np.array_equal(large[some], small[some])
-    assert np.array_equal(pixel_hashes(large), pixel_hashes(small))
+    assert np.array_equal(large.hashes(), small.hashes())
 
 
-def test_domains_may_be_interleaved(index: ImageIndex, tmp_path: Path) -> None:
+def test_domains_may_be_interleaved(index: Index, tmp_path: Path) -> None:
     order = np.random.default_rng(1).permutation(len(index))
-    shuffled = ImageIndex(
+    shuffled = Index(
         **{
             **index.__dict__,
             "paths": tuple(index.paths[i] for i in order),
@@ -80,19 +77,19 @@ def test_domains_may_be_interleaved(index: ImageIndex, tmp_path: Path) -> None:
             "label": index.label[order],
         }
     )
-    found = open_store(shuffled, 8, tmp_path / "cache").decoded(np.arange(16, dtype=np.int64))
-    for image, row in zip(found.images, found.rows, strict=True):
+    found = open_store(shuffled, 8, tmp_path / "cache").images(np.arange(16, dtype=np.int64))
+    for image, row in zip(found[:], found.rows, strict=True):
         assert np.array_equal(image, read_rgb(shuffled.path(int(row)), 8))
 
 
-def test_unreadable_files_are_dropped_and_reported_once(index: ImageIndex, tmp_path: Path) -> None:
+def test_unreadable_files_are_dropped_and_reported_once(index: Index, tmp_path: Path) -> None:
     index.path(3).write_bytes(b"")
     frames = [Image.new("RGB", (4, 4), c) for c in ("red", "blue")]
     frames[0].save(index.path(5), format="GIF", save_all=True, append_images=frames[1:])
     rows = np.arange(16, dtype=np.int64)
-    found = open_store(index, 8, tmp_path / "cache").decoded(rows)
+    found = open_store(index, 8, tmp_path / "cache").images(rows)
     assert np.array_equal(found.rows, np.delete(rows, 3))
-    assert len(found.images) == 15
+    assert len(found) == 15
     assert found.problems == (
         "a/cat/3.png: the file is empty; skipped",
         "a/dog/1.png: has several frames, the first is used",
@@ -100,7 +97,7 @@ def test_unreadable_files_are_dropped_and_reported_once(index: ImageIndex, tmp_p
     store = open_store(index, 8, tmp_path / "cache")
     assert json.loads((store.folder / "report.json").read_text())["unreadable"] == [3]
     assert not store.readable[3]
-    assert store.decoded(rows[8:]).problems == ()
+    assert store.images(rows[8:]).problems == ()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +109,7 @@ def test_unreadable_files_are_dropped_and_reported_once(index: ImageIndex, tmp_p
     ],
 )
 def test_a_failing_machine_stops_the_build_and_is_not_recorded(
-    index: ImageIndex,
+    index: Index,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
@@ -136,7 +133,7 @@ def test_a_failing_machine_stops_the_build_and_is_not_recorded(
 
 
 def test_a_vanished_image_is_left_out_and_a_vanished_folder_stops_the_build(
-    index: ImageIndex, tmp_path: Path
+    index: Index, tmp_path: Path
 ) -> None:
     index.path(3).unlink()
     store = open_store(index, 8, tmp_path / "cache")
@@ -147,17 +144,17 @@ def test_a_vanished_image_is_left_out_and_a_vanished_folder_stops_the_build(
         open_store(index, 8, tmp_path / "cache")
 
 
-def test_a_class_without_a_readable_file_is_an_error(index: ImageIndex, tmp_path: Path) -> None:
+def test_a_class_without_a_readable_file_is_an_error(index: Index, tmp_path: Path) -> None:
     for row in np.flatnonzero(index.label == 1):
         index.path(int(row)).write_bytes(b"x")
     store = open_store(index, 8, tmp_path / "cache")
-    assert len(store.decoded(np.flatnonzero(index.label == 0).astype(np.int64)).rows) == 8
+    assert len(store.images(np.flatnonzero(index.label == 0).astype(np.int64)).rows) == 8
     with pytest.raises(EdgeDistillError, match="none of the 8 images of class 'dog'") as error:
-        store.decoded(np.arange(16, dtype=np.int64))
+        store.images(np.arange(16, dtype=np.int64))
     assert "a/dog/0.png: not an image" in str(error.value)
 
 
-def test_fingerprint_follows_the_files(index: ImageIndex) -> None:
+def test_fingerprint_follows_the_files(index: Index) -> None:
     first = fingerprint(index, 8)
     assert first == fingerprint(index, 8)
     assert first != fingerprint(index, 9)
@@ -168,7 +165,7 @@ def test_fingerprint_follows_the_files(index: ImageIndex) -> None:
     assert fingerprint(index, 8) != touched
 
 
-def test_an_unwritable_cache_is_one_line(index: ImageIndex, tmp_path: Path) -> None:
+def test_an_unwritable_cache_is_one_line(index: Index, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(EdgeDistillError, match="EDGEDISTILL_CACHE"):
         open_store(index, 8, tmp_path / "file")
@@ -183,7 +180,7 @@ print(store.gather(__import__("numpy").arange(16)).sum())
 """
 
 
-def start(code: str, index: ImageIndex, cache: Path) -> "subprocess.Popen[str]":
+def start(code: str, index: Index, cache: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-c", code, str(index.root)],
         env={**os.environ, "EDGEDISTILL_CACHE": str(cache)},
@@ -193,7 +190,7 @@ def start(code: str, index: ImageIndex, cache: Path) -> "subprocess.Popen[str]":
     )
 
 
-def test_two_processes_at_once(index: ImageIndex, tmp_path: Path) -> None:
+def test_two_processes_at_once(index: Index, tmp_path: Path) -> None:
     processes = [start(_OPEN, index, tmp_path / "cache") for _ in range(2)]
     results = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], results
@@ -218,7 +215,7 @@ store.open_store(read_folder(sys.argv[1]), 8)
 """
 
 
-def test_a_killed_build_leaves_nothing_half(index: ImageIndex, tmp_path: Path) -> None:
+def test_a_killed_build_leaves_nothing_half(index: Index, tmp_path: Path) -> None:
     process = start(_HANG, index, tmp_path / "cache")
     assert process.stdout is not None
     assert "decoding" in process.stdout.readline()

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from edgedistill.data.index import ImageIndex
+from edgedistill.data.images import pixel_hash
+from edgedistill.data.index import Index
 from edgedistill.data.readers.folder import read_folder
-from edgedistill.data.selection import LazyImages, pixel_hash, pixel_hashes
 from edgedistill.data.store.image_store import Store, open_store, store_folder
 from edgedistill.data.store.packed import pack, unpack
 from edgedistill.errors import EdgeDistillError
@@ -24,7 +24,7 @@ SIZE = 20
 
 
 @pytest.fixture(scope="module")
-def index(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageIndex:
+def index(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Index:
     """The shapes by links, with one file that is no image and one domain of such files only."""
     root = tmp_path_factory.mktemp("links") / "data"
     for folder in sorted(shapes.glob("*/*")):
@@ -39,12 +39,12 @@ def index(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageIndex:
 
 
 @pytest.fixture
-def plain(index: ImageIndex, tmp_path: Path) -> Store:
+def plain(index: Index, tmp_path: Path) -> Store:
     return open_store(index, SIZE, tmp_path / "plain", workers=2)
 
 
 @pytest.fixture
-def packed(index: ImageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def packed(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setattr("edgedistill.data.store.image_store.PACK_ABOVE", 0)
     return open_store(index, SIZE, tmp_path / "packed", workers=2)
 
@@ -56,7 +56,7 @@ def test_packing_loses_nothing(image: np.ndarray) -> None:
 
 
 def test_packed_and_plain_stores_give_the_same_pixels(
-    plain: Store, packed: Store, index: ImageIndex
+    plain: Store, packed: Store, index: Index
 ) -> None:
     assert list(packed.folder.glob("*.webps")) and not list(plain.folder.glob("*.webps"))
     rows = np.random.default_rng(0).permutation(len(index))
@@ -65,8 +65,8 @@ def test_packed_and_plain_stores_give_the_same_pixels(
     assert np.array_equal(packed.readable, plain.readable)
     assert packed.problems() == plain.problems() != ()
     known = rows[index.domain[rows] != index.domains.index("zero")]
-    a, b = packed.decoded(known), plain.decoded(known)
-    assert np.array_equal(a.rows, b.rows) and np.array_equal(a.images, b.images)
+    a, b = packed.images(known), plain.images(known)
+    assert np.array_equal(a.rows, b.rows) and np.array_equal(a[:], b[:])
 
 
 def test_a_packed_store_is_smaller(plain: Store, packed: Store) -> None:
@@ -77,18 +77,18 @@ def test_a_packed_store_is_smaller(plain: Store, packed: Store) -> None:
 
 
 def test_large_selections_of_a_packed_store_are_decoded_as_they_are_used(
-    plain: Store, packed: Store, index: ImageIndex, monkeypatch: pytest.MonkeyPatch
+    plain: Store, packed: Store, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = np.flatnonzero(plain.readable)[::-1]
     monkeypatch.setattr("edgedistill.data.store.image_store.RAM_LIMIT", 0)
-    images = packed.decoded(rows).images
-    assert isinstance(images, LazyImages)
+    images = packed.images(rows)
+    assert images.pixels is None
     expected = plain.gather(rows)
     some = np.array([7, 0, 7, len(rows) - 1])
     assert np.array_equal(images[some], expected[some])
     assert np.array_equal(images[3:9], expected[3:9])
-    assert np.array_equal(np.asarray(images), expected)
-    assert pixel_hashes(images).tolist() == [pixel_hash(image) for image in expected]
+    assert np.array_equal(images[:], expected)
+    assert images.hashes().tolist() == [pixel_hash(image) for image in expected]
 
 
 def flip(file: Path, at: int) -> None:
@@ -99,7 +99,7 @@ def flip(file: Path, at: int) -> None:
         handle.write(bytes([byte[0] ^ 1]))
 
 
-def test_edited_pixels_are_found(plain: Store, index: ImageIndex) -> None:
+def test_edited_pixels_are_found(plain: Store, index: Index) -> None:
     assert plain.damaged_rows().tolist() == []
     flip(plain.folder / "domain1.npy", 128 + SIZE * SIZE * 3 * 4 + 5)
     again = Store(index, SIZE, plain.folder)
@@ -107,12 +107,12 @@ def test_edited_pixels_are_found(plain: Store, index: ImageIndex) -> None:
     assert again.damaged_rows().tolist() == [row]
     for rows in (np.array([row, 0]), np.flatnonzero(index.domain == 1)):
         with pytest.raises(EdgeDistillError, match="pixels of 1 images were edited") as caught:
-            again.decoded(rows)
+            again.images(rows)
         assert index.paths[row] in str(caught.value) and "cache clear" in str(caught.value)
-    again.decoded(np.array([row + 1, 0]))
+    again.images(np.array([row + 1, 0]))
 
 
-def test_edited_packed_bytes_are_found_and_refused(packed: Store, index: ImageIndex) -> None:
+def test_edited_packed_bytes_are_found_and_refused(packed: Store, index: Index) -> None:
     assert packed.damaged_rows().tolist() == []
     # The four letters that every picture begins with.
     flip(packed.folder / "domain2.webps", 1)
@@ -147,7 +147,7 @@ def test_too_little_memory_does_not_pass_for_edited_bytes(
 @pytest.mark.parametrize("name", ["report.json", "hashes.npy", "domain0.npy"])
 @pytest.mark.parametrize("harm", [Path.unlink, shorten, garble])
 def test_a_store_that_lost_something_is_refused(
-    plain: Store, index: ImageIndex, tmp_path: Path, name: str, harm: Callable[[Path], None]
+    plain: Store, index: Index, tmp_path: Path, name: str, harm: Callable[[Path], None]
 ) -> None:
     harm(plain.folder / name)
     with pytest.raises(EdgeDistillError, match=r"edgedistill cache clear [0-9a-f]{32}") as caught:
@@ -158,14 +158,14 @@ def test_a_store_that_lost_something_is_refused(
 @pytest.mark.parametrize("name", ["domain0.ends.npy", "domain0.webps"])
 @pytest.mark.parametrize("harm", [Path.unlink, shorten, garble])
 def test_a_packed_store_that_lost_something_is_refused(
-    packed: Store, index: ImageIndex, tmp_path: Path, name: str, harm: Callable[[Path], None]
+    packed: Store, index: Index, tmp_path: Path, name: str, harm: Callable[[Path], None]
 ) -> None:
     harm(packed.folder / name)
     with pytest.raises(EdgeDistillError, match=r"edgedistill cache clear [0-9a-f]{32}"):
         open_store(index, SIZE, tmp_path / "packed").gather(np.arange(len(index)))
 
 
-def test_the_folder_of_a_store_is_known_before_it_exists(index: ImageIndex, tmp_path: Path) -> None:
+def test_the_folder_of_a_store_is_known_before_it_exists(index: Index, tmp_path: Path) -> None:
     folder = store_folder(index, SIZE, tmp_path)
     assert not folder.exists()
     assert open_store(index, SIZE, tmp_path).folder == folder

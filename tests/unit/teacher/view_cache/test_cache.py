@@ -16,8 +16,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from edgedistill.data.images import ImageSet
 from edgedistill.data.readers.folder import read_folder
-from edgedistill.data.selection import LazyImages
 from edgedistill.data.store.image_store import open_store
 from edgedistill.data.views import ViewSpec
 from edgedistill.errors import EdgeDistillError
@@ -28,7 +28,6 @@ from edgedistill.teacher.text import build_text_bank
 from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.cache import (
     ViewCache,
-    ViewSource,
     build_view_cache,
     embed_views,
 )
@@ -56,17 +55,17 @@ def teacher(tiny_clip: Path) -> Teacher:
 
 
 @pytest.fixture(scope="module")
-def source(shapes: Path) -> ViewSource:
+def source(shapes: Path) -> ImageSet:
     index = read_folder(shapes)
     rows = np.arange(0, len(index), 9, dtype=np.int64)
-    return ViewSource(index.paths, open_store(index, 36).decoded(rows).images, rows)
+    return open_store(index, 36).images(rows)
 
 
-def build(root: Path, teacher: Teacher, source: ViewSource, **more: Any) -> ViewCache:
+def build(root: Path, teacher: Teacher, source: ImageSet, **more: Any) -> ViewCache:
     return build_view_cache(root, teacher, source, more.pop("spec", SPEC), COUNT, batch=6, **more)
 
 
-def rows_done(root: Path, teacher: Teacher, source: ViewSource) -> int:
+def rows_done(root: Path, teacher: Teacher, source: ImageSet) -> int:
     """How many rows a build has to compute."""
     totals: list[int] = []
     build(root, teacher, source, report=lambda done, total: totals.append(total))
@@ -88,17 +87,17 @@ def in_child(work: Callable[[], None]) -> int:
 
 @pytest.fixture(scope="module")
 def whole(
-    tmp_path_factory: pytest.TempPathFactory, teacher: Teacher, source: ViewSource
+    tmp_path_factory: pytest.TempPathFactory, teacher: Teacher, source: ImageSet
 ) -> ViewCache:
     return build(tmp_path_factory.mktemp("whole"), teacher, source)
 
 
-def same(a: ViewCache, b: ViewCache, source: ViewSource) -> bool:
+def same(a: ViewCache, b: ViewCache, source: ImageSet) -> bool:
     return np.array_equal(a.embeddings[source.rows], b.embeddings[source.rows])
 
 
 def test_cached_equals_on_the_fly_to_half_precision(
-    whole: ViewCache, teacher: Teacher, source: ViewSource
+    whole: ViewCache, teacher: Teacher, source: ImageSet
 ) -> None:
     positions = np.array([4, 0, 2, 2, 7])
     views = np.array([2, 0, 1, 2, 1])
@@ -113,7 +112,7 @@ def test_cached_equals_on_the_fly_to_half_precision(
 
 @pytest.mark.parametrize("name", METHODS)
 def test_losses_agree_between_cached_and_on_the_fly(
-    name: str, whole: ViewCache, teacher: Teacher, source: ViewSource
+    name: str, whole: ViewCache, teacher: Teacher, source: ImageSet
 ) -> None:
     text = build_text_bank(
         teacher.encode_texts, [["circle", "disc"], ["cross"], ["bar"]], ["a {}"], "best", 30.0
@@ -144,7 +143,7 @@ def test_losses_agree_between_cached_and_on_the_fly(
 
 
 def test_rows_not_asked_for_stay_empty_and_are_filled_later(
-    tmp_path: Path, whole: ViewCache, teacher: Teacher, source: ViewSource
+    tmp_path: Path, whole: ViewCache, teacher: Teacher, source: ImageSet
 ) -> None:
     half = replace(source, pixels=source.pixels[::2], rows=source.rows[::2])
     part = build(tmp_path, teacher, half)
@@ -156,14 +155,14 @@ def test_rows_not_asked_for_stay_empty_and_are_filled_later(
 
 
 def test_a_finished_cache_computes_nothing(
-    tmp_path: Path, teacher: Teacher, source: ViewSource
+    tmp_path: Path, teacher: Teacher, source: ImageSet
 ) -> None:
     assert rows_done(tmp_path, teacher, source) == len(source.rows)
     assert rows_done(tmp_path, teacher, source) == 0
 
 
 def test_an_exception_keeps_what_was_done(
-    tmp_path: Path, whole: ViewCache, teacher: Teacher, source: ViewSource
+    tmp_path: Path, whole: ViewCache, teacher: Teacher, source: ImageSet
 ) -> None:
     def stop(done: int, total: int) -> None:
         if done > total // 2:
@@ -181,7 +180,7 @@ def test_killed_half_way_and_resumed_equals_uninterrupted(
     tmp_path: Path,
     whole: ViewCache,
     teacher: Teacher,
-    source: ViewSource,
+    source: ImageSet,
     monkeypatch: pytest.MonkeyPatch,
     flush_seconds: float,
 ) -> None:
@@ -204,7 +203,7 @@ def void(value: object) -> None:
 
 
 def test_two_processes_at_once_end_with_a_correct_cache(
-    tmp_path: Path, whole: ViewCache, teacher: Teacher, source: ViewSource
+    tmp_path: Path, whole: ViewCache, teacher: Teacher, source: ImageSet
 ) -> None:
     other = replace(source, pixels=source.pixels[5:], rows=source.rows[5:])
     pids = [
@@ -217,7 +216,7 @@ def test_two_processes_at_once_end_with_a_correct_cache(
     assert same(build(tmp_path, teacher, source), whole, source)
 
 
-def test_whoever_must_wait_is_told(tmp_path: Path, teacher: Teacher, source: ViewSource) -> None:
+def test_whoever_must_wait_is_told(tmp_path: Path, teacher: Teacher, source: ImageSet) -> None:
     from filelock import FileLock
 
     build(tmp_path, teacher, replace(source, pixels=source.pixels[:1], rows=source.rows[:1]))
@@ -229,7 +228,7 @@ def test_whoever_must_wait_is_told(tmp_path: Path, teacher: Teacher, source: Vie
 
 
 def test_a_changed_image_is_computed_again(
-    tmp_path: Path, whole: ViewCache, teacher: Teacher, source: ViewSource
+    tmp_path: Path, whole: ViewCache, teacher: Teacher, source: ImageSet
 ) -> None:
     build(tmp_path, teacher, source)
     pixels = source.pixels.copy()
@@ -246,7 +245,7 @@ def test_a_changed_image_is_computed_again(
 
 
 def test_everything_the_numbers_depend_on_names_the_folder(
-    tmp_path: Path, whole: ViewCache, teacher: Teacher, source: ViewSource
+    tmp_path: Path, whole: ViewCache, teacher: Teacher, source: ImageSet
 ) -> None:
     folders = [
         whole.folder.name,
@@ -268,7 +267,7 @@ def test_everything_the_numbers_depend_on_names_the_folder(
 
 
 def test_students_normalization_changes_the_numbers(
-    tmp_path: Path, whole: ViewCache, teacher: Teacher, source: ViewSource
+    tmp_path: Path, whole: ViewCache, teacher: Teacher, source: ImageSet
 ) -> None:
     other = build(tmp_path, teacher, source, normalization=(MEAN, STD))
     assert not same(other, whole, source)
@@ -276,7 +275,7 @@ def test_students_normalization_changes_the_numbers(
 
 @pytest.mark.parametrize("file", ["embeddings.f16", "pixels.u64", "sums.u64"])
 def test_a_file_of_the_wrong_size_is_refused(
-    tmp_path: Path, teacher: Teacher, source: ViewSource, file: str
+    tmp_path: Path, teacher: Teacher, source: ImageSet, file: str
 ) -> None:
     path = build(tmp_path, teacher, source).folder / file
     with open(path, "ab") as handle:
@@ -288,7 +287,7 @@ def test_a_file_of_the_wrong_size_is_refused(
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(
-    tmp_path: Path, teacher: Teacher, source: ViewSource
+    tmp_path: Path, teacher: Teacher, source: ImageSet
 ) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EdgeDistillError, match=r"cannot write the view cache.*EDGEDISTILL_CACHE"):
@@ -301,7 +300,7 @@ def test_embeddings_cannot_be_overwritten_by_a_reader(whole: ViewCache) -> None:
 
 
 def test_the_teacher_is_shown_the_same_pixels_cached_and_on_the_fly(
-    tmp_path: Path, teacher: Teacher, source: ViewSource
+    tmp_path: Path, teacher: Teacher, source: ImageSet
 ) -> None:
     shown: list[torch.Tensor] = []
 
@@ -325,7 +324,7 @@ def test_the_teacher_is_shown_the_same_pixels_cached_and_on_the_fly(
 
 @pytest.mark.parametrize(("count", "batch", "at_once"), [(3, 2, 2), (3, 7, 6), (2, 4, 4)])
 def test_the_teacher_is_never_shown_more_views_at_once_than_it_may_be(
-    tmp_path: Path, teacher: Teacher, source: ViewSource, count: int, batch: int, at_once: int
+    tmp_path: Path, teacher: Teacher, source: ImageSet, count: int, batch: int, at_once: int
 ) -> None:
     shown: list[int] = []
 
@@ -350,13 +349,13 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path, teacher: Teacher) 
 
     def peak(images: int) -> int:
         rows = np.arange(images)
-        lazy = LazyImages(
-            rows,
-            rows.astype(np.uint64) + 1,
-            side,
+        source = ImageSet.lazy(
             lambda wanted: np.zeros((len(wanted), side, side, 3), np.uint8),
+            tuple(f"a/b/{i}" for i in range(images)),
+            rows,
+            side,
+            rows.astype(np.uint64) + 1,
         )
-        source = ViewSource(tuple(f"a/b/{i}" for i in range(images)), lazy, rows)
         tracemalloc.start()
         build_view_cache(tmp_path / str(images), teacher, source, SPEC, 2, batch=64)
         _, found = tracemalloc.get_traced_memory()

@@ -17,6 +17,7 @@ import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from edgedistill.data.images import ImageSet
 from edgedistill.data.readers.folder import read_folder
 from edgedistill.data.store.image_store import open_store
 from edgedistill.data.views import ViewSpec
@@ -25,7 +26,6 @@ from edgedistill.teacher.open_clip import Teacher, load_teacher
 from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.cache import (
     ViewCache,
-    ViewSource,
     build_view_cache,
     embed_views,
 )
@@ -57,19 +57,19 @@ def teacher(tiny_clip: Path) -> Teacher:
 
 
 @pytest.fixture(scope="module")
-def source(shapes: Path) -> ViewSource:
+def source(shapes: Path) -> ImageSet:
     index = read_folder(shapes)
     rows = np.arange(0, len(index), 20, dtype=np.int64)
-    return ViewSource(index.paths, open_store(index, 36).gather(rows), rows)
+    return open_store(index, 36).images(rows)
 
 
-def build(root: Path, teacher: Teacher, source: ViewSource, **more: Any) -> ViewCache:
+def build(root: Path, teacher: Teacher, source: ImageSet, **more: Any) -> ViewCache:
     return build_view_cache(root, teacher, source, SPEC, COUNT, batch=BATCH, **more)
 
 
 @pytest.fixture(scope="module")
 def whole(
-    tmp_path_factory: pytest.TempPathFactory, teacher: Teacher, source: ViewSource
+    tmp_path_factory: pytest.TempPathFactory, teacher: Teacher, source: ImageSet
 ) -> ViewCache:
     return build(tmp_path_factory.mktemp("whole"), teacher, source)
 
@@ -150,7 +150,7 @@ def kill() -> None:
 def test_killed_at_any_step_it_resumes_to_the_same_bytes(
     tmp_path: Path,
     teacher: Teacher,
-    source: ViewSource,
+    source: ImageSet,
     whole: ViewCache,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -174,7 +174,7 @@ def test_killed_at_any_step_it_resumes_to_the_same_bytes(
 def test_a_full_disk_is_one_line_and_loses_nothing_that_was_committed(
     tmp_path: Path,
     teacher: Teacher,
-    source: ViewSource,
+    source: ImageSet,
     whole: ViewCache,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -195,7 +195,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing_that_was_committed(
 
 
 def test_a_limit_on_file_size_is_one_line(
-    tmp_path: Path, teacher: Teacher, source: ViewSource
+    tmp_path: Path, teacher: Teacher, source: ImageSet
 ) -> None:
     def limited() -> None:
         import resource
@@ -208,7 +208,7 @@ def test_a_limit_on_file_size_is_one_line(
 
 
 def test_processes_share_the_work_block_by_block(
-    tmp_path: Path, teacher: Teacher, source: ViewSource, whole: ViewCache
+    tmp_path: Path, teacher: Teacher, source: ImageSet, whole: ViewCache
 ) -> None:
     first = replace(source, pixels=source.pixels[:1], rows=source.rows[:1])
     files = files_of(build(tmp_path, teacher, first))
@@ -238,7 +238,7 @@ def test_processes_share_the_work_block_by_block(
 def test_two_processes_fill_different_blocks_at_the_same_time(
     tmp_path: Path,
     teacher: Teacher,
-    source: ViewSource,
+    source: ImageSet,
     whole: ViewCache,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -246,7 +246,7 @@ def test_two_processes_fill_different_blocks_at_the_same_time(
         asked: list[int] = []
 
         def embed(
-            teacher: Teacher, source: ViewSource, positions: NDArray[np.int64], *more: Any
+            teacher: Teacher, source: ImageSet, positions: NDArray[np.int64], *more: Any
         ) -> torch.Tensor:
             if not asked:
                 # At its first block, whose lock it holds, and so is the other one.
@@ -273,7 +273,7 @@ def test_two_processes_fill_different_blocks_at_the_same_time(
 
 
 def test_what_another_process_filled_in_the_meantime_is_not_computed_again(
-    tmp_path: Path, teacher: Teacher, source: ViewSource
+    tmp_path: Path, teacher: Teacher, source: ImageSet
 ) -> None:
     first = replace(source, pixels=source.pixels[:1], rows=source.rows[:1])
     files = files_of(build(tmp_path, teacher, first))
@@ -305,7 +305,7 @@ def test_what_another_process_filled_in_the_meantime_is_not_computed_again(
     ],
 )
 def test_an_edited_header_is_refused(
-    tmp_path: Path, teacher: Teacher, source: ViewSource, edit: Callable[[str], str] | None
+    tmp_path: Path, teacher: Teacher, source: ImageSet, edit: Callable[[str], str] | None
 ) -> None:
     header = build(tmp_path, teacher, source).folder / "header.json"
     if edit is None:
@@ -319,7 +319,7 @@ def test_an_edited_header_is_refused(
 
 @pytest.mark.parametrize("name", ["embeddings.f16", "sums.u64"])
 def test_a_file_cut_short_or_deleted_is_refused(
-    tmp_path: Path, teacher: Teacher, source: ViewSource, name: str
+    tmp_path: Path, teacher: Teacher, source: ImageSet, name: str
 ) -> None:
     path = build(tmp_path, teacher, source).folder / name
     os.truncate(path, path.stat().st_size - 1)
@@ -332,7 +332,7 @@ def test_a_file_cut_short_or_deleted_is_refused(
 
 @pytest.mark.parametrize("name", ["embeddings.f16", "sums.u64"])
 def test_an_edited_array_is_found_refused_and_repaired(
-    tmp_path: Path, teacher: Teacher, source: ViewSource, whole: ViewCache, name: str
+    tmp_path: Path, teacher: Teacher, source: ImageSet, whole: ViewCache, name: str
 ) -> None:
     files = files_of(build(tmp_path, teacher, source))
     row = int(source.rows[3])
@@ -353,7 +353,7 @@ def test_an_edited_array_is_found_refused_and_repaired(
 
 
 def test_an_edited_mark_is_computed_again(
-    tmp_path: Path, teacher: Teacher, source: ViewSource, whole: ViewCache
+    tmp_path: Path, teacher: Teacher, source: ImageSet, whole: ViewCache
 ) -> None:
     files = files_of(build(tmp_path, teacher, source))
     with open(files.folder / "pixels.u64", "r+b") as file:
@@ -363,7 +363,7 @@ def test_an_edited_mark_is_computed_again(
 
 
 def test_a_cache_that_is_being_filled_is_known_to_be_in_use(
-    tmp_path: Path, teacher: Teacher, source: ViewSource
+    tmp_path: Path, teacher: Teacher, source: ImageSet
 ) -> None:
     seen = []
 
@@ -377,7 +377,7 @@ def test_a_cache_that_is_being_filled_is_known_to_be_in_use(
 
 
 def test_a_teacher_that_gives_no_numbers_fills_nothing(
-    tmp_path: Path, teacher: Teacher, source: ViewSource
+    tmp_path: Path, teacher: Teacher, source: ImageSet
 ) -> None:
     class Broken(Teacher):
         def encode_images(self, pixels: torch.Tensor, *more: Any) -> torch.Tensor:
