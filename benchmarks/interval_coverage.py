@@ -54,16 +54,16 @@ def coverage(known: int, unknown: int, repeats: int, resamples: int) -> dict[Qua
     """Share of test sets of so many images whose interval holds the truth."""
     truth = figures(*answers(np.random.default_rng(0), 100_000, 100_000))
     rng = np.random.default_rng(1)
-    held = dict.fromkeys(FIGURES, 0)
+    covered = dict.fromkeys(FIGURES, 0)
     for _ in range(repeats):
         drawn, scored = answers(rng, known, unknown)
         here, draws = figures(drawn, scored), resample([scored], resamples)[0]
         for figure in FIGURES:
-            found = interval(here[figure], draws[figure], smaller=min(known, unknown))
-            low, high, true = found["low"], found["high"], truth[figure]
+            bounds = interval(here[figure], draws[figure], smaller=min(known, unknown))
+            low, high, true = bounds["low"], bounds["high"], truth[figure]
             assert low is not None and high is not None and true is not None
-            held[figure] += low <= true <= high
-    return {figure: count / repeats for figure, count in held.items()}
+            covered[figure] += low <= true <= high
+    return {figure: count / repeats for figure, count in covered.items()}
 
 
 def main() -> None:
@@ -76,8 +76,8 @@ def main() -> None:
         f"|---|{'---:|' * len(FIGURES)}",
     ]
     for known, unknown in SIZES:
-        found = coverage(known, unknown, options.repeats, options.resamples)
-        cells = " | ".join(f"{100 * share:.0f}" for share in found.values())
+        shares = coverage(known, unknown, options.repeats, options.resamples)
+        cells = " | ".join(f"{100 * share:.0f}" for share in shares.values())
         lines.append(f"| {known} + {unknown} | {cells} |")
         print(lines[-1], flush=True)
     write_between(ROOT / "docs/explanation/measurement.md", MARK, "\n".join(lines))

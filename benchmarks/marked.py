@@ -19,8 +19,8 @@ def between(text: str, mark: str, content: str, where: str) -> str:
             "part to write"
         )
     # Spaces at its beginning stay: they may be those of a block of code.
-    found = content.rstrip().lstrip("\n")
-    return f"{parts[0]}{mark}\n{found}\n{mark}{parts[2]}"
+    body = content.rstrip().lstrip("\n")
+    return f"{parts[0]}{mark}\n{body}\n{mark}{parts[2]}"
 
 
 def write_between(path: Path, mark: str, content: str) -> None:

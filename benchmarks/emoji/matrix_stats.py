@@ -59,7 +59,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     def mean(x: Any, axis: int = -1) -> Any:
         return np.mean(x, axis=axis)
 
-    found = permutation_test(
+    test = permutation_test(
         (values,),
         mean,
         permutation_type="samples",
@@ -67,7 +67,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
         vectorized=True,
         random_state=np.random.default_rng(0),
     )
-    return float(min(1.0, found.pvalue))
+    return float(min(1.0, test.pvalue))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -82,11 +82,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def family(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """The comparisons with their p-values adjusted for one another."""
-    found = list(comparisons)
-    adjusted = holm([c.p for c in found])
+    tests = list(comparisons)
+    adjusted = holm([c.p for c in tests])
     return [
         Comparison(**{**c.__dict__, "adjusted": value})
-        for c, value in zip(found, adjusted, strict=True)
+        for c, value in zip(tests, adjusted, strict=True)
     ]
 
 
@@ -119,12 +119,12 @@ def methods_compared(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Com
         if value is not None:
             methods = values.setdefault(row["student"], {})
             methods.setdefault(row["method"], {})[row["target"], row["seed"]] = value
-    made = (
+    tests = (
         compare(student, a, b, methods[a], methods[b])
         for student, methods in values.items()
         for a, b in combinations(methods, 2)
     )
-    return family(c for c in made if c is not None)
+    return family(c for c in tests if c is not None)
 
 
 def int8_compared(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Comparison]:
@@ -139,19 +139,19 @@ def int8_compared(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Compar
             left, right = sides.setdefault(row["student"], ({}, {}))
             place = (f"{row['method']} {row['target']}", row["seed"])
             left[place], right[place] = int8, fp32
-    made = (compare(s, "int8", "fp32", left, right) for s, (left, right) in sides.items())
-    return family(c for c in made if c is not None)
+    tests = (compare(s, "int8", "fp32", left, right) for s, (left, right) in sides.items())
+    return family(c for c in tests if c is not None)
 
 
 def beaten(comparisons: Sequence[Comparison], group: str, name: str) -> list[str]:
     """What `name` of `group` is significantly better than, higher being better."""
-    found = []
+    losers = []
     for c in comparisons:
         if c.group == group and c.significant and name in (c.a, c.b):
             winner, loser = (c.a, c.b) if c.difference > 0 else (c.b, c.a)
             if winner == name:
-                found.append(loser)
-    return found
+                losers.append(loser)
+    return losers
 
 
 def smallest_possible(comparisons: Sequence[Comparison]) -> float | None:

@@ -48,8 +48,8 @@ def start_of(weights: str) -> str:
 
 def starts(rows: Sequence[Row], student: str) -> str:
     """What the student's runs started from."""
-    found = {start_of(row["weights"]) for row in rows if row["student"] == student}
-    return " and ".join(sorted(found)) or MISSING
+    starts = {start_of(row["weights"]) for row in rows if row["student"] == student}
+    return " and ".join(sorted(starts)) or MISSING
 
 
 def over_targets(rows: Sequence[Row], metric: str, precision: str = "fp32") -> list[float]:
@@ -64,9 +64,9 @@ def over_targets(rows: Sequence[Row], metric: str, precision: str = "fp32") -> l
             by_seed.setdefault(row["seed"], {})[row["target"]] = value
     targets = {target for row in rows for target in row["targets"]}
     return [
-        fmean(found[target] for target in sorted(targets))
-        for _, found in sorted(by_seed.items())
-        if set(found) == targets
+        fmean(means[target] for target in sorted(targets))
+        for _, means in sorted(by_seed.items())
+        if set(means) == targets
     ]
 
 
@@ -153,9 +153,9 @@ def quality_table(record: Record, rows: Sequence[Row], compared: Sequence[Compar
 
 def _int8_cell(rows: Sequence[Row], metric: str) -> str:
     """Without the seeds of refused files, it is another mean than that of fp32 beside it."""
-    kept, seeds = over_targets(rows, metric, "int8"), len(over_targets(rows, metric))
-    left_out = f" ({len(kept)} of {seeds} seeds)" if 0 < len(kept) < seeds else ""
-    return cell(kept) + left_out
+    int8_seeds, seeds = over_targets(rows, metric, "int8"), len(over_targets(rows, metric))
+    left_out = f" ({len(int8_seeds)} of {seeds} seeds)" if 0 < len(int8_seeds) < seeds else ""
+    return cell(int8_seeds) + left_out
 
 
 def by_target_table(record: Record, rows: Sequence[Row], metric: str, title: str) -> str:
@@ -172,7 +172,7 @@ def by_target_table(record: Record, rows: Sequence[Row], metric: str, title: str
             lines.append(_line([student, method, *cells]))
     cells = []
     for target in targets:
-        found = [
+        times = [
             row["teacher"][metric]
             for row in rows
             if (row["target"], row["method"]) == (target, TEACHERS_RECIPE)
@@ -180,7 +180,7 @@ def by_target_table(record: Record, rows: Sequence[Row], metric: str, title: str
             and row["teacher"][metric] is not None
         ]
         # The same images, texts and threshold in every such run.
-        cells.append(f"{100 * median(found):.1f}" if found else MISSING)
+        cells.append(f"{100 * median(times):.1f}" if times else MISSING)
     lines.append(_line(["*teacher, zero-shot*", f"as {TEACHERS_RECIPE}", *cells]))
     return f"{title} by target, fp32:\n\n" + "\n".join(lines)
 
@@ -193,8 +193,8 @@ def cost_table(record: Record, rows: Sequence[Row]) -> str:
         mine = [row for row in rows if row["student"] == student]
         sizes = []
         for precision in ("fp32", "int8"):
-            found = [row[precision]["bytes"] for row in mine if "bytes" in row[precision]]
-            sizes.append(f"{median(found) / 1e6:.2f}" if found else MISSING)
+            file_bytes = [row[precision]["bytes"] for row in mine if "bytes" in row[precision]]
+            sizes.append(f"{median(file_bytes) / 1e6:.2f}" if file_bytes else MISSING)
         times = [_milliseconds(record, student, p) for p in ("fp32", "int8")]
         pairs = _time_ratios(record, student)
         ratio = f"{median(pairs):.2f}" if pairs else MISSING
@@ -231,17 +231,17 @@ def _noise(measured: Mapping[str, Record]) -> str:
 
 def _where(measured: Mapping[str, Record]) -> str:
     """Threads and CPUs, each with its most telling instructions."""
-    found = []
+    machines = []
     for session in measured.values():
         machine = session["machine"]
         flag = next((f" with {name}" for name in TELLING if name in machine["flags"]), "")
-        found.append(f"{_threads(session['threads'])} on {machine['cpu']}{flag}")
-    return " or ".join(dict.fromkeys(found))
+        machines.append(f"{_threads(session['threads'])} on {machine['cpu']}{flag}")
+    return " or ".join(dict.fromkeys(machines))
 
 
 def differences(compared: Mapping[str, Sequence[Comparison]]) -> list[str]:
     """What can be concluded about methods, and every significant difference."""
-    targets = max((c.targets for found in compared.values() for c in found), default=1)
+    targets = max((c.targets for tests in compared.values() for c in tests), default=1)
     parts = [
         "Differences between methods: pairs of runs with the same student, target and seed, "
         f"{_flips(_most_pairs(compared))} of the signs of the paired differences, corrected by "
@@ -257,17 +257,17 @@ def differences(compared: Mapping[str, Sequence[Comparison]]) -> list[str]:
         "|---|---|---|---|---:|---:|---:|---:|",
     ]
     for metric, title in TESTED.items():
-        found = compared[metric]
-        smallest = smallest_possible(found)
+        tests = compared[metric]
+        smallest = smallest_possible(tests)
         if smallest is None:
             parts.append(f"In {title} no two methods have a target and seed in common yet.")
         elif smallest >= LEVEL:
             parts.append(
-                f"In {title} {len(found)} comparisons of at most {max(c.pairs for c in found)} "
+                f"In {title} {len(tests)} comparisons of at most {max(c.pairs for c in tests)} "
                 f"pairs could not come below p = {smallest:.2g}, whatever the runs say; nothing "
                 "can be concluded yet."
             )
-        for c in found:
+        for c in tests:
             if c.significant:
                 high, low = (c.a, c.b) if c.difference > 0 else (c.b, c.a)
                 points = f"{100 * abs(c.difference):.1f}"
@@ -304,7 +304,7 @@ def int8_differences(rows: Sequence[Row]) -> list[str]:
 
 
 def _most_pairs(compared: Mapping[str, Sequence[Comparison]]) -> int:
-    return max((c.pairs for found in compared.values() for c in found), default=0)
+    return max((c.pairs for tests in compared.values() for c in tests), default=0)
 
 
 def _flips(pairs: int) -> str:
@@ -326,8 +326,8 @@ def rows_of(record: Record) -> list[Row]:
 
 def _students(record: Record) -> list[str]:
     """Those that have a run, in the plan's order."""
-    found = {row["student"] for row in record["rows"]}
-    return [student for student in record["axes"]["student"] if student in found]
+    finished = {row["student"] for row in record["rows"]}
+    return [student for student in record["axes"]["student"] if student in finished]
 
 
 def _targets(rows: Sequence[Row]) -> list[str]:
@@ -343,12 +343,12 @@ def _has(row: Row, metric: str) -> bool:
 
 
 def _milliseconds(record: Record, student: str, precision: str) -> str:
-    found = [
+    times = [
         entry["p50_ms"]
         for entry in record["latency"]
         if (entry["student"], entry["precision"]) == (student, precision)
     ]
-    return f"{median(found):.2f}" if found else MISSING
+    return f"{median(times):.2f}" if times else MISSING
 
 
 def _time_ratios(record: Record, student: str) -> list[float]:

@@ -118,8 +118,8 @@ def _has_all(rows: Sequence[Row], seed: int, targets: Sequence[str]) -> bool:
 def tables(rows: Sequence[Row], columns: Mapping[str, str], single: Sequence[str]) -> list[str]:
     """The mean over all targets recorded, and a table for each of `single`."""
     targets = [t for t in TARGETS if any(r["target"] == t for r in rows)]
-    found = [table(rows, targets, columns)] if len(targets) > 1 else []
-    return found + [table(rows, [t], columns) for t in targets if t in single]
+    overview = [table(rows, targets, columns)] if len(targets) > 1 else []
+    return overview + [table(rows, [t], columns) for t in targets if t in single]
 
 
 def methods_text(rows: Sequence[Row]) -> str:

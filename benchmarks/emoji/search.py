@@ -79,18 +79,18 @@ def draws(method: str, trials: int = TRIALS, seed: int = SEED) -> list[dict[str,
     A range is cut into as many equal parts as values are drawn from it, with one value in each, in
     random order.
     """
-    made: list[dict[str, float]] = [{} for _ in range(trials)]
+    settings: list[dict[str, float]] = [{} for _ in range(trials)]
     for field, values in COMMON.items():
         for number, value in enumerate(_stratified(values, trials, f"{seed} {field}")):
-            made[number][field] = value
-    for fields in made[::2]:
+            settings[number][field] = value
+    for fields in settings[::2]:
         fields |= AUTHORS[method]
     drawn = range(1, trials, 2)
     for field, values in OWN[method].items():
         key = f"{seed} {method} {field}"
         for number, value in zip(drawn, _stratified(values, len(drawn), key), strict=True):
-            made[number][field] = value
-    return made
+            settings[number][field] = value
+    return settings
 
 
 def lengths(steps: int, average: str) -> dict[str, int]:

@@ -58,8 +58,8 @@ def train(sweep: Path, jobs: int, out: Path, only: str | None = None) -> None:
 def finished(sweep: Path, out: Path) -> list[tuple[PlannedRun, dict[str, Any]]]:
     """Every finished run with its metrics. Raises EdgeDistillError if there is none."""
     plan, folder = make_plan(sweep), SweepFolder(out / sweep.stem)
-    found = [(run, folder.metrics(run.name)) for run in plan.runs]
-    done = [(run, metrics) for run, metrics in found if metrics is not None]
+    results = [(run, folder.metrics(run.name)) for run in plan.runs]
+    done = [(run, metrics) for run, metrics in results if metrics is not None]
     if not done:
         raise EdgeDistillError(f"{folder.path}: no finished run; start without --finished")
     return done
@@ -91,7 +91,7 @@ def differences(rows: Sequence[Row], variant: str, reference: str) -> dict[str, 
     Only pairs count: runs of the same seed and target.
     """
     by_place = {(r["variant"], r["seed"], r["target"]): r for r in rows}
-    found: dict[str, list[float]] = {key: [] for key in SHOWN}
+    differences: dict[str, list[float]] = {key: [] for key in SHOWN}
     for seed in sorted({r["seed"] for r in rows}):
         pairs = [
             (by_place[variant, seed, target], by_place[reference, seed, target])
@@ -99,8 +99,8 @@ def differences(rows: Sequence[Row], variant: str, reference: str) -> dict[str, 
             if (variant, seed, target) in by_place and (reference, seed, target) in by_place
         ]
         for key in SHOWN if pairs else ():
-            found[key].append(float(np.mean([a[key] - b[key] for a, b in pairs])))
-    return found
+            differences[key].append(float(np.mean([a[key] - b[key] for a, b in pairs])))
+    return differences
 
 
 def difference_table(rows: Sequence[Row], reference: str, first: str) -> str:

@@ -35,13 +35,13 @@ def applied(text: str, choice: Mapping[str, Any]) -> str:
     for line in text.splitlines():
         if line.startswith("["):
             section = line.strip("[]")
-        found = LINE.match(line)
-        field = f"{section}.{found['key']}" if found else ""
-        if found and field in values:
-            comment = found["comment"]
+        match = LINE.match(line)
+        field = f"{section}.{match['key']}" if match else ""
+        if match and field in values:
+            comment = match["comment"]
             if field == "openset.score":
                 comment = f"# {SCORES[choice['score']]}"
-            line = f"{found['key']} = {values.pop(field)}".ljust(32) + comment
+            line = f"{match['key']} = {values.pop(field)}".ljust(32) + comment
         lines.append(line)
     if values:
         raise EdgeDistillError(f"recipe: has no line for {', '.join(values)}")
@@ -94,8 +94,8 @@ def _table(record: Mapping[str, Any], methods: list[str]) -> str:
     head += ["finalists", "short rung"]
     lines = [f"| {' | '.join(head)} |", "|---|---:|---:|---|---|---:|---:|---:|---:|---:|"]
     for method in methods:
-        found = record["methods"][method]
-        choice, trials = found["chosen"], found["trials"]
+        search = record["methods"][method]
+        choice, trials = search["chosen"], search["trials"]
         fields = choice["fields"]
         own = ", ".join(f"{_name(f)} {fields[f]:g}" for f in OWN[method])
         own += " (authors')" if own and choice["trial"] % 2 == 0 else ""
@@ -105,7 +105,7 @@ def _table(record: Mapping[str, Any], methods: list[str]) -> str:
         }
         final = [h for (_, steps), h in worth.items() if steps == choice["steps"]]
         short = {n: h for (n, s), h in worth.items() if s == record["rungs"][0]["steps"]}
-        kept = max((h for n, h in short.items() if n % 2 == 0), default=0.0)
+        survivors_best = max((h for n, h in short.items() if n % 2 == 0), default=0.0)
         drawn = max((h for n, h in short.items() if n % 2), default=0.0)
         best = next(
             t for t in trials if (t["trial"], t["steps"]) == (choice["trial"], choice["steps"])
@@ -120,7 +120,7 @@ def _table(record: Mapping[str, Any], methods: list[str]) -> str:
             f"{100 * choice['h_score']:.1f}",
             f"{100 * best['accuracy']:.1f}",
             f"{100 * min(final):.1f}–{100 * max(final):.1f}",
-            f"{100 * kept:.1f}, {100 * drawn:.1f}"
+            f"{100 * survivors_best:.1f}, {100 * drawn:.1f}"
             if own != ""
             else f"{100 * max(short.values()):.1f}",
         ]
@@ -129,17 +129,17 @@ def _table(record: Mapping[str, Any], methods: list[str]) -> str:
 
 
 def _edges(record: Mapping[str, Any], methods: list[str]) -> str:
-    found = []
+    at_ends = []
     for method in methods:
         choice = record["methods"][method]["chosen"]
         names = [_name(f) for f in at_the_edge(method, choice["fields"])]
         if choice["acceptance"] == record["acceptances"][-1]:
             names.append("acceptance")
         if names:
-            found.append(f"{method}'s {' and '.join(names)}")
-    if not found:
+            at_ends.append(f"{method}'s {' and '.join(names)}")
+    if not at_ends:
         return ""
-    return f"At an end of its range, so that the best may lie outside: {'; '.join(found)}."
+    return f"At an end of its range, so that the best may lie outside: {'; '.join(at_ends)}."
 
 
 def _name(field: str) -> str:

@@ -39,43 +39,43 @@ STUDENTS = ("resnet18", "efficientnet_b0", "mobilenet_v3_small", "mobilenet_v3_l
 FP32 = "onnxruntime fp32"
 
 
-def engines(made: RandomStudent, threads: int) -> tuple[list[Contender], list[str]]:
+def engines(student: RandomStudent, threads: int) -> tuple[list[Contender], list[str]]:
     """What is compared, onnxruntime in fp32 first, and why others are not among them."""
-    size = made.size
+    size = student.size
     wanted: list[Callable[[], Contender]] = [
-        lambda: contenders.exported(FP32, made.fp32, size, threads),
-        lambda: contenders.exported("onnxruntime int8", made.int8, size, threads),
-        lambda: contenders.eager("PyTorch fp32", made.module, size, threads),
-        lambda: contenders.openvino("OpenVINO fp32", made.fp32, size, threads),
-        lambda: contenders.openvino("OpenVINO int8", made.int8, size, threads),
+        lambda: contenders.exported(FP32, student.fp32, size, threads),
+        lambda: contenders.exported("onnxruntime int8", student.int8, size, threads),
+        lambda: contenders.eager("PyTorch fp32", student.module, size, threads),
+        lambda: contenders.openvino("OpenVINO fp32", student.fp32, size, threads),
+        lambda: contenders.openvino("OpenVINO int8", student.int8, size, threads),
     ]
-    found, skipped = [], []
+    runnable, skipped = [], []
     for make in wanted:
         try:
-            found.append(make())
+            runnable.append(make())
         except EdgeDistillError as error:
             skipped.append(str(error))
-    return found, skipped
+    return runnable, skipped
 
 
-def entries_of(made: RandomStudent, threads: Sequence[int], rounds: int) -> list[dict[str, Any]]:
+def entries_of(student: RandomStudent, threads: Sequence[int], rounds: int) -> list[dict[str, Any]]:
     """Times of one student at one size: an entry per engine, precision and number of threads."""
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for count in threads:
-        subjects, _ = engines(made, count)
+        subjects, _ = engines(student, count)
 
         def load(one: Contender) -> Callable[[], object]:
-            return partial(one.load(), made.images[:1])
+            return partial(one.load(), student.images[:1])
 
         loads = [partial(load, one) for one in [*subjects, subjects[0]]]
         (samples,) = measure([loads], rounds)
         noise = self_ratio(samples[-1], samples[0])["noise"]
         for one, own in zip(subjects, samples, strict=False):
             engine, precision = one.name.split()
-            found.append(
+            entries.append(
                 {
-                    "student": made.name,
-                    "size": made.size,
+                    "student": student.name,
+                    "size": student.size,
                     "threads": count,
                     "engine": engine,
                     "precision": precision,
@@ -85,7 +85,7 @@ def entries_of(made: RandomStudent, threads: Sequence[int], rounds: int) -> list
                     "noise": noise,
                 }
             )
-    return found
+    return entries
 
 
 def record_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -94,9 +94,9 @@ def record_of(options: argparse.Namespace) -> dict[str, Any]:
     entries, skipped = [], []
     for name in options.students or STUDENTS:
         for size in options.sizes:
-            made = make_student(name, size)
-            skipped += engines(made, 1)[1]
-            entries += entries_of(made, options.threads, options.rounds)
+            student = make_student(name, size)
+            skipped += engines(student, 1)[1]
+            entries += entries_of(student, options.threads, options.rounds)
             print(f"{name}, {size} px: done", flush=True)
     return {
         "machine": machine(before, moment(), date),

@@ -12,9 +12,9 @@ def peers_document(record: Record) -> str:
     if not record["runs"]:
         return "Not measured yet."
     machine, versions = record["machine"], record["versions"]
-    told = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     return "\n\n".join(
-        [f"Measured on {machine['cpu']}, {told}.", *(_one(run) for run in record["runs"])]
+        [f"Measured on {machine['cpu']}, {packages}.", *(_one(run) for run in record["runs"])]
     )
 
 
@@ -22,7 +22,7 @@ def answer(run: Record) -> str:
     """How much of its teacher the student keeps, and at what fraction of the cost."""
     by_name = {one["name"]: one for one in run["contenders"]}
     teacher = run["contenders"][-1]
-    told = []
+    sentences = []
     for name in ("EdgeDistill fp32", "EdgeDistill int8"):
         if name not in by_name:
             continue
@@ -34,8 +34,10 @@ def answer(run: Record) -> str:
             for key, title in (("h_score", "deployed H-score"), ("auroc", "AUROC"))
             if mine["kept"][key]["value"] is not None
         ]
-        told.append(f"In {mine['name'].split()[-1]} it keeps {' and '.join(rates)}, at {cost}.")
-    return " ".join(told)
+        sentences.append(
+            f"In {mine['name'].split()[-1]} it keeps {' and '.join(rates)}, at {cost}."
+        )
+    return " ".join(sentences)
 
 
 def share(interval: Mapping[str, float | None]) -> str:
@@ -65,12 +67,12 @@ def latency_document(record: Record) -> str:
         ratio = _ranked(int8["time_over_fp32"]) if int8 else MISSING
         lines.append(line([place[0], str(place[1]), str(place[2]), *cells, ratio]))
     machine = record["machine"]
-    told = ", ".join(f"{name} {v}" for name, v in record["versions"].items() if v)
+    packages = ", ".join(f"{name} {v}" for name, v in record["versions"].items() if v)
     noise = 100 * max(e["noise"] for e in entries)
     text = (
         f"Milliseconds for one image, from uint8 pixels to the decision: p50 of {record['rounds']} "
         f"interleaved rounds on {machine['cpu']} ({', '.join(machine['flags'])}), load "
-        f"{machine['load_before']:.1f} before; {told}. The same file twice came out within "
+        f"{machine['load_before']:.1f} before; {packages}. The same file twice came out within "
         f"{noise:.0f} % in every row; a ratio in brackets is not beyond its row's noise."
     )
     left_out = "".join(f"\n\nLeft out: {reason}." for reason in record["skipped"])

@@ -44,15 +44,15 @@ def kept(
     """
     names = list(scored)
     samples = dict(zip(names, resample([scored[name] for name in names]), strict=True))
-    found: dict[str, dict[QualityMetric, Interval]] = {}
+    shares: dict[str, dict[QualityMetric, Interval]] = {}
     for name in names:
-        found[name] = {}
+        shares[name] = {}
         for metric in KEPT:
             mine, base = figures[name][metric], figures[whole][metric]
             if mine is None or not base:
-                found[name][metric] = interval(None, None)
+                shares[name][metric] = interval(None, None)
                 continue
             below = samples[whole][metric]
             ratio = samples[name][metric] / np.where(below > 0, below, np.nan)
-            found[name][metric] = interval(mine / base, ratio[np.isfinite(ratio)])
-    return found
+            shares[name][metric] = interval(mine / base, ratio[np.isfinite(ratio)])
+    return shares

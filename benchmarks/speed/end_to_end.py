@@ -77,13 +77,13 @@ def stage_table(runs: dict[str, list[dict[str, Any]]], recipe: Path) -> Shown:
 
 
 def comparison(
-    found: dict[str, dict[str, list[dict[str, Any]]]], names: dict[str, str], recipe: Path
+    seconds: dict[str, dict[str, list[dict[str, Any]]]], names: dict[str, str], recipe: Path
 ) -> Shown:
     """Whole times of both versions, and the ratio of those taken in the same round."""
     rows: list[list[object]] = []
     for temperature in TEMPERATURES:
-        whole = {v: [run["whole"] for run in runs[temperature]] for v, runs in found.items()}
-        for version, runs in found.items():
+        whole = {v: [run["whole"] for run in runs[temperature]] for v, runs in seconds.items()}
+        for version, runs in seconds.items():
             runs_here = runs[temperature]
             rows.append(
                 [
@@ -113,7 +113,7 @@ def main() -> None:
     if options.before:
         checkouts = {"before": options.before.resolve(), **checkouts}
     names = {version: commit(checkout) or checkout.name for version, checkout in checkouts.items()}
-    found: dict[str, dict[str, list[dict[str, Any]]]] = {
+    seconds: dict[str, dict[str, list[dict[str, Any]]]] = {
         version: {t: [] for t in TEMPERATURES} for version in checkouts
     }
     for number in range(options.rounds):
@@ -121,7 +121,7 @@ def main() -> None:
         for version in list(checkouts)[:: -1 if number % 2 else 1]:
             with tempfile.TemporaryDirectory() as folder:
                 for temperature in TEMPERATURES:
-                    found[version][temperature].append(
+                    seconds[version][temperature].append(
                         one_run(
                             checkouts[version],
                             checkouts[version] / options.recipe,
@@ -130,12 +130,12 @@ def main() -> None:
                             options.sets,
                         )
                     )
-        if all(found[version]["warm"] for version in checkouts):
-            tables = [stage_table(found["now"], options.recipe)]
+        if all(seconds[version]["warm"] for version in checkouts):
+            tables = [stage_table(seconds["now"], options.recipe)]
             if options.before:
-                tables.append(comparison(found, names, options.recipe))
+                tables.append(comparison(seconds, names, options.recipe))
             settings = {**vars(options), "commits": names}
-            record(options.out, torch.device("cpu"), settings, found, tables)
+            record(options.out, torch.device("cpu"), settings, seconds, tables)
     for table in tables:
         show(table)
 

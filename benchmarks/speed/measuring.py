@@ -50,8 +50,8 @@ def interleaved(
 
 def ratios(times: Sequence[float], base: Sequence[float]) -> dict[str, float]:
     """Median, smallest and largest of the ratio of two jobs within a round."""
-    found = [a / b for a, b in zip(times, base, strict=True)]
-    return {"median": median(found), "low": min(found), "high": max(found)}
+    ratios = [a / b for a, b in zip(times, base, strict=True)]
+    return {"median": median(ratios), "low": min(ratios), "high": max(ratios)}
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -72,10 +72,10 @@ def commit(checkout: Path) -> str | None:
     """The commit of a checkout, "-dirty" behind it where files differ; None where there is none."""
     asked = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
     try:
-        found = subprocess.run(asked, capture_output=True, text=True)
+        process = subprocess.run(asked, capture_output=True, text=True)
     except OSError:
         return None
-    return found.stdout.strip() or None
+    return process.stdout.strip() or None
 
 
 def record(
@@ -90,12 +90,12 @@ def record(
     Paths among the settings are left out, and in the command only their last parts are kept: they
     mean nothing elsewhere.
     """
-    kept = {k: v for k, v in settings.items() if not isinstance(v, Path)}
+    plain = {k: v for k, v in settings.items() if not isinstance(v, Path)}
     content = {
         "command": _command(),
         "commit": commit(Path(__file__).parent),
         "machine": machine(device),
-        "settings": kept,
+        "settings": plain,
         "tables": [asdict(table) for table in tables],
         "results": results,
     }
@@ -119,8 +119,8 @@ def measure_students(
     results, rows = {}, []
     for student in options.students:
         results[student] = measure(student)
-        for name, found in results[student].items():
-            seconds, ratio = found.values()
+        for name, timing in results[student].items():
+            seconds, ratio = timing.values()
             rows.append([student, name, seconds, *ratio.values()])
         shown = Shown(title, columns, rows)
         record(options.out, device, vars(options), results, [shown])

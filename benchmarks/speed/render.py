@@ -26,7 +26,7 @@ _BLOCK = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.DOTAL
 
 def rendered(page: str, results: Path) -> str:
     """The page with everything between its markers made anew from a folder of results."""
-    return _BLOCK.sub(lambda found: f"{found[1]}{block(found[2], results)}{found[3]}", page)
+    return _BLOCK.sub(lambda match: f"{match[1]}{block(match[2], results)}{match[3]}", page)
 
 
 def block(name: str, results: Path) -> str:
@@ -35,11 +35,13 @@ def block(name: str, results: Path) -> str:
         return f"\n{shown(ARITHMETIC[name]())}\n"
     script = "throughput" if name in MEASURED else name
     files = [results / f"{script}.json", *sorted(results.glob(f"{script}-*.json"))]
-    found = [json.loads(f.read_text(encoding="utf-8")) for f in files if f.is_file()]
-    if not found:
+    records = [json.loads(f.read_text(encoding="utf-8")) for f in files if f.is_file()]
+    if not records:
         return f"\nNot measured yet. `python -m benchmarks.speed.{script}` measures it.\n\n"
     return (
-        "\n" + "\n".join(f"{measured(content)}{_tables(name, content)}" for content in found) + "\n"
+        "\n"
+        + "\n".join(f"{measured(content)}{_tables(name, content)}" for content in records)
+        + "\n"
     )
 
 

@@ -65,14 +65,14 @@ def stored(content: Mapping[str, Any]) -> list[Shown]:
     rows = [
         [
             name,
-            found["bytes"] / 1e3,
-            IMAGES * found["bytes"] / 1e9,
-            IMAGES * found["store"] / 3600,
-            IMAGES * found["store"] / 60 / CORES,
-            1e3 * found["read"],
-            READERS / found["read"] if found["read"] else "-",
+            costs["bytes"] / 1e3,
+            IMAGES * costs["bytes"] / 1e9,
+            IMAGES * costs["store"] / 3600,
+            IMAGES * costs["store"] / 60 / CORES,
+            1e3 * costs["read"],
+            READERS / costs["read"] if costs["read"] else "-",
         ]
-        for name, found in content["results"]["images"].items()
+        for name, costs in content["results"]["images"].items()
     ]
     columns = [
         *["kept as", "kB a picture", "GB in all", "processor hours to store"],
@@ -170,13 +170,15 @@ def pays() -> list[Shown]:
     for file in ("hdg/domainnet_resnet18_scipd.toml", "domainbed/domainnet_resnet50_scmd.toml"):
         recipe = tomllib.loads((RECIPES / file).read_text(encoding="utf-8"))
         train, method = recipe["train"], recipe["method"]
-        seen = train["steps"] * train["batch_per_domain"] * (len(DOMAINS) - 1)
+        images_seen = train["steps"] * train["batch_per_domain"] * (len(DOMAINS) - 1)
         # SCMD asks about the rows that it trains on.
         share = 1.0
         if method["name"] == "scmd":
             share = method["last_k"] + (1 - method["last_k"]) * method["worst_case_p"]
-        asked = round(seen * share)
-        rows.append([file, seen, asked, *(math.floor(IMAGES * n / asked) + 1 for n in VIEWS)])
+        asked = round(images_seen * share)
+        rows.append(
+            [file, images_seen, asked, *(math.floor(IMAGES * n / asked) + 1 for n in VIEWS)]
+        )
     columns = ["recipe", "views of a run", "passes of a run"]
     columns += [f"runs until {n} views pay" for n in VIEWS]
     return [Shown(f"A cache of {IMAGES:,} images against asking in every step", columns, rows)]

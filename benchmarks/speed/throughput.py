@@ -101,14 +101,14 @@ def main() -> None:
     rows = [
         [
             name,
-            found["bytes"] / 1e3,
-            many * found["bytes"] / 1e9,
-            1e3 * found["store"],
-            many * found["store"] / options.cores / 60,
-            1e3 * found["read"],
-            options.cores / found["read"] if found["read"] else "-",
+            costs["bytes"] / 1e3,
+            many * costs["bytes"] / 1e9,
+            1e3 * costs["store"],
+            many * costs["store"] / options.cores / 60,
+            1e3 * costs["read"],
+            options.cores / costs["read"] if costs["read"] else "-",
         ]
-        for name, found in stored.items()
+        for name, costs in stored.items()
     ]
     columns = ["kept as", "kB", "GB in all", "ms to store", "min", "ms to read", "images/s"]
     title = f"{many:,} images at {options.size} px, {options.cores} cores"

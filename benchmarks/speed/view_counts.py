@@ -39,11 +39,11 @@ def one_run(options: argparse.Namespace, views: int, seed: int) -> dict[str, flo
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // options.jobs))}
     environment = os.environ | (threads if options.jobs > 1 else {})
     subprocess.run(full, check=True, stdout=subprocess.DEVNULL, env=environment)
-    found: Mapping[str, Any] = json.loads((runs / name / "metrics.json").read_text())
+    metrics: Mapping[str, Any] = json.loads((runs / name / "metrics.json").read_text())
     return {
-        **{key: found["target"][key] for key in MEASURES[:3]},
-        "source_val": found["source_val"]["accuracy"],
-        "training_seconds": found["training_seconds"],
+        **{key: metrics["target"][key] for key in MEASURES[:3]},
+        "source_val": metrics["source_val"]["accuracy"],
+        "training_seconds": metrics["training_seconds"],
     }
 
 
@@ -54,7 +54,7 @@ def table(recipe: Path, results: Mapping[int, Mapping[int, Mapping[str, float]]]
     for views, by_seed in results.items():
         cells: list[object] = [_called(views)]
         for measure in MEASURES:
-            values = [100 * found[measure] for found in by_seed.values()]
+            values = [100 * metrics[measure] for metrics in by_seed.values()]
             spread = stdev(values) if len(values) > 1 else 0.0
             cells.append(f"{mean(values):.1f} ± {spread:.1f}")
         paired = [100 * (by_seed[s]["accuracy"] - base[s]["accuracy"]) for s in by_seed]

@@ -31,10 +31,10 @@ Renderer = Callable[[Emoji], Image.Image | None]
 
 
 def package(folder: Path, name: str) -> Path:
-    found = sorted(folder.glob(f"{name}-[0-9]*/package"))
-    if not found:
+    packages = sorted(folder.glob(f"{name}-[0-9]*/package"))
+    if not packages:
         raise SystemExit(f"{folder}: no package {name}; run: npm pack {name} and unpack it there")
-    return found[-1]
+    return packages[-1]
 
 
 def on_white(image: Image.Image) -> Image.Image:
@@ -196,8 +196,8 @@ def draw_all(table: list[Emoji], draw: Renderer) -> tuple[np.ndarray, np.ndarray
 
     with ThreadPoolExecutor(2) as pool:
         drawn = list(pool.map(safe, table))
-    kept = {i: image for i, image in enumerate(drawn) if image is not None and image.std() > 1}
-    return np.stack(list(kept.values())), np.array(list(kept))
+    by_row = {i: image for i, image in enumerate(drawn) if image is not None and image.std() > 1}
+    return np.stack(list(by_row.values())), np.array(list(by_row))
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def main() -> None:
     args = parser.parse_args()
     art = np.load(args.art)
     table = json.loads(art["table"].tobytes())
-    held = [(torch.from_numpy(art[s]).permute(0, 3, 1, 2), art[f"{s}/emoji"]) for s in HELD_OUT]
+    held_out = [(torch.from_numpy(art[s]).permute(0, 3, 1, 2), art[f"{s}/emoji"]) for s in HELD_OUT]
     args.out.mkdir(parents=True, exist_ok=True)
     for name in ("open_clip_config.json", "merges.txt.gz"):
         shutil.copy(args.first / name, args.out / name)
@@ -59,9 +59,9 @@ def main() -> None:
         state = mixed(first, second, share)
         save_file(state, args.out / WEIGHTS)
         model = open_clip.create_model(source).eval()
-        found = [zero_shot(model, x, rows, captions, size) for x, rows in held]
-        print(f"share {share:g} held out {[round(f, 3) for f in found]}", flush=True)
-        best = max(best, (sum(found), state), key=lambda pair: pair[0])
+        accuracies = [zero_shot(model, x, rows, captions, size) for x, rows in held_out]
+        print(f"share {share:g} held out {[round(f, 3) for f in accuracies]}", flush=True)
+        best = max(best, (sum(accuracies), state), key=lambda pair: pair[0])
     save_file(best[1], args.out / WEIGHTS)
 
 

@@ -122,7 +122,7 @@ def write_merges(table: list[dict[str, Any]], path: Path) -> int:
                         merged.append(parts[i])
                         i += 1
                 parts = merged
-    kept = sorted(used, key=lambda p: full.bpe_ranks[p])
-    text = "\n".join(["#version: 0.2", *(" ".join(p) for p in kept)])
+    merges = sorted(used, key=lambda p: full.bpe_ranks[p])
+    text = "\n".join(["#version: 0.2", *(" ".join(p) for p in merges)])
     path.write_bytes(gzip.compress(text.encode(), mtime=0))
-    return 512 + len(kept) + 2
+    return 512 + len(merges) + 2

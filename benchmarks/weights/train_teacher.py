@@ -154,7 +154,7 @@ def zero_shot(model: Any, images: Tensor, rows: np.ndarray, captions: Captions, 
                 for n in names
             ]
         )
-        found = []
+        nearest = []
         for i in range(0, len(images), 256):
             x = F.interpolate(
                 images[i : i + 256].float() / 255,
@@ -163,8 +163,8 @@ def zero_shot(model: Any, images: Tensor, rows: np.ndarray, captions: Captions, 
                 antialias=True,
             )
             x = (x - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
-            found.append((model.encode_image(x) @ texts.T).argmax(1))
-    return float((torch.cat(found) == labels).float().mean())
+            nearest.append((model.encode_image(x) @ texts.T).argmax(1))
+    return float((torch.cat(nearest) == labels).float().mean())
 
 
 def export(model: nn.Module, folder: Path) -> None:
@@ -213,7 +213,7 @@ def main() -> None:
     used = [s for s in styles if s not in HELD_OUT]
     images = torch.from_numpy(np.concatenate([art[s] for s in used])).permute(0, 3, 1, 2)
     rows = np.concatenate([art[f"{s}/emoji"] for s in used])
-    held = [(torch.from_numpy(art[s]).permute(0, 3, 1, 2), art[f"{s}/emoji"]) for s in HELD_OUT]
+    held_out = [(torch.from_numpy(art[s]).permute(0, 3, 1, 2), art[f"{s}/emoji"]) for s in HELD_OUT]
     of_emoji = [np.flatnonzero(rows == i) for i in range(len(table))]
     sizes = {s: sum(e["subgroup"] == s for e in table) for s in {e["subgroup"] for e in table}}
     chance = np.array(
@@ -287,7 +287,7 @@ def main() -> None:
         if (step + 1) % 100 == 0 or step + 1 == args.steps:
             averaged = copy.deepcopy(model).eval()
             averaged.load_state_dict(average)
-            scores = [round(zero_shot(averaged, x, r, captions, args.size), 3) for x, r in held]
+            scores = [round(zero_shot(averaged, x, r, captions, args.size), 3) for x, r in held_out]
             export(averaged, args.out)
             saved = {
                 "model": model.state_dict(),
