@@ -23,7 +23,7 @@ def run_script(main: Callable[[], object]) -> NoReturn:
 
 
 def read_record(path: Path, command: str) -> Any:
-    """What a measurement wrote as JSON.
+    """Record that a measurement wrote as JSON.
 
     Args:
         command: what measures it.

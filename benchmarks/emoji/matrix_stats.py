@@ -144,7 +144,7 @@ def int8_compared(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Compar
 
 
 def beaten(comparisons: Sequence[Comparison], group: str, name: str) -> list[str]:
-    """What `name` of `group` is significantly better than, higher being better."""
+    """Names of `group` that `name` is significantly better than, higher being better."""
     losers = []
     for c in comparisons:
         if c.group == group and c.significant and name in (c.a, c.b):

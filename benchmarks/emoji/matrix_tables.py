@@ -39,7 +39,7 @@ def cell(values: Sequence[float]) -> str:
 
 
 def start_of(weights: str) -> str:
-    """What a student started from, in words."""
+    """Name of a student's start weights for readers."""
     named = {"embedded": "start weights", "none": "random weights"}
     named |= {"imagenet": "ImageNet", "imagenet-v2": "ImageNet v2"}
     # A file's folder means nothing on another machine.
@@ -47,9 +47,9 @@ def start_of(weights: str) -> str:
 
 
 def starts(rows: Sequence[Row], student: str) -> str:
-    """What the student's runs started from."""
-    starts = {start_of(row["weights"]) for row in rows if row["student"] == student}
-    return " and ".join(sorted(starts)) or MISSING
+    """Names of the start weights of the student's runs."""
+    names = {start_of(row["weights"]) for row in rows if row["student"] == student}
+    return " and ".join(sorted(names)) or MISSING
 
 
 def over_targets(rows: Sequence[Row], metric: str, precision: str = "fp32") -> list[float]:
@@ -113,7 +113,7 @@ def summary(record: Record) -> str:
 
 
 def header(record: Record) -> str:
-    """How much of the matrix is in."""
+    """Sentence that counts the runs of the matrix that are recorded."""
     rows = record["rows"]
     refused = sum("refused" in row["int8"] for row in rows)
     text = f"**{len(rows)} of {record['planned']} runs are in**, every one with its fp32 file"
@@ -209,7 +209,7 @@ def cost_table(record: Record, rows: Sequence[Row]) -> str:
 
 
 def _noise(measured: Mapping[str, Record]) -> str:
-    """Which students took turns, where, and how far two equal files came out from each other."""
+    """Students timed in turns, the machine, and the difference between two equal files."""
     sessions: dict[str, list[str]] = {}
     for student, session in measured.items():
         sessions.setdefault(json.dumps(session, sort_keys=True), []).append(student)
@@ -240,7 +240,7 @@ def _where(measured: Mapping[str, Record]) -> str:
 
 
 def differences(compared: Mapping[str, Sequence[Comparison]]) -> list[str]:
-    """What can be concluded about methods, and every significant difference."""
+    """Conclusions about methods, and every significant difference."""
     targets = max((c.targets for tests in compared.values() for c in tests), default=1)
     parts = [
         "Differences between methods: pairs of runs with the same student, target and seed, "
@@ -282,7 +282,7 @@ def differences(compared: Mapping[str, Sequence[Comparison]]) -> list[str]:
 
 
 def int8_differences(rows: Sequence[Row]) -> list[str]:
-    """What int8 costs each student, over all of its runs."""
+    """Cost of int8 for each student, over all of its runs."""
     lines = [
         _line(["student", "metric", "int8 - fp32, points", "runs", "p (Holm)"]),
         "|---|---|---:|---:|---:|",
@@ -308,7 +308,7 @@ def _most_pairs(compared: Mapping[str, Sequence[Comparison]]) -> int:
 
 
 def _flips(pairs: int) -> str:
-    """How the test of so many pairs was done."""
+    """Description of the test of so many pairs."""
     if pairs <= EXACT_PAIRS:
         return "exact test over all flips"
     return f"Monte Carlo test over {FLIPS:,} random flips"

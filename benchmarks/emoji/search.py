@@ -94,7 +94,7 @@ def draws(method: str, trials: int = TRIALS, seed: int = SEED) -> list[dict[str,
 
 
 def lengths(steps: int, average: str) -> dict[str, int]:
-    """What of a recipe belongs to its length, in the shares of the recipes' 200 steps."""
+    """Recipe keys that scale with the number of steps, in the shares of the recipes' 200 steps."""
     fields = {
         "train.steps": steps,
         "train.warmup_steps": steps // 10,

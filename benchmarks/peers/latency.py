@@ -40,7 +40,7 @@ FP32 = "onnxruntime fp32"
 
 
 def engines(student: RandomStudent, threads: int) -> tuple[list[Contender], list[str]]:
-    """What is compared, onnxruntime in fp32 first, and why others are not among them."""
+    """Contenders of a student, onnxruntime in fp32 first, and reasons why others are missing."""
     size = student.size
     wanted: list[Callable[[], Contender]] = [
         lambda: contenders.exported(FP32, student.fp32, size, threads),

@@ -19,7 +19,7 @@ def peers_document(record: Record) -> str:
 
 
 def answer(run: Record) -> str:
-    """How much of its teacher the student keeps, and at what fraction of the cost."""
+    """Share of its teacher's quality that the student keeps, and the fraction of the cost."""
     by_name = {one["name"]: one for one in run["contenders"]}
     teacher = run["contenders"][-1]
     sentences = []

@@ -55,7 +55,7 @@ def ratios(times: Sequence[float], base: Sequence[float]) -> dict[str, float]:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What the numbers were taken on. A load above the number of cores says: not alone."""
+    """Machine of a measurement. A load above the number of cores means that others were at work."""
     cuda = device.type == "cuda"
     return {
         "processor": _processor(),
@@ -128,7 +128,7 @@ def measure_students(
 
 
 def _command() -> str:
-    """How the script was called, without the folders it wrote to."""
+    """Command line of the script, without the folders it wrote to."""
     words = list(sys.argv[1:])
     for option in ("--out", "--runs"):
         if option in words:

@@ -30,7 +30,7 @@ def rendered(page: str, results: Path) -> str:
 
 
 def block(name: str, results: Path) -> str:
-    """What stands between the markers of a name."""
+    """Text between the markers of a name."""
     if name in ARITHMETIC:
         return f"\n{shown(ARITHMETIC[name]())}\n"
     script = "throughput" if name in MEASURED else name

@@ -61,7 +61,7 @@ def plain() -> list[Shown]:
 
 
 def stored(content: Mapping[str, Any]) -> list[Shown]:
-    """What each way of keeping the pictures takes."""
+    """Bytes and hours of each storage format of the pictures."""
     rows = [
         [
             name,
@@ -132,7 +132,7 @@ def teacher(content: Mapping[str, Any]) -> list[Shown]:
 
 
 def evaluating(content: Mapping[str, Any]) -> list[Shown]:
-    """What comparing with the teacher costs each run: one pass of every val and target image."""
+    """Cost of the comparison with the teacher: one pass of every val and target image per run."""
     facts = benchmarks()["domainnet"].hdg
     assert facts is not None
     target = "quickdraw"

@@ -20,7 +20,7 @@ class Shown:
 
 
 def results_file(script: str) -> Path:
-    """Where a script (its `__file__`) writes what it finds, unless told otherwise."""
+    """Default file of the results of a script, given its `__file__`."""
     return RESULTS / f"{Path(script).stem}.json"
 
 

@@ -71,7 +71,7 @@ def table(recipe: Path, results: Mapping[int, Mapping[int, Mapping[str, float]]]
 
 
 def places(recipe: Path) -> tuple[Path, Path]:
-    """Where a recipe's runs and results go unless told otherwise."""
+    """Default folder of a recipe's runs and results."""
     name = "view_counts" if recipe.stem == RECIPE.stem else f"view_counts-{recipe.stem}"
     return Path("runs") / name, RESULTS / f"{name}.json"
 

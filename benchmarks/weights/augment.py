@@ -33,7 +33,7 @@ def texture(count: int, size: int) -> Tensor:
 
 
 def surface(count: int, size: int) -> Tensor:
-    """What photographed things lie on: cloudy, grained or striped, in two colours each."""
+    """Backgrounds of photographed things: cloudy, grained or striped, in two colours each."""
     total = torch.zeros(count, 1, size, size)
     stretch = int(torch.randint(1, 9, ()))
     for octave in range(4):
