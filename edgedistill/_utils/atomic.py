@@ -4,6 +4,7 @@ Every result file goes to a temporary name in the same folder, is flushed to the
 renamed over the old one. A crash, a full disk or a power cut leaves the previous file untouched.
 """
 
+import glob
 import json
 import math
 import os
@@ -35,6 +36,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
         _flush(temporary)
         os.replace(temporary, target)
         _flush_folder(target.parent)
+
+
+def clear_temporary(folder: Path, stem: str = "") -> None:
+    """Remove temporary files that killed processes left in a folder, of one target or of all.
+
+    The caller holds the lock under which these files are written, so none is in use.
+
+    Args:
+        stem: name of the target without its suffix.
+    """
+    for left in folder.glob(f".{glob.escape(stem)}.*.tmp*" if stem else ".*.tmp*"):
+        with suppress(OSError):
+            left.unlink()
 
 
 def probe(path: str | Path) -> None:

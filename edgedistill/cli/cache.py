@@ -132,8 +132,9 @@ def _views(folder: Path) -> str:
     if header is None:
         return f"a view cache with a damaged {cache_files.HEADER}"
     done: int | str = "?"
-    with suppress(OSError):
-        done = int(np.count_nonzero(np.fromfile(folder / cache_files.MARKS, np.uint64)))
+    with suppress(OSError, ValueError):
+        hashes = cache_files.locate(folder.parent, header).pixel_hashes()
+        done = int(np.count_nonzero(hashes))
     return (
         f"{header['teacher']}, {header['count']} views of {done} of {header['images']} images, "
         f"float16 x {header['width']}"

@@ -122,12 +122,12 @@ def _verify_rows(
 ) -> int:
     """1 if rows are damaged; `store` are the images views are cut from, if they are there."""
     index = found.dataset.index
-    marks = files.marks()
-    done = np.flatnonzero(marks)
+    hashes = files.pixel_hashes()
+    done = np.flatnonzero(hashes)
     wrong = cache_files.damaged_rows(files, done)
     if len(wrong):
         console.print(
-            f"damaged: {files.folder / cache_files.VECTORS}: the embeddings of {len(wrong)} "
+            f"damaged: {files.folder / cache_files.EMBEDDINGS}: the embeddings of {len(wrong)} "
             f"images, first {index.paths[wrong[0]]}"
         )
         if repair:
@@ -136,7 +136,7 @@ def _verify_rows(
         return 1
     stale = 0
     if store is not None:
-        stale = int(np.count_nonzero(marks[done] != store.hashes[done]))
+        stale = int(np.count_nonzero(hashes[done] != store.hashes[done]))
         off = disagreement(found.recipe, teacher, index, store, files)
         if off > _TOLERANCE:
             console.print(

@@ -4,14 +4,14 @@ import json
 import platform
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from edgedistill import __version__
-from edgedistill._utils.atomic import write_json, write_text
+from edgedistill._utils.atomic import clear_temporary, write_json, write_text
 from edgedistill._utils.locks import lock
 from edgedistill.errors import RunFolderError
 from edgedistill.recipe import Recipe, differences, load_recipe, to_toml
@@ -140,9 +140,7 @@ def _locked(folder: RunFolder) -> Iterator[None]:
                 f"{folder.path}: another process is at work on this run; wait for it, or choose "
                 "another --name"
             )
-        for left in folder.path.glob(".*.tmp*"):
-            with suppress(OSError):
-                left.unlink()
+        clear_temporary(folder.path)
         yield
 
 

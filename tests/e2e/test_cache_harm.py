@@ -31,15 +31,22 @@ def edit(file: Path) -> None:
         return
     at = 5
     if file.name == "embeddings.f16":
-        rows = np.flatnonzero(np.fromfile(file.with_name("pixels.u64"), np.uint64))
-        at = int(rows[0]) * (file.stat().st_size // 240) + 7
-    elif file.name == "sums.u64":
-        at = 8 * int(np.flatnonzero(np.fromfile(file, np.uint64))[0])
+        entries = np.fromfile(file.with_name("blocks") / "0.u64", np.uint64).reshape(-1, 2)
+        at = int(np.flatnonzero(entries[:, 0])[0]) * (file.stat().st_size // 240) + 7
+    elif file.suffix == ".u64":
+        # The checksum of the first computed row.
+        entries = np.fromfile(file, np.uint64).reshape(-1, 2)
+        at = 16 * int(np.flatnonzero(entries[:, 0])[0]) + 8
     with open(file, "r+b") as handle:
         handle.seek(at)
         byte = handle.read(1)
         handle.seek(at)
         handle.write(bytes([byte[0] ^ 1]))
+
+
+def cache_of(file: Path) -> Path:
+    """The folder of the cache that a file belongs to."""
+    return file.parent.parent if file.parent.name == "blocks" else file.parent
 
 
 def read(file: Path) -> str:
@@ -53,9 +60,8 @@ HARM: list[tuple[str, Callable[[Path], None]]] = [
     ("views/*/embeddings.f16", edit),
     ("views/*/embeddings.f16", shorten),
     ("views/*/embeddings.f16", Path.unlink),
-    ("views/*/sums.u64", edit),
-    ("views/*/sums.u64", shorten),
-    ("views/*/pixels.u64", shorten),
+    ("views/*/blocks/0.u64", edit),
+    ("views/*/blocks/0.u64", shorten),
     ("store/*/report.json", garble),
     ("store/*/hashes.npy", shorten),
     ("store/*/domain0.npy", edit),
@@ -73,10 +79,10 @@ def test_verify_finds_it_and_run_refuses_it(
     harm(file)
     found = cached("verify", cached.recipe)
     assert found.status == 1, found.out + found.err
-    assert found.out.count("damaged: ") == 1 and str(file.parent) in found.out
+    assert found.out.count("damaged: ") == 1 and str(cache_of(file)) in found.out
     refused = cached(cached.recipe, "--runs", tmp_path / "runs", command="run")
     assert refused.status == 2
-    assert str(file.parent) in refused.error and "edgedistill cache" in refused.error
+    assert str(cache_of(file)) in refused.error and "edgedistill cache" in refused.error
     assert not list(tmp_path.glob("runs/*/metrics.json"))
     assert cached("verify", cached.recipe, "--repair").status == 0
     assert "damaged" not in cached("verify", cached.recipe).out

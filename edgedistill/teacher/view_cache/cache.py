@@ -1,7 +1,7 @@
 """The teacher's embeddings of views, computed once and shared by every run over the same data.
 
-How a cache lies on the disk, and why neither a kill nor a second process can spoil it, is in
-`cache_files`; here its header is put together and its rows are computed.
+The header and the computation of rows; `edgedistill.teacher.view_cache.files` has the layout on
+the disk, and why neither a kill nor a second process spoils it.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class ViewCache:
     """Teacher embeddings of views.
 
     Attributes:
-        folder: where it lies.
+        folder: its folder.
         embeddings: float16 memmap `[images, views, D]`, read-only; rows not asked for may be empty.
     """
 
@@ -52,18 +52,25 @@ def embed_views(
     normalization: tuple[Channels, Channels] | None,
     batch: int = 128,
 ) -> torch.Tensor:
-    """The teacher on view `views[i]` of stored image `positions[i]`: unit-norm float32 `[B, D]`.
+    """Teacher embeddings of view `views[i]` of stored image `positions[i]`.
 
-    It is shown at most `batch` views at once.
+    Args:
+        positions, views: int64 `[B]`.
+        spec: parameters that the views are drawn from.
+        normalization: mean and std to feed the teacher instead of its own.
+        batch: views in one forward pass, at most.
+
+    Returns:
+        float32 `[B, D]` on the teacher's device, unit norm.
     """
     mean, std = normalization or (None, None)
     parts = []
     for start in range(0, len(views), batch):
         # Several views of an image need its pixels once.
-        once, repeats = np.unique(positions[start : start + batch], return_inverse=True)
-        paths = (images.paths[row] for row in images.rows[once][repeats])
+        unique, repeats = np.unique(positions[start : start + batch], return_inverse=True)
+        paths = (images.paths[row] for row in images.rows[unique][repeats])
         parameters = draw_views(spec, paths, views[start : start + batch])
-        pixels = torch.from_numpy(images[once]).to(teacher.device)
+        pixels = torch.from_numpy(images[unique]).to(teacher.device)
         view_batch = ViewBatch(
             pixels[torch.from_numpy(repeats).to(teacher.device)],
             torch.from_numpy(parameters).to(teacher.device),
@@ -87,7 +94,7 @@ def cache_header(
         paths: all images of the dataset, in index order.
         store_size: side of the stored images that views are cut from.
         count: views per image.
-        normalisation: mean and std to feed the teacher instead of its own.
+        normalization: mean and std to feed the teacher instead of its own.
         batch: views that the teacher embeds at once, at most.
     """
     return {
@@ -126,14 +133,15 @@ def build_view_cache(
 
     Args:
         count: views per image.
-        normalisation: mean and std to feed the teacher instead of its own.
+        normalization: mean and std to feed the teacher instead of its own.
         batch: views that the teacher embeds at once, at most.
         report: called with (rows done, rows to do) as it goes.
         waiting: called when only rows are left that other processes are at.
 
     Raises:
-        EdgeDistillError: the folder cannot be written, its files were edited, cut short or
-            deleted in part, or an embedding is not finite.
+        CacheError: the folder cannot be written, its files were edited, cut short or deleted in
+            part, or an embedding is not finite.
+        OutputError: the disk is full.
     """
     store_size = images.size
     header = cache_header(teacher, images.paths, store_size, spec, count, normalization, batch)
@@ -145,8 +153,8 @@ def build_view_cache(
         # one.
         positions = np.repeat(np.resize(part, per_batch), count)
         views = np.tile(np.arange(count), per_batch)
-        found = embed_views(teacher, images, positions, views, spec, normalization, batch)
-        values = found.to("cpu", torch.float16).numpy().reshape(per_batch, -1)[: len(part)]
+        embeddings = embed_views(teacher, images, positions, views, spec, normalization, batch)
+        values = embeddings.to("cpu", torch.float16).numpy().reshape(per_batch, -1)[: len(part)]
         _refuse_not_finite(teacher, images, part, values)
         return values
 
@@ -154,15 +162,15 @@ def build_view_cache(
         files = cache_files.open_files(root, header)
         hashes = images.hashes()
         # Rows of other pixels are about to be replaced, perhaps by another process right now.
-        _refuse_damage(files, images, images.rows[files.marks()[images.rows] == hashes])
+        _refuse_damage(files, images, images.rows[files.pixel_hashes()[images.rows] == hashes])
         cache_files.fill(
             files, images.rows, hashes, compute, per_batch, report=report, waiting=waiting
         )
-        return ViewCache(files.folder, files.vectors())
+        return ViewCache(files.folder, files.embeddings())
     except OSError as error:
         raise CacheError(
-            f"{folder}: cannot write the view cache: {error.strerror or error}; free some space "
-            "or set EDGEDISTILL_CACHE to another folder"
+            f"{folder}: cannot write the view cache: {error.strerror or error}; "
+            f"{cache_files.ADVICE}"
         ) from error
 
 
@@ -174,18 +182,18 @@ def _refuse_damage(files: CacheFiles, images: ImageSet, rows: NDArray[np.int64])
     damaged = cache_files.damaged_rows(files, rows)
     if len(damaged):
         raise CacheError(
-            f"view cache: {files.folder / cache_files.VECTORS}: the embeddings of {len(damaged)} "
-            f"images are not what was computed, first {images.paths[damaged[0]]}; compute them "
-            "again with: edgedistill cache verify RECIPE --repair"
+            f"view cache: {files.folder / cache_files.EMBEDDINGS}: the embeddings of "
+            f"{len(damaged)} images are not what was computed, first {images.paths[damaged[0]]}; "
+            "compute them again with: edgedistill cache verify RECIPE --repair"
         )
 
 
 def _refuse_not_finite(
     teacher: Teacher, images: ImageSet, part: NDArray[np.int64], values: NDArray[np.float16]
 ) -> None:
-    bad = np.flatnonzero(~np.isfinite(values).all(1))
-    if len(bad):
-        path = images.paths[images.rows[part[bad[0]]]]
+    not_finite = np.flatnonzero(~np.isfinite(values).all(1))
+    if len(not_finite):
+        path = images.paths[images.rows[part[not_finite[0]]]]
         raise CacheError(
             f"teacher {teacher.name}: its embedding of {path} is not finite; check its weights"
         )

@@ -1,53 +1,56 @@
-"""The files of a view cache: layout, safe writing, checking and repair. Works without torch.
+"""Files of a view cache: layout, atomic writing, checking and repair. Needs no torch.
 
 A cache is a folder named by the hash of its header, so the header vouches for the folder and the
 folder for the header. Inside:
 
-    header.json     everything the numbers depend on apart from the pixels
-    embeddings.f16  [images, views, D], sparse on disk until filled
-    pixels.u64      [images], hash of the pixels a row was computed from, 0 where it was not yet
-    sums.u64        [images], checksum of that hash and the row's bytes
-    locks/          who makes the files, and who fills which block of rows
+    header.json      everything the embeddings depend on apart from the pixels
+    embeddings.f16   [images, views, D], sparse on disk until filled
+    blocks/N.u64     uint64 [rows, 2], an entry per row of block N: the hash of the pixels that it
+                     was computed from (0: not computed), and a checksum of that hash and its bytes
+    locks/           who creates the files, and who fills which block
 
-A row counts only if its pixel hash is still that of the image, so neither a changed image nor a
-killed build leaves a wrong embedding behind. Rows are filled in blocks, each under a lock of its
-own: any number of processes build one cache together, and the system frees a dead one's lock.
+A row counts only if its pixel hash is still that of the image. The file of a block is replaced
+atomically: without the entries of rows that are about to be overwritten, and with the new entries
+once the disk has the rows. So neither a changed image nor a killed build leaves a wrong embedding
+behind. Each block is filled under a lock of its own: any number of processes build one cache
+together.
 """
 
 import hashlib
-import io
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from edgedistill._utils.atomic import replacing, write_json
+from edgedistill._utils.atomic import clear_temporary, replacing, write_bytes, write_json
+from edgedistill._utils.locks import is_locked, lock
 from edgedistill.errors import CacheError
 
 # Part of the header: raise it when the files are laid out in another way.
-FORMAT = 2
+FORMAT = 3
 HEADER = "header.json"
-VECTORS = "embeddings.f16"
-MARKS = "pixels.u64"
-SUMS = "sums.u64"
+EMBEDDINGS = "embeddings.f16"
+BLOCKS = "blocks"
+ADVICE = "free some space or set EDGEDISTILL_CACHE to another folder"
 # Rows that a process claims at once: seconds of a GPU's work, minutes of a laptop's.
 BLOCK = 512
 # How much finished work a killed build may lose, beside the batch that it was at.
 FLUSH_SECONDS = 2.0
 
+# Rows of the cache [n], their embeddings [n, views * D], the hashes of their pixels [n].
+Batch = tuple[NDArray[np.int64], NDArray[np.float16], NDArray[np.uint64]]
+
 
 @dataclass(frozen=True)
 class CacheFiles:
-    """Where a cache lies, and its shape."""
+    """Folder and shape of a cache."""
 
     folder: Path
     images: int
@@ -56,29 +59,49 @@ class CacheFiles:
 
     @property
     def row_bytes(self) -> int:
+        """Bytes of one image's embeddings."""
         return 2 * self.count * self.width
 
-    @property
-    def sizes(self) -> dict[str, int]:
-        """File name -> size in bytes."""
-        return {
-            VECTORS: self.images * self.row_bytes,
-            SUMS: 8 * self.images,
-            MARKS: 8 * self.images,
-        }
-
-    def vectors(self) -> NDArray[np.float16]:
+    def embeddings(self) -> NDArray[np.float16]:
         """float16 `[images, views, D]`, mapped read-only."""
         shape = (self.images, self.count, self.width)
-        return np.memmap(self.folder / VECTORS, dtype=np.float16, mode="r", shape=shape)
+        return np.memmap(self.folder / EMBEDDINGS, dtype=np.float16, mode="r", shape=shape)
 
-    def marks(self) -> NDArray[np.uint64]:
-        """The pixel hash of every row, `[images]`."""
-        return np.fromfile(self.folder / MARKS, np.uint64)
+    def pixel_hashes(self) -> NDArray[np.uint64]:
+        """The pixel hash of every row, `[images]`; 0 where a row is not computed."""
+        return self.entries()[:, 0]
+
+    def entries(self) -> NDArray[np.uint64]:
+        """Pixel hash and checksum of every row, `[images, 2]`.
+
+        Raises:
+            ValueError: the file of a block was cut short.
+        """
+        blocks = range(-(-self.images // BLOCK))
+        return np.concatenate([self.block_entries(block) for block in blocks])
+
+    def block_entries(self, block: int) -> NDArray[np.uint64]:
+        """Pixel hash and checksum of every row of a block, `[rows, 2]`. Raises as `entries`."""
+        shape = (min(BLOCK, self.images - block * BLOCK), 2)
+        path = self.block_file(block)
+        if not path.exists():
+            return np.zeros(shape, np.uint64)
+        content = path.read_bytes()
+        _check_size(path, len(content), 16 * shape[0])
+        entries = np.frombuffer(content, np.uint64)
+        return entries.reshape(shape).copy()
+
+    def block_file(self, block: int) -> Path:
+        """Path of a block's entries; it exists once rows of the block are computed."""
+        return self.folder / BLOCKS / f"{block}.u64"
+
+    def lock_file(self, name: int | str) -> Path:
+        """Path of the lock of a block, or of `open`."""
+        return self.folder / "locks" / str(name)
 
 
 def locate(root: Path, header: Mapping[str, Any]) -> CacheFiles:
-    """Where the cache of a header lies under `root`; nothing is read or made."""
+    """The cache of a header under `root`; nothing is read or created."""
     return CacheFiles(
         root / folder_name(header), header["images"], header["count"], header["width"]
     )
@@ -91,32 +114,28 @@ def folder_name(header: Mapping[str, Any]) -> str:
 
 
 def open_files(root: Path, header: Mapping[str, Any]) -> CacheFiles:
-    """The cache of a header, made empty where it does not exist.
+    """The cache of a header, created empty where it does not exist.
 
     Raises:
-        EdgeDistillError: it exists, and `complaint` finds fault with it.
-        OSError: the folder cannot be written.
+        CacheError: it exists, and `validate` finds fault with it.
+        OutputError, OSError: the folder cannot be written.
     """
     files = locate(root, header)
     folder = files.folder
-    (folder / "locks").mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "locks" / "open"):
-        # Whoever makes files here holds this lock: these are of processes that were killed.
-        for left in folder.glob(".*.tmp*"):
-            with suppress(OSError):
-                left.unlink()
-        if not any((folder / name).exists() for name in (HEADER, *files.sizes)):
+    for name in ("locks", BLOCKS):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    with lock(files.lock_file("open"), CacheError, ADVICE):
+        clear_temporary(folder)
+        if not any((folder / name).exists() for name in (HEADER, EMBEDDINGS)):
             # First of all, so that no kill leaves numbers without their description.
             write_json(folder / HEADER, header)
-        if (folder / HEADER).exists() and not (folder / MARKS).exists():
-            # The marks come last: where they are missing no row counts yet.
-            for name, size in files.sizes.items():
-                with replacing(folder / name) as temporary, open(temporary, "wb") as file:
-                    file.truncate(size)
-    found = validate(files)
-    if found is not None:
+        if not (folder / EMBEDDINGS).exists() and not any((folder / BLOCKS).glob("*.u64")):
+            with replacing(folder / EMBEDDINGS) as temporary, open(temporary, "wb") as file:
+                file.truncate(files.images * files.row_bytes)
+    fault = validate(files)
+    if fault is not None:
         raise CacheError(
-            f"view cache: {found}; remove it with: edgedistill cache clear {folder.name}"
+            f"view cache: {fault}; remove it with: edgedistill cache clear {folder.name}"
         )
     return files
 
@@ -132,113 +151,44 @@ def read_header(folder: Path) -> dict[str, Any] | None:
 
 
 def validate(files: CacheFiles) -> str | None:
-    """What is wrong with the header or a file's size, with its path; None if nothing is."""
+    """Fault of the header, of a file's size or of a block's file, with its path; None if none."""
     if read_header(files.folder) is None:
         return f"{files.folder / HEADER}: was edited, cut short or deleted"
-    for name, size in files.sizes.items():
-        path = files.folder / name
-        if not path.exists():
-            return f"{path}: is missing"
-        if path.stat().st_size != size:
-            return f"{path}: has {path.stat().st_size} bytes instead of {size}"
+    path = files.folder / EMBEDDINGS
+    if not path.exists():
+        return f"{path}: is missing"
+    try:
+        _check_size(path, path.stat().st_size, files.images * files.row_bytes)
+        files.entries()
+    except ValueError as error:
+        return str(error)
     return None
 
 
 def damaged_rows(files: CacheFiles, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Those of some rows whose bytes are not what was written. Rows not computed yet are fine."""
-    marks = files.marks()
-    sums = np.fromfile(files.folder / SUMS, np.uint64)
-    found = []
-    with open(files.folder / VECTORS, "rb") as file:
-        for row in np.sort(rows).tolist():
-            if marks[row]:
-                file.seek(files.row_bytes * row)
-                value = file.read(files.row_bytes)
-                if int(sums[row]) != _checksum(int(marks[row]), value):
-                    found.append(row)
-    return np.array(found, dtype=np.int64)
+    entries, embeddings = files.entries(), files.embeddings()
+    computed = np.sort(rows[entries[rows, 0] != 0])
+    damaged = [
+        row
+        for row in computed.tolist()
+        if int(entries[row, 1]) != _checksum(entries[row, 0], embeddings[row])
+    ]
+    return np.array(damaged, dtype=np.int64)
 
 
 def invalidate(files: CacheFiles, rows: NDArray[np.int64]) -> None:
     """Make some rows count as not computed."""
-    with open(files.folder / MARKS, "r+b", buffering=0) as file:
-        for row in rows.tolist():
-            _write_at(file, 8 * row, bytes(8))
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def claimed(files: CacheFiles, block: int, *, wait: bool) -> Iterator[bool]:
-    """Hold the lock of a block of rows; yields False when another process has it."""
-    lock = FileLock(files.folder / "locks" / str(block))
-    try:
-        lock.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    for block in np.unique(rows // BLOCK).tolist():
+        with lock(files.lock_file(block), CacheError, ADVICE):
+            entries = files.block_entries(block)
+            entries[rows[rows // BLOCK == block] % BLOCK] = 0
+            _write_entries(files, block, entries)
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a process is making or filling this cache at this moment."""
-    for path in (folder / "locks").glob("*"):
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
-    return False
-
-
-class Writer:
-    """Writes rows and, once the disk has them, the marks that make them count.
-
-    It writes to the files and not to mapped memory: a full disk is then an error, where writing
-    to a mapped hole in a file would end the process without a word.
-    """
-
-    def __init__(self, files: CacheFiles) -> None:
-        self._files = files
-        self._pending: list[tuple[int, int]] = []
-        self._flushed = time.monotonic()
-
-    def __enter__(self) -> "Writer":
-        folder = self._files.folder
-        self._vectors = open(folder / VECTORS, "r+b", buffering=0)
-        self._sums = open(folder / SUMS, "r+b", buffering=0)
-        self._marks = open(folder / MARKS, "r+b", buffering=0)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for file in (self._vectors, self._sums, self._marks):
-            file.close()
-
-    def add(
-        self, rows: NDArray[np.int64], values: NDArray[np.float16], hashes: NDArray[np.uint64]
-    ) -> None:
-        """Rows `[n]`, their embeddings `[n, views * D]` and the hashes of their pixels `[n]`."""
-        for row, value, mark in zip(rows.tolist(), values, hashes.tolist(), strict=True):
-            data = value.tobytes()
-            _write_at(self._marks, 8 * row, bytes(8))
-            _write_at(self._vectors, self._files.row_bytes * row, data)
-            _write_at(self._sums, 8 * row, _bytes(_checksum(mark, data)))
-            self._pending.append((row, mark))
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self.commit()
-
-    def commit(self) -> None:
-        """Make what was added count, whatever happens to this process or the power from here."""
-        if self._pending:
-            os.fsync(self._vectors.fileno())
-            os.fsync(self._sums.fileno())
-            for row, mark in self._pending:
-                _write_at(self._marks, 8 * row, _bytes(mark))
-            os.fsync(self._marks.fileno())
-        self._pending, self._flushed = [], time.monotonic()
+    """Whether a process is creating or filling this cache at this moment."""
+    return any(is_locked(path) for path in (folder / "locks").glob("*"))
 
 
 def fill(
@@ -255,58 +205,91 @@ def fill(
 
     Args:
         rows: int64 `[n]`, the rows wanted.
-        hashes: uint64 `[n]`, what their marks should be.
+        hashes: uint64 `[n]`, the hashes of their pixels.
         compute: positions in `rows`, at most `per_batch`, to their embeddings `[k, views * D]`.
         report: called with (rows done, rows to do) as it goes.
         waiting: called when only blocks are left that other processes work on.
     """
-    absent = np.flatnonzero(files.marks()[rows] != hashes)
+    absent = np.flatnonzero(files.pixel_hashes()[rows] != hashes)
     absent = absent[np.argsort(rows[absent], kind="stable")]
-    _, starts = np.unique(rows[absent] // BLOCK, return_index=True)
-    blocks = np.split(absent, starts[1:]) if len(absent) else []
+    numbers, starts = np.unique(rows[absent] // BLOCK, return_index=True)
+    blocks = dict(zip(numbers.tolist(), np.split(absent, starts)[1:], strict=True))
     done = 0
 
-    def work(writer: Writer, block: NDArray[np.int64]) -> None:
+    def batches(positions: NDArray[np.int64]) -> Iterable[Batch]:
         nonlocal done
-        # Another process may have filled some since.
-        todo = block[files.marks()[rows[block]] != hashes[block]]
-        done += len(block) - len(todo)
+        for start in range(0, len(positions), per_batch):
+            part = positions[start : start + per_batch]
+            yield rows[part], compute(part), hashes[part]
+            done += len(part)
+            report(done, len(absent))
+
+    def fill_block(block: int, *, wait: bool) -> bool:
+        nonlocal done
+        with lock(files.lock_file(block), CacheError, ADVICE, wait=wait) as held:
+            if held:
+                positions = blocks[block]
+                # Another process may have filled some since.
+                present = files.block_entries(block)[rows[positions] % BLOCK, 0]
+                missing = positions[present != hashes[positions]]
+                done += len(positions) - len(missing)
+                if len(missing):
+                    _write_rows(files, block, rows[missing], batches(missing))
+            return held
+
+    of_others = [block for block in blocks if not fill_block(block, wait=False)]
+    if of_others:
+        waiting()
+    for block in of_others:
+        fill_block(block, wait=True)
+
+
+def _write_rows(
+    files: CacheFiles, block: int, rows: NDArray[np.int64], batches: Iterable[Batch]
+) -> None:
+    """Write batches of some rows of a block, whose lock the caller holds.
+
+    Writes to the file and not to mapped memory: a full disk is then an error, where writing to a
+    mapped hole in a file would end the process without a word.
+    """
+    clear_temporary(files.folder / BLOCKS, stem=str(block))
+    entries = files.block_entries(block)
+    if entries[rows % BLOCK].any():
+        entries[rows % BLOCK] = 0
+        _write_entries(files, block, entries)
+    pending = entries.copy()
+    flushed = time.monotonic()
+    with open(files.folder / EMBEDDINGS, "r+b") as file:
+
+        def commit() -> None:
+            file.flush()
+            os.fsync(file.fileno())
+            _write_entries(files, block, pending)
+
         try:
-            for start in range(0, len(todo), per_batch):
-                part = todo[start : start + per_batch]
-                writer.add(rows[part], compute(part), hashes[part])
-                done += len(part)
-                report(done, len(absent))
+            for batch_rows, values, hashes in batches:
+                for row, value, pixel_hash in zip(batch_rows.tolist(), values, hashes, strict=True):
+                    file.seek(files.row_bytes * row)
+                    file.write(value.tobytes())
+                    pending[row % BLOCK] = pixel_hash, _checksum(pixel_hash, value)
+                if time.monotonic() - flushed > FLUSH_SECONDS:
+                    commit()
+                    flushed = time.monotonic()
         finally:
-            writer.commit()
-
-    with Writer(files) as writer:
-        left = []
-        for block in blocks:
-            with claimed(files, int(rows[block[0]]) // BLOCK, wait=False) as mine:
-                if mine:
-                    work(writer, block)
-                else:
-                    left.append(block)
-        if left:
-            waiting()
-        for block in left:
-            with claimed(files, int(rows[block[0]]) // BLOCK, wait=True):
-                work(writer, block)
+            commit()
 
 
-def _checksum(mark: int, row: bytes) -> int:
-    # The mark goes in, so that a row can never pass for one of other pixels.
-    digest = hashlib.blake2b(row, digest_size=8, salt=_bytes(mark)).digest()
+def _write_entries(files: CacheFiles, block: int, entries: NDArray[np.uint64]) -> None:
+    write_bytes(files.block_file(block), entries.tobytes())
+
+
+def _check_size(path: Path, size: int, expected: int) -> None:
+    if size != expected:
+        raise ValueError(f"{path}: has {size} bytes instead of {expected}")
+
+
+def _checksum(pixel_hash: np.uint64, values: NDArray[np.float16]) -> int:
+    # With the hash, so that a row can never pass for one of other pixels.
+    salt = int(pixel_hash).to_bytes(8, sys.byteorder)
+    digest = hashlib.blake2b(values.tobytes(), digest_size=8, salt=salt).digest()
     return int.from_bytes(digest, sys.byteorder)
-
-
-def _bytes(value: int) -> bytes:
-    return value.to_bytes(8, sys.byteorder)
-
-
-def _write_at(file: io.FileIO, offset: int, data: bytes) -> None:
-    file.seek(offset)
-    written = 0
-    while written < len(data):
-        written += file.write(data[written:])

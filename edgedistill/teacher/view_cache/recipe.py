@@ -1,4 +1,4 @@
-"""The view cache that a recipe asks for, and whether it is sound."""
+"""View caches of recipes, and a spot check of their embeddings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +46,7 @@ def build_for(
     report: Report,
     waiting: Callable[[], None],
 ) -> ViewCache:
-    """`build_view_cache` with what the recipe says."""
+    """`build_view_cache` with the recipe's teacher, views and batch."""
     return build_view_cache(
         _root(),
         teacher,
@@ -61,7 +61,7 @@ def build_for(
 
 
 def files_for(recipe: Recipe, teacher: Teacher, index: Index) -> CacheFiles:
-    """Where the recipe's view cache lies, whether it exists or not."""
+    """Folder and shape of the recipe's view cache, which may not exist."""
     header = cache_header(
         teacher,
         index.paths,
@@ -77,20 +77,20 @@ def files_for(recipe: Recipe, teacher: Teacher, index: Index) -> CacheFiles:
 def disagreement(
     recipe: Recipe, teacher: Teacher, index: Index, store: Store, files: CacheFiles
 ) -> float:
-    """How far the cache is from what the teacher says now, on a few rows spread over it.
+    """Distance of cached embeddings to the teacher's own, on a few rows spread over the cache.
 
     Returns:
         The largest distance (1 - cosine) of a cached embedding to the teacher's; 0 if no row of
         the images as they are is cached.
     """
-    rows = np.flatnonzero((files.marks() == store.hashes) & store.readable)
+    rows = np.flatnonzero((files.pixel_hashes() == store.hashes) & store.readable)
     if not len(rows):
         return 0.0
     rows = rows[np.linspace(0, len(rows) - 1, min(_SPOT_CHECKS, len(rows))).astype(np.int64)]
     images = ImageSet.from_array(store.gather(rows), index.paths, rows)
     count = files.count
     positions, views = np.repeat(np.arange(len(rows)), count), np.tile(np.arange(count), len(rows))
-    now = embed_views(
+    computed = embed_views(
         teacher,
         images,
         positions,
@@ -99,14 +99,14 @@ def disagreement(
         teacher_normalization(recipe),
         recipe.teacher.batch,
     )
-    then = files.vectors()[rows].reshape(-1, files.width).astype(np.float64)
-    return float(np.max(1 - _cosines(now.cpu().double().numpy(), then)))
+    cached = files.embeddings()[rows].reshape(-1, files.width).astype(np.float64)
+    return float(np.max(1 - _cosines(computed.cpu().double().numpy(), cached)))
 
 
 def _cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    found: NDArray[np.float64] = np.sum(a * b, axis=1) / np.maximum(lengths, 1e-12)
-    return found
+    cosines: NDArray[np.float64] = np.sum(a * b, axis=1) / np.maximum(lengths, 1e-12)
+    return cosines
 
 
 def _root() -> Path:

@@ -21,7 +21,7 @@ from edgedistill.data.images import ImageSet
 from edgedistill.data.readers.folder import read_folder
 from edgedistill.data.store.image_store import open_store
 from edgedistill.data.views import ViewSpec
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import CacheError, EdgeDistillError
 from edgedistill.teacher.open_clip import Teacher, load_teacher
 from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.cache import (
@@ -42,7 +42,7 @@ SPEC = ViewSpec(
     hue=0.1,
     grayscale=0.1,
 )
-COUNT, BATCH, BLOCK, WIDTH = 2, 4, 100, 16
+COUNT, BATCH, BLOCK = 2, 2, 100
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +76,12 @@ def whole(
 
 def files_of(cache: ViewCache) -> CacheFiles:
     return CacheFiles(cache.folder, *cache.embeddings.shape)
+
+
+def computed(root: Path) -> int:
+    """How many rows of the caches under a folder count."""
+    entries = [np.fromfile(path, np.uint64) for path in root.glob("*/blocks/*.u64")]
+    return sum(int(np.count_nonzero(block[::2])) for block in entries)
 
 
 def same(a: ViewCache, b: ViewCache) -> bool:
@@ -139,7 +145,6 @@ def count_down(monkeypatch: pytest.MonkeyPatch, calls: int, then: Callable[[], N
 
     for name in ("fsync", "replace"):
         monkeypatch.setattr(os, name, stepping(getattr(os, name)))
-    monkeypatch.setattr(cache_files, "_write_at", stepping(cache_files._write_at))
     return steps
 
 
@@ -188,8 +193,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing_that_was_committed(
             with pytest.raises(EdgeDistillError, match="No space left on device") as caught:
                 build(tmp_path, teacher, source)
         assert "\n" not in str(caught.value)
-        marks = [np.fromfile(path, np.uint64) for path in tmp_path.glob("*/pixels.u64")]
-        done.append(int(np.count_nonzero(marks)))
+        done.append(computed(tmp_path))
     assert done[0] == 0 and 0 < done[1] < len(source.rows)
     assert same(build(tmp_path, teacher, source), whole)
 
@@ -218,7 +222,7 @@ def test_processes_share_the_work_block_by_block(
     seen: list[bool] = []
 
     def waiting() -> None:
-        done = files.marks()[source.rows] > 0
+        done = files.pixel_hashes()[source.rows] > 0
         seen.extend((done == (source.rows // BLOCK != 1)).tolist())
         lock.release()
 
@@ -286,7 +290,7 @@ def test_what_another_process_filled_in_the_meantime_is_not_computed_again(
     def other() -> None:
         lock.release()
         build(tmp_path, teacher, theirs)
-        counted.append(int(np.count_nonzero(files.marks())))
+        counted.append(int(np.count_nonzero(files.pixel_hashes())))
 
     dones: list[int] = []
     build(tmp_path, teacher, source, waiting=other, report=lambda done, total: dones.append(done))
@@ -317,33 +321,38 @@ def test_an_edited_header_is_refused(
     assert str(header) in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["embeddings.f16", "sums.u64"])
-def test_a_file_cut_short_or_deleted_is_refused(
+@pytest.mark.parametrize("name", ["embeddings.f16", "blocks/0.u64"])
+def test_a_file_cut_short_is_refused(
     tmp_path: Path, teacher: Teacher, source: ImageSet, name: str
 ) -> None:
     path = build(tmp_path, teacher, source).folder / name
     os.truncate(path, path.stat().st_size - 1)
-    for _ in range(2):
-        with pytest.raises(EdgeDistillError, match="edgedistill cache clear") as caught:
-            build(tmp_path, teacher, source)
-        assert str(path) in str(caught.value)
-        path.unlink(missing_ok=True)
+    refused(tmp_path, teacher, source, path)
 
 
-@pytest.mark.parametrize("name", ["embeddings.f16", "sums.u64"])
+def test_deleted_embeddings_are_refused(tmp_path: Path, teacher: Teacher, source: ImageSet) -> None:
+    path = build(tmp_path, teacher, source).folder / "embeddings.f16"
+    path.unlink()
+    refused(tmp_path, teacher, source, path)
+
+
+def refused(root: Path, teacher: Teacher, source: ImageSet, path: Path) -> None:
+    """A build names a file and how to remove the cache."""
+    with pytest.raises(CacheError, match="edgedistill cache clear") as caught:
+        build(root, teacher, source)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["embeddings.f16", "blocks/0.u64"])
 def test_an_edited_array_is_found_refused_and_repaired(
     tmp_path: Path, teacher: Teacher, source: ImageSet, whole: ViewCache, name: str
 ) -> None:
     files = files_of(build(tmp_path, teacher, source))
     row = int(source.rows[3])
-    width = files.sizes[name] // files.images
-    with open(files.folder / name, "r+b") as file:
-        file.seek(width * row + 3)
-        byte = file.read(1)
-        file.seek(width * row + 3)
-        file.write(bytes([byte[0] ^ 4]))
+    # Of an entry the second half, its checksum.
+    flip(files.folder / name, files.row_bytes * row if name == "embeddings.f16" else 16 * row + 8)
     assert cache_files.damaged_rows(files, np.arange(files.images)).tolist() == [row]
-    with pytest.raises(EdgeDistillError, match=r"1 images.*verify RECIPE --repair") as caught:
+    with pytest.raises(CacheError, match=r"1 images.*verify RECIPE --repair") as caught:
         build(tmp_path, teacher, source)
     assert source.paths[row] in str(caught.value)
     # Runs over other images go on.
@@ -352,14 +361,31 @@ def test_an_edited_array_is_found_refused_and_repaired(
     assert same(build(tmp_path, teacher, source), whole)
 
 
-def test_an_edited_mark_is_computed_again(
+def flip(path: Path, offset: int) -> None:
+    """Change a bit of the fourth byte from an offset."""
+    content = bytearray(path.read_bytes())
+    content[offset + 3] ^= 4
+    path.write_bytes(content)
+
+
+def test_a_row_of_another_pixel_hash_is_computed_again(
     tmp_path: Path, teacher: Teacher, source: ImageSet, whole: ViewCache
 ) -> None:
     files = files_of(build(tmp_path, teacher, source))
-    with open(files.folder / "pixels.u64", "r+b") as file:
-        file.seek(8 * int(source.rows[2]))
-        file.write(b"another?")
-    assert same(build(tmp_path, teacher, source), whole)
+    flip(files.folder / "blocks" / "0.u64", 16 * int(source.rows[2]))
+    totals: set[int] = set()
+    built = build(tmp_path, teacher, source, report=lambda done, total: totals.add(total))
+    assert same(built, whole) and totals == {1}
+
+
+def test_a_deleted_block_is_computed_again(
+    tmp_path: Path, teacher: Teacher, source: ImageSet, whole: ViewCache
+) -> None:
+    files = files_of(build(tmp_path, teacher, source))
+    (files.folder / "blocks" / "0.u64").unlink()
+    totals: set[int] = set()
+    built = build(tmp_path, teacher, source, report=lambda done, total: totals.add(total))
+    assert same(built, whole) and totals == {int((source.rows < BLOCK).sum())}
 
 
 def test_a_cache_that_is_being_filled_is_known_to_be_in_use(
@@ -388,5 +414,4 @@ def test_a_teacher_that_gives_no_numbers_fills_nothing(
     broken = Broken(**vars(teacher))
     with pytest.raises(EdgeDistillError, match=f"embedding of {source.paths[0]} is not finite"):
         build(tmp_path, broken, source)
-    (marks,) = tmp_path.glob("*/pixels.u64")
-    assert not np.fromfile(marks, np.uint64).any()
+    assert computed(tmp_path) == 0
