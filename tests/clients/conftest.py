@@ -31,7 +31,7 @@ CLASSES = ("bird", "écureuil roux", "<b>ladder</b>", "zebra \U0001f993")
 SIZE = 24
 # How far scores and probabilities of two builds of onnxruntime may be apart. Integer kernels of
 # different processors may round a value to the next step.
-TOLERANCE = {"exported": 1e-4, "crafted": 1e-4, "quantised": 0.05}
+TOLERANCE = {"exported": 1e-4, "crafted": 1e-4, "quantized": 0.05}
 THRESHOLD = 0.75
 
 
@@ -146,7 +146,7 @@ def quantized(exported: Path, pictures: Path, tmp_path_factory: pytest.TempPathF
     made = to_int8(calibrate_ranges(model, nodes, views), nodes)
     told = {entry.key: entry.value for entry in model.metadata_props}
     helper.set_model_props(made, told | {"edgedistill.precision": "int8"})
-    path = tmp_path_factory.mktemp("quantised") / "student-int8.onnx"
+    path = tmp_path_factory.mktemp("quantized") / "student-int8.onnx"
     path.write_bytes(seal(made.SerializeToString()))
     return path
 

@@ -45,7 +45,7 @@ def classify(folder: Path) -> Run:
     return run
 
 
-@pytest.mark.parametrize("which", ["exported", "crafted", "quantised"])
+@pytest.mark.parametrize("which", ["exported", "crafted", "quantized"])
 def test_answers_are_those_of_the_python_runtime(
     which: str,
     classify: Run,

@@ -76,7 +76,7 @@ def set_threshold(page: Any, value: float) -> None:
     }})()""")
 
 
-@pytest.mark.parametrize("which", ["exported", "crafted", "quantised"])
+@pytest.mark.parametrize("which", ["exported", "crafted", "quantized"])
 def test_labels_and_scores_are_those_of_the_python_runtime(
     which: str,
     opened: Any,
@@ -87,7 +87,7 @@ def test_labels_and_scores_are_those_of_the_python_runtime(
     near = tolerance[which]
     model: Path = request.getfixturevalue(which)
     if which != "exported":
-        named = {"crafted": "crafted", "quantised": "int8"}[which]
+        named = {"crafted": "crafted", "quantized": "int8"}[which]
         opened.choose("model-file", model)
         opened.until(f"document.getElementById('model').innerText.includes('{named}')")
     files = sorted(pictures.iterdir())
