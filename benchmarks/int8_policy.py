@@ -45,7 +45,7 @@ from edgedistill.export.latency import interleaved, ratio
 from edgedistill.export.onnx.graph import export_graph
 from edgedistill.export.onnx.module import Deployed
 from edgedistill.methods.heads import LinearHead
-from edgedistill.students.torchvision import STUDENTS, Student, build_backbone
+from edgedistill.students import STUDENTS, Student, build_backbone
 
 CONVOLUTIONS = frozenset({"convolution", "pointwise", "depthwise", "maxpool"})
 LEVELS: dict[str, frozenset[str]] = {

@@ -38,7 +38,7 @@ from edgedistill.data.normalization import (
     renormalization,
 )
 from edgedistill.errors import EdgeDistillError
-from edgedistill.students.torchvision import EMBEDDED_FOLDER
+from edgedistill.students.weights import EMBEDDED_FOLDER
 
 MARK = "<!-- fidelity -->"
 # The sweeps name it so.

@@ -28,7 +28,7 @@ from edgedistill import __version__
 from edgedistill._utils.atomic import write_bytes, write_text
 from edgedistill.errors import EdgeDistillError
 from edgedistill.report.style import png
-from edgedistill.students.torchvision import EMBEDDED_FOLDER
+from edgedistill.students.weights import EMBEDDED_FOLDER
 from edgedistill.sweep.folder import SweepFolder, refuse_other_recipes
 from edgedistill.sweep.plan import Plan, PlannedRun, make_plan
 

@@ -4,7 +4,7 @@ import hashlib
 from functools import cache
 
 from edgedistill.recipe import Recipe, to_toml
-from edgedistill.students.torchvision import EMBEDDED_FOLDER
+from edgedistill.students.weights import EMBEDDED_FOLDER
 
 
 def content_key(recipe: Recipe) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor, nn
 
+from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.onnx.graph import quiet_exporter
 from edgedistill.export.onnx.module import Deployed
@@ -25,7 +26,7 @@ from edgedistill.export.session import answers as session_answers
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.openset.scores import compute
 from edgedistill.runtime.contract import LOWEST
-from edgedistill.students.torchvision import MEAN, STD, Student
+from edgedistill.students import Student
 from edgedistill.teacher.open_clip import Teacher
 
 Said = tuple[NDArray[np.floating], NDArray[np.floating]]
@@ -149,7 +150,9 @@ def plain_export(name: str, module: Deployed, size: int, folder: Path, threads: 
     """
     path = folder / "plain.onnx"
     export(Bare(module.student), torch.zeros(1, 3, size, size), path)
-    mean, std = (np.array(values, np.float32)[:, None, None] for values in (MEAN, STD))
+    mean, std = (
+        np.array(values, np.float32)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
     texts = module.texts.numpy() if module.score == "max_cosine" else None
 
     def load() -> Answer:

@@ -12,7 +12,7 @@ from edgedistill.export.int8.policy import chosen_nodes
 from edgedistill.export.onnx.graph import export_graph
 from edgedistill.export.onnx.module import Deployed
 from edgedistill.methods.heads import LinearHead
-from edgedistill.students.torchvision import Student, build_backbone
+from edgedistill.students import Student, build_backbone
 
 # As the embedded benchmark has; the last layer is a small part of any student.
 CLASSES = 12

@@ -28,7 +28,7 @@ from benchmarks.speed.measuring import interleaved, measure_students, ratios
 from benchmarks.speed.tables import results_file
 from edgedistill.methods import METHODS, TeacherOutputs
 from edgedistill.methods.text_bank import TextBank
-from edgedistill.students.torchvision import Student, build_backbone
+from edgedistill.students import Student, build_backbone
 from edgedistill.teacher.open_clip import EMBEDDED, load_teacher
 from edgedistill.train.device import resolve_device
 

@@ -15,7 +15,7 @@ from edgedistill.data.views import ViewBatch, ViewSpec
 from edgedistill.methods import METHODS
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.recipe.schema import TrainSection, ViewsSection
-from edgedistill.students.torchvision import Student, build_backbone
+from edgedistill.students import Student, build_backbone
 from edgedistill.teacher.view_cache.cache import ViewCache
 from edgedistill.train.averaging import WeightAverage
 from edgedistill.train.batches import Batch

@@ -28,7 +28,6 @@ from edgedistill.data.views import ViewBatch
 from edgedistill.methods import TeacherOutputs
 from edgedistill.methods.base import StudentOutput
 from edgedistill.methods.functional import hard_sample_indices
-from edgedistill.students.torchvision import MEAN, STD
 from edgedistill.train.averaging import WeightAverage
 from edgedistill.train.batches import Batch
 from edgedistill.train.context import TrainContext
@@ -75,7 +74,9 @@ def ranking(made: TrainContext) -> Callable[[], None]:
     assert share is not None
     forward = made_up.forward_of(made)
     _, views, labels = first_batch(made)
-    x = normalize(views.render(made.size), MEAN, STD).contiguous(memory_format=torch.channels_last)
+    x = normalize(views.render(made.size), made.student.mean, made.student.std).contiguous(
+        memory_format=torch.channels_last
+    )
 
     def rank() -> None:
         made.student.eval()
@@ -105,7 +106,7 @@ def one_pass(made: TrainContext) -> Callable[[], None]:
 
     def step() -> None:
         batch, views, labels = first_batch(made)
-        x = normalize(views.render(made.size), MEAN, STD).contiguous(
+        x = normalize(views.render(made.size), made.student.mean, made.student.std).contiguous(
             memory_format=torch.channels_last
         )
         with autocast(made.device, made.dtype):

@@ -22,7 +22,7 @@ from torch import nn
 
 from benchmarks.speed.measuring import interleaved, measure_students, ratios
 from benchmarks.speed.tables import results_file
-from edgedistill.students.torchvision import build_backbone
+from edgedistill.students import build_backbone
 from edgedistill.train.cpu_kernels.convolutions import use_fast_convolutions
 from edgedistill.train.device import autocast, cpu_has_bf16, resolve_device
 

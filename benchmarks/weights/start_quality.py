@@ -24,8 +24,9 @@ from benchmarks.script import run_script
 from benchmarks.weights.held_out import HELD_OUT
 from edgedistill.data.emoji.catalogue import catalogue, plain_code
 from edgedistill.data.emoji.classes import KNOWN
+from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from edgedistill.methods.text_bank import TextBank
-from edgedistill.students.torchvision import MEAN, STD, STUDENTS, build_backbone, start_projection
+from edgedistill.students import STUDENTS, build_backbone, start_projection
 from edgedistill.teacher.open_clip import load_teacher
 from edgedistill.teacher.text import build_text_bank
 
@@ -69,7 +70,10 @@ def student(name: str, weights: str, teacher: str) -> Embed:
     projection = start_projection(name, weights, teacher)
     if projection is None:
         raise SystemExit(f"{name} ({weights}): no projection into this teacher's space")
-    mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+    mean, std = (
+        torch.tensor(IMAGENET_MEAN)[:, None, None],
+        torch.tensor(IMAGENET_STD)[:, None, None],
+    )
     net.eval()
     return lambda images: F.normalize(net((images - mean) / std) @ projection.T, dim=1)
 

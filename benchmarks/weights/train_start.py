@@ -32,15 +32,13 @@ from benchmarks.weights.augment import augment
 from benchmarks.weights.held_out import HELD_OUT
 from benchmarks.weights.lite0 import lite0_tensors, start_from_lite0
 from edgedistill._utils.atomic import replacing
+from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from edgedistill.errors import EdgeDistillError
+from edgedistill.students import STUDENTS, build_backbone
 from edgedistill.students.int8_weights import to_int8
-from edgedistill.students.torchvision import (
-    MEAN,
+from edgedistill.students.weights import (
     PROJECTION,
     PROJECTION_TEACHER,
-    STD,
-    STUDENTS,
-    build_backbone,
     built_weights,
     read_safetensors,
 )
@@ -180,7 +178,10 @@ def losses(
     training: Training, images: Tensor, emoji: np.ndarray, targets: Tensor, options: Any
 ) -> Iterator[float]:
     """Train to the last step; batches are a function of the step alone."""
-    mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+    mean, std = (
+        torch.tensor(IMAGENET_MEAN)[:, None, None],
+        torch.tensor(IMAGENET_STD)[:, None, None],
+    )
     while training.step < options.steps:
         torch.manual_seed(training.step)
         rng = np.random.default_rng([1, training.step])

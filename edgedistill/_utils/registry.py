@@ -1,4 +1,4 @@
-"""Registries: tables of named implementations that a recipe can ask for.
+"""Registries: tables of named implementations that a recipe or a command can ask for.
 
 A registry knows the package whose modules hold the built-in entries and imports them when it is
 first read, so that naming a registry costs nothing. An entry registers itself, in its own file:
@@ -10,6 +10,7 @@ first read, so that naming a registry costs nothing. An entry registers itself, 
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -18,6 +19,8 @@ from edgedistill._utils.suggestions import choices
 from edgedistill.errors import RecipeError
 
 EntryT = TypeVar("EntryT")
+# A class or function that is registered keeps its own, narrower type.
+NewT = TypeVar("NewT")
 
 
 class Registry(Generic[EntryT]):
@@ -27,43 +30,69 @@ class Registry(Generic[EntryT]):
         kind: what an entry is, as errors call it: "method".
         package: dotted name of the package whose modules register the built-in entries; every
             module of it is imported at the first look-up.
+        beyond: names that resolvers add to the registered ones, as errors list them.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, *, beyond: str = "") -> None:
         self.kind = kind
+        self._beyond = f", or {beyond}" if beyond else ""
         self._package = package
         self._entries: dict[str, EntryT] = {}
+        self._resolvers: list[Callable[[str], EntryT | None]] = []
         self._loaded = False
 
-    def register(self, name: str) -> Callable[[EntryT], EntryT]:
+    def register(self, name: str) -> Callable[[NewT], NewT]:
         """A decorator that enters what it decorates under `name`.
 
         Raises ValueError when another object has the name.
         """
 
-        def enter(entry: EntryT) -> EntryT:
-            old = self._entries.get(name)
-            if old is not None and old is not entry:
-                raise ValueError(f"{self.kind} {name!r} is registered already")
-            self._entries[name] = entry
+        def enter(entry: NewT) -> NewT:
+            self.add(name, entry)  # type: ignore[arg-type]
             return entry
 
         return enter
 
+    def add(self, name: str, entry: EntryT) -> None:
+        """Enter an object under `name`. Raises ValueError when another object has the name."""
+        if not str(getattr(entry, "__module__", "")).startswith(self._package):
+            # A name that a built-in entry has is refused now, not when that entry is imported.
+            self._load()
+        old = self._entries.get(name)
+        if old is not None and old is not entry:
+            raise ValueError(f"{self.kind} {name!r} is registered already")
+        self._entries[name] = entry
+
     def unregister(self, name: str) -> None:
-        """Forget an entry. Raises KeyError when there is none of that name."""
+        """Remove an entry. Raises KeyError when there is none of that name."""
         del self._entries[name]
+
+    def resolver(self, resolve: Callable[[str], EntryT | None]) -> Callable[[str], EntryT | None]:
+        """A decorator for a function from a name that is not registered to an entry, or None.
+
+        Entries it returns can be looked up but are not listed.
+        """
+        self._resolvers.append(resolve)
+        return resolve
 
     def __getitem__(self, name: str) -> EntryT:
         """The entry of a name. Raises RecipeError that lists the names there are."""
+        entry = self.get(name)
+        if entry is None:
+            hint = choices(name, list(self._entries))
+            raise RecipeError(f"no {self.kind} {name!r}; {hint}{self._beyond}")
+        return entry
+
+    def get(self, name: str) -> EntryT | None:
+        """The entry of a name, or None."""
         self._load()
-        if name not in self._entries:
-            raise RecipeError(f"no {self.kind} {name!r}; {choices(name, list(self._entries))}")
-        return self._entries[name]
+        if name in self._entries:
+            return self._entries[name]
+        resolved = (resolve(name) for resolve in self._resolvers)
+        return next((entry for entry in resolved if entry is not None), None)
 
     def __contains__(self, name: object) -> bool:
-        self._load()
-        return name in self._entries
+        return isinstance(name, str) and self.get(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         self._load()
@@ -78,11 +107,22 @@ class Registry(Generic[EntryT]):
         self._load()
         return iter(self._entries.items())
 
+    def summary(self, name: str) -> str:
+        """One line about an entry, for tables: its `summary`, or its docstring's first line."""
+        entry = self[name]
+        text = getattr(entry, "summary", None) or inspect.getdoc(entry) or ""
+        return str(text).partition("\n")[0]
+
     def _load(self) -> None:
         if self._loaded:
             return
         self._loaded = True
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            if not module.name.startswith("_"):
-                importlib.import_module(f"{self._package}.{module.name}")
+        try:
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__):
+                if not module.name.startswith("_"):
+                    importlib.import_module(f"{self._package}.{module.name}")
+        except BaseException:
+            # A module that lacks a library would otherwise fail once and be missing ever after.
+            self._loaded = False
+            raise

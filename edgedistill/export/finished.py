@@ -13,7 +13,8 @@ from edgedistill.methods import METHODS, Method
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.recipe import Recipe, load_recipe
 from edgedistill.run.folder import RunFolder
-from edgedistill.students.torchvision import Student, build_backbone, read_safetensors
+from edgedistill.students import Student, architecture, build_backbone
+from edgedistill.students.weights import read_safetensors
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,10 @@ def _student(folder: RunFolder, recipe: Recipe, classes: int) -> tuple[Student, 
         method = kind(kind.Hyper(**recipe.method.hyper), text=text)
         # The start values are overwritten: the caller's random numbers must not notice.
         with torch.random.fork_rng(devices=[]):
-            backbone, width = build_backbone(recipe.student.model)
-            student = Student(backbone, method.head(width, classes))
+            network = architecture(recipe.student.model)
+            backbone, width = build_backbone(recipe.student.model, size=recipe.student.size)
+            head = method.head(width, classes)
+            student = Student(backbone, head, mean=network.mean, std=network.std)
         student.load_state_dict(tensors)
     except (RuntimeError, ValueError) as error:
         raise RunFolderError(

@@ -1,13 +1,13 @@
-"""What a training method is: its hyper-parameters, its head and a pure function to losses.
+"""The interface of a training method: hyper-parameters, a head and a pure function to losses.
 
-A method never touches files, devices or the teacher network. Adding one is adding a file and a
-line in the table of ``edgedistill.methods``.
+A method never touches files, devices or the teacher network. Adding one is adding a file to
+``edgedistill.methods`` whose class registers itself with ``METHODS.register``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -20,25 +20,16 @@ from typing import (
 )
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
+
+from edgedistill.methods.hyper import HyperParameters, authors_values
 
 if TYPE_CHECKING:
     from edgedistill.methods.text_bank import TextBank
 
 
-class HyperParameters(BaseModel):
-    """Base of every method's hyper-parameters: strict, immutable, unknown keys refused.
-
-    A field whose default corrects the authors' code carries ``json_schema_extra={"authors": v}``,
-    ``v`` being the value that reproduces their code.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
 class StudentOutput(NamedTuple):
-    """What the student says about a batch."""
+    """Outputs of a student for a batch of B images."""
 
     features: Tensor
     """[B, d] pooled output of the backbone."""
@@ -49,7 +40,7 @@ class StudentOutput(NamedTuple):
 
 
 class TeacherOutputs(NamedTuple):
-    """What the teacher says about a batch."""
+    """Embeddings of the teacher for a batch of B images, and of the class texts."""
 
     image: Tensor
     """[B, D] unit-norm float32 image embeddings of the views the student saw."""
@@ -75,16 +66,28 @@ HeadT = TypeVar("HeadT", bound=nn.Module)
 
 
 class Method(ABC, Generic[HyperT, HeadT]):
-    """One way of training a student; stateless apart from its hyper-parameters and class texts."""
+    """Training method of a student; stateless apart from its hyper-parameters and class texts."""
 
-    name: ClassVar[str]
-    Hyper: ClassVar[type[HyperParameters]]
+    Hyper: ClassVar[type[HyperParameters]] = HyperParameters
+    """Model of the hyper-parameters, the keys of a recipe's section [method]."""
     needs_teacher: ClassVar[bool]
+    """Whether `losses` reads the teacher's embeddings."""
+    authors_recipe: ClassVar[Mapping[str, Any]] = {}
+    """Dotted recipe key outside [method] -> the value with which the authors' code trained."""
 
     def __init__(self, hyper: HyperT, *, text: TextBank | None) -> None:
         """``text`` may be None for methods whose head does not depend on the class texts."""
         self.hyper = hyper
         self.text = text
+
+    @classmethod
+    def faithful_values(cls) -> dict[str, Any]:
+        """Dotted recipe key -> the authors' value, wherever it differs from the default.
+
+        Empty for a method without published code.
+        """
+        inside = {f"method.{name}": value for name, value in authors_values(cls.Hyper).items()}
+        return {**cls.authors_recipe, **inside}
 
     @property
     def optimizers(self) -> int:
@@ -149,18 +152,18 @@ class Method(ABC, Generic[HyperT, HeadT]):
         return None
 
     def after_step(self, head: HeadT) -> None:
-        """Called once after every optimiser step, to keep parameters in their range."""
+        """Bring parameters back into their range; called once after every optimiser step."""
 
     def class_texts(self) -> TextBank:
         """The class texts given at construction. Raises ValueError if there are none."""
         if self.text is None:
-            raise ValueError(f"method '{self.name}' needs the class texts")
+            raise ValueError(f"method {type(self).__name__} needs the class texts")
         return self.text
 
     def require_teacher(self, teacher_outputs: TeacherOutputs | None) -> TeacherOutputs:
         """``teacher_outputs`` itself. Raises ValueError if it is None."""
         if teacher_outputs is None:
-            raise ValueError(f"method '{self.name}' needs the teacher's embeddings")
+            raise ValueError(f"method {type(self).__name__} needs the teacher's embeddings")
         return teacher_outputs
 
 
@@ -172,16 +175,6 @@ def group(name: str, *modules: nn.Module, lr_scale: float = 1.0) -> ParamGroup:
 def trainable(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
     """Parameters of the modules that require a gradient."""
     return [p for module in modules for p in module.parameters() if p.requires_grad]
-
-
-def authors_values(hyper: type[BaseModel]) -> dict[str, Any]:
-    """Fields in which the authors' code differs from the default, with the authors' value."""
-    values: dict[str, Any] = {}
-    for name, field in hyper.model_fields.items():
-        extra = field.json_schema_extra
-        if isinstance(extra, dict) and "authors" in extra:
-            values[name] = extra["authors"]
-    return values
 
 
 def _float32(out: StudentOutput) -> StudentOutput:

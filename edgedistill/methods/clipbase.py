@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from edgedistill.methods.base import HyperParameters, Method, StudentOutput, TeacherOutputs
+from edgedistill.methods.authors_code import HDG_DISTILLATION
+from edgedistill.methods.base import Method, StudentOutput, TeacherOutputs
 from edgedistill.methods.functional import similarity, soft_cross_entropy
 from edgedistill.methods.heads import LinearHead
+from edgedistill.methods.hyper import HyperParameters
+from edgedistill.registries import METHODS
 
 
-class CLIPBaseHyper(HyperParameters):
-    """CLIPBase has no hyper-parameters of its own."""
+@METHODS.register("clipbase")
+class CLIPBase(Method[HyperParameters, LinearHead]):
+    """Distillation of the teacher's class probabilities alone (arXiv 2404.09011, a baseline)."""
 
-
-class CLIPBase(Method[CLIPBaseHyper, LinearHead]):
-    """Plain distillation, the SCI-PD authors' baseline (arXiv 2404.09011)."""
-
-    name: ClassVar[str] = "clipbase"
-    Hyper: ClassVar[type[HyperParameters]] = CLIPBaseHyper
     needs_teacher: ClassVar[bool] = True
+    authors_recipe: ClassVar[Mapping[str, Any]] = HDG_DISTILLATION
 
     def head(
         self, feature_dim: int, num_classes: int, projection: Tensor | None = None

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgedistill.methods.base import HyperParameters, Method, StudentOutput, TeacherOutputs
+from edgedistill.methods.authors_code import HDG_SAMPLING
+from edgedistill.methods.base import Method, StudentOutput, TeacherOutputs
 from edgedistill.methods.heads import LinearHead
+from edgedistill.methods.hyper import HyperParameters
+from edgedistill.registries import METHODS
 
 
-class ERMHyper(HyperParameters):
-    """ERM has no hyper-parameters of its own."""
+@METHODS.register("erm")
+class ERM(Method[HyperParameters, LinearHead]):
+    """Empirical risk minimisation: cross-entropy on the labels, no teacher."""
 
-
-class ERM(Method[ERMHyper, LinearHead]):
-    """Empirical risk minimisation: the baseline every method has to beat."""
-
-    name: ClassVar[str] = "erm"
-    Hyper: ClassVar[type[HyperParameters]] = ERMHyper
     needs_teacher: ClassVar[bool] = False
+    authors_recipe: ClassVar[Mapping[str, Any]] = HDG_SAMPLING
 
     def head(
         self, feature_dim: int, num_classes: int, projection: Tensor | None = None

@@ -1,4 +1,4 @@
-"""What sits on the pooled features: from [B, d] to StudentOutput."""
+"""Heads of students: modules from pooled features [B, d] to StudentOutput."""
 
 from __future__ import annotations
 

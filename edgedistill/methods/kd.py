@@ -8,26 +8,36 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from edgedistill.methods.base import HyperParameters, Method, StudentOutput, TeacherOutputs
+from edgedistill.methods.base import Method, StudentOutput, TeacherOutputs
 from edgedistill.methods.functional import distillation
 from edgedistill.methods.heads import LinearHead
+from edgedistill.methods.hyper import HyperParameters, searched
+from edgedistill.registries import METHODS
 
 
 class KDHyper(HyperParameters):
     """Hyper-parameters of classical knowledge distillation."""
 
     temperature: float = Field(
-        4.0, gt=0, le=100, description="Softens the teacher's and the student's distributions."
+        4.0,
+        gt=0,
+        le=100,
+        description="Softens the teacher's and the student's distributions.",
+        json_schema_extra=searched(1, 16),
     )
     weight: float = Field(
-        1.0, ge=0, le=1000, description="Weight of the distillation term beside cross-entropy."
+        1.0,
+        ge=0,
+        le=1000,
+        description="Weight of the distillation term beside cross-entropy.",
+        json_schema_extra=searched(0.25, 4),
     )
 
 
+@METHODS.register("kd")
 class KD(Method[KDHyper, LinearHead]):
-    """Knowledge distillation (arXiv 1503.02531) from CLIP's zero-shot classifier."""
+    """Knowledge distillation (arXiv 1503.02531) from the teacher's zero-shot classifier."""
 
-    name: ClassVar[str] = "kd"
     Hyper: ClassVar[type[HyperParameters]] = KDHyper
     needs_teacher: ClassVar[bool] = True
 

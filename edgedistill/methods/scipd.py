@@ -6,15 +6,16 @@ Generalization", arXiv 2404.09011, CVPR 2024.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from edgedistill.methods import functional
+from edgedistill.methods.authors_code import HDG_DISTILLATION
 from edgedistill.methods.base import (
-    HyperParameters,
     Method,
     ParamGroup,
     StudentOutput,
@@ -22,16 +23,34 @@ from edgedistill.methods.base import (
     group,
 )
 from edgedistill.methods.heads import TextHead
+from edgedistill.methods.hyper import HyperParameters, searched
+from edgedistill.registries import METHODS
 
 
 class SCIPDHyper(HyperParameters):
     """Hyper-parameters of SCI-PD; defaults are the authors', with their slips corrected."""
 
     alpha: float = Field(
-        0.8, ge=0, le=10, description="Exponent of the instance weights; 0 weighs all alike."
+        0.8,
+        ge=0,
+        le=10,
+        description="Exponent of the instance weights; 0 weighs all alike.",
+        json_schema_extra=searched(0, 2, log=False),
     )
-    tau: float = Field(0.5, gt=0, le=100, description="Temperature of the perturbed scores.")
-    beta: float = Field(0.1, ge=0, le=1000, description="Weight of the class perturbation.")
+    tau: float = Field(
+        0.5,
+        gt=0,
+        le=100,
+        description="Temperature of the perturbed scores.",
+        json_schema_extra=searched(0.1, 2.5),
+    )
+    beta: float = Field(
+        0.1,
+        ge=0,
+        le=1000,
+        description="Weight of the class perturbation.",
+        json_schema_extra=searched(0.01, 10),
+    )
     score_perturbation: bool = Field(
         True, description="Correct the teacher where its first choice is not the label."
     )
@@ -71,12 +90,13 @@ class SCIPDHyper(HyperParameters):
     )
 
 
+@METHODS.register("scipd")
 class SCIPD(Method[SCIPDHyper, TextHead]):
-    """Score, class and instance perturbed distillation; labels enter only through the scores."""
+    """Score, class and instance perturbed distillation (SCI-PD, arXiv 2404.09011)."""
 
-    name: ClassVar[str] = "scipd"
     Hyper: ClassVar[type[HyperParameters]] = SCIPDHyper
     needs_teacher: ClassVar[bool] = True
+    authors_recipe: ClassVar[Mapping[str, Any]] = HDG_DISTILLATION
 
     @property
     def optimizers(self) -> int:

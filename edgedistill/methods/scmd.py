@@ -6,15 +6,16 @@ Generalization", arXiv 2311.15145, TMLR 2024.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from edgedistill.methods.authors_code import DOMAINBED
 from edgedistill.methods.base import (
-    HyperParameters,
     Method,
     ParamGroup,
     StudentOutput,
@@ -23,18 +24,34 @@ from edgedistill.methods.base import (
 )
 from edgedistill.methods.functional import distillation
 from edgedistill.methods.heads import ProjectionHead
+from edgedistill.methods.hyper import HyperParameters, searched
+from edgedistill.registries import METHODS
 
 
 class SCMDHyper(HyperParameters):
     """Hyper-parameters of SCMD; defaults are the authors'."""
 
     lambda1: float = Field(0.5, ge=0, le=1000, description="Weight of the logit distillation.")
-    lambda2: float = Field(0.5, ge=0, le=1000, description="Weight of the cross-modal term.")
+    lambda2: float = Field(
+        0.5,
+        ge=0,
+        le=1000,
+        description="Weight of the cross-modal term.",
+        json_schema_extra=searched(0.125, 8),
+    )
     temperature: float = Field(
-        3.0, gt=0, le=100, description="Softens the teacher's and the student's distributions."
+        3.0,
+        gt=0,
+        le=100,
+        description="Softens the teacher's and the student's distributions.",
+        json_schema_extra=searched(1, 9),
     )
     last_k: float = Field(
-        0.25, ge=0, le=1, description="Last share of the run that trains on whole batches."
+        0.25,
+        ge=0,
+        le=1,
+        description="Last share of the run that trains on whole batches.",
+        json_schema_extra=searched(0.1, 0.9, log=False),
     )
     worst_case_p: float = Field(
         0.2, gt=0, le=1, description="Share of each batch kept, hardest samples first."
@@ -55,12 +72,13 @@ class SCMDHyper(HyperParameters):
     )
 
 
+@METHODS.register("scmd")
 class SCMD(Method[SCMDHyper, ProjectionHead]):
-    """Selective cross-modality distillation."""
+    """Selective cross-modality distillation (SCMD, arXiv 2311.15145)."""
 
-    name: ClassVar[str] = "scmd"
     Hyper: ClassVar[type[HyperParameters]] = SCMDHyper
     needs_teacher: ClassVar[bool] = True
+    authors_recipe: ClassVar[Mapping[str, Any]] = DOMAINBED
 
     def head(
         self, feature_dim: int, num_classes: int, projection: Tensor | None = None

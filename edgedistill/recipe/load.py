@@ -1,7 +1,7 @@
 """Read, override, validate and write recipes; every mistake becomes one line.
 
-The methods and students a recipe may name need torch. They are imported where a recipe is resolved,
-so that `load_data` can be used where there is no torch.
+The methods and students a recipe may name need torch. The registries import them when a recipe is
+resolved, so that `load_data` can be used where there is no torch.
 """
 
 import difflib
@@ -9,15 +9,19 @@ import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from edgedistill._utils.registry import Registry
 from edgedistill._utils.suggestions import choices
 from edgedistill.errors import RecipeError
-from edgedistill.recipe.schema import DataSection, Recipe
+from edgedistill.recipe.schema import DataSection, MethodSection, Recipe
+from edgedistill.registries import METHODS, STUDENTS
+
+EntryT = TypeVar("EntryT")
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -85,29 +89,28 @@ def _validated(tree: dict[str, Any], where: str) -> Recipe:
 
 def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
     """Validate a recipe given as nested dictionaries; fills the method's own defaults in."""
-    from edgedistill.methods import METHODS
-    from edgedistill.recipe.faithful import authors_values
-    from edgedistill.students.torchvision import STUDENTS
-
     tree = _renamed(tree, where)
     recipe = _validated(tree, where)
-    if recipe.method.name not in METHODS:
-        hint = choices(recipe.method.name, list(METHODS))
-        raise RecipeError(f"{where}: method.name: no {recipe.method.name!r}; {hint}")
-    if recipe.student.model not in STUDENTS:
-        hint = choices(recipe.student.model, list(STUDENTS))
-        raise RecipeError(f"{where}: student.model: no student {recipe.student.model!r}; {hint}")
-    hyper = METHODS[recipe.method.name].Hyper
+    method = _registered(METHODS, recipe.method.name, f"{where}: method.name")
+    _registered(STUDENTS, recipe.student.model, f"{where}: student.model")
     if recipe.faithful:
-        tree = _with_authors(tree, authors_values(recipe.method.name, hyper), where)
+        tree = _with_authors(tree, method.faithful_values(), where)
         recipe = Recipe.model_validate(tree)
+    hyper = method.Hyper
     _check_owner(recipe, hyper, where)
     try:
         checked = hyper.model_validate(recipe.method.hyper)
     except ValidationError as error:
         raise RecipeError(f"{where}: {_first_line(error, hyper, 'method')}") from None
-    method = {"name": recipe.method.name, **checked.model_dump()}
-    return recipe.model_copy(update={"method": type(recipe.method)(**method)})
+    section = MethodSection(name=recipe.method.name, **checked.model_dump())
+    return recipe.model_copy(update={"method": section})
+
+
+def _registered(registry: Registry[EntryT], name: str, where: str) -> EntryT:
+    try:
+        return registry[name]
+    except RecipeError as error:
+        raise RecipeError(f"{where}: {error}") from None
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -173,8 +176,6 @@ def _with_authors(tree: dict[str, Any], values: Mapping[str, Any], where: str) -
 
 def _check_owner(recipe: Recipe, hyper: type[BaseModel], where: str) -> None:
     """Refuse a hyper-parameter of another method by saying whose it is."""
-    from edgedistill.methods import METHODS
-
     for key in recipe.method.hyper:
         owners = [name for name, method in METHODS.items() if key in method.Hyper.model_fields]
         if key not in hyper.model_fields and owners:

@@ -1,14 +1,14 @@
 """The recipe: one strict pydantic model per section, every default visible here.
 
-A field whose authors (of SCI-PD or SCMD) did something else than its default carries the authors'
-value under `json_schema_extra["authors"]`; `faithful = true` turns those on (see `faithful.py`).
+Names of datasets, methods, students and scores are looked up in the registries when a recipe is
+resolved, see `load.py`. `faithful = true` sets what a method's `faithful_values()` says.
 """
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from edgedistill.data.protocols.hybridness import parse_hybridness
+from edgedistill.recipe.values import parse_hybridness
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -28,8 +28,7 @@ class DataSection(Section):
 
     dataset: str = Field(
         default="emoji",
-        description="'emoji', 'pacs', 'officehome', 'domainnet', 'vlcs', 'terraincognita', or the "
-        "root of a domain/class/image tree",
+        description="a registered dataset, or the root of a domain/class/image tree",
     )
     root: str | None = Field(
         default=None, description="where your copy of a benchmark called by name lies"
@@ -196,7 +195,7 @@ class StudentSection(Section):
 
     model: str = Field(
         default="mobilenet_v3_small",
-        description="resnet18, resnet50, efficientnet_b0, mobilenet_v3_small or mobilenet_v3_large",
+        description="a registered student, another torchvision classifier, or timm/NAME",
     )
     weights: str = Field(
         default="embedded",
@@ -211,7 +210,7 @@ class MethodSection(Section):
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
-    name: str = Field(description="erm, kd, clipbase, scipd or scmd")
+    name: str = Field(description="a registered method")
 
     @property
     def hyper(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from edgedistill.recipe import Recipe
 from edgedistill.report import ReportData, Samples, sample_rows
 from edgedistill.run.folder import RunFolder
 from edgedistill.run.prepare import RunImages
-from edgedistill.students.torchvision import Student
+from edgedistill.students import Student
 from edgedistill.teacher.open_clip import Teacher
 from edgedistill.teacher.zero_shot import zero_shot
 from edgedistill.train.context import History

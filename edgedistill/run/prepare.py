@@ -19,7 +19,7 @@ from edgedistill.errors import DataError, EdgeDistillError
 from edgedistill.methods import METHODS, Method
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.recipe import Recipe
-from edgedistill.students.torchvision import Student, build_backbone, start_projection
+from edgedistill.students import Student, architecture, build_backbone, start_projection
 from edgedistill.teacher.open_clip import Teacher, load_teacher
 from edgedistill.teacher.text import build_text_bank, class_names
 from edgedistill.teacher.view_cache.recipe import build_for, teacher_normalization, view_spec
@@ -80,14 +80,16 @@ def build_student(
 ) -> Student:
     """The student with its start weights. Raises EdgeDistillError for a score it cannot give."""
     torch.manual_seed(recipe.seed)
-    backbone, width = build_backbone(recipe.student.model, recipe.student.weights)
+    section = recipe.student
+    backbone, width = build_backbone(section.model, section.weights, section.size)
     projection = (
-        start_projection(recipe.student.model, recipe.student.weights, teacher.fingerprint)
-        if teacher
-        else None
+        start_projection(section.model, section.weights, teacher.fingerprint) if teacher else None
     )
     head = method.head(width, classes, projection)
-    student = Student(backbone, head, freeze_bn=recipe.student.freeze_bn)
+    network = architecture(section.model)
+    student = Student(
+        backbone, head, freeze_bn=section.freeze_bn, mean=network.mean, std=network.std
+    )
     use_fast_convolutions(student)
     student.to(device)
     if recipe.train.channels_last:

@@ -14,7 +14,7 @@ from edgedistill.data.views import ViewBatch, ViewSpec
 from edgedistill.methods import Method
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.recipe.schema import TrainSection
-from edgedistill.students.torchvision import Student
+from edgedistill.students import Student
 from edgedistill.train.batches import Batch
 from edgedistill.train.distributed import ProcessGroup
 

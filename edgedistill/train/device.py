@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgedistill.errors import TrainingError
-from edgedistill.students.torchvision import STUDENTS
+from edgedistill.students import architecture
 
 
 def resolve_device(name: str) -> torch.device:
@@ -88,7 +88,7 @@ def autocast_dtype(precision: str, device: torch.device, student: str) -> torch.
         return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    pays = device.type == "cpu" and student in STUDENTS and STUDENTS[student].cpu_bf16
+    pays = device.type == "cpu" and architecture(student).cpu_bf16
     return torch.bfloat16 if pays and cpu_has_bf16() else None
 
 

@@ -19,7 +19,7 @@ from edgedistill._utils.atomic import write_text
 from edgedistill.errors import EdgeDistillError, TrainingError
 from edgedistill.openset import Outputs
 from edgedistill.openset.metrics import closed_set_accuracy
-from edgedistill.students.torchvision import Student
+from edgedistill.students import Student
 from edgedistill.train.averaging import WeightAverage
 from edgedistill.train.checkpoint import load_checkpoint, save_checkpoint
 from edgedistill.train.context import History, Progress, Report, Stopped, TrainContext

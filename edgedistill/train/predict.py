@@ -11,7 +11,7 @@ from edgedistill.data.pixels import normalize, to_chw_float
 from edgedistill.data.views import ViewBatch
 from edgedistill.methods import Method
 from edgedistill.openset import Outputs
-from edgedistill.students.torchvision import MEAN, STD, Student
+from edgedistill.students import Student
 from edgedistill.train.distributed import ProcessGroup
 
 _ALONE = ProcessGroup()
@@ -53,7 +53,7 @@ def predict(
         else:
             assert size is not None
             x = ViewBatch(pixels, torch.from_numpy(views[rows]).to(device)).render(size)
-        x = normalize(x, MEAN, STD)
+        x = normalize(x, student.mean, student.std)
         if channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         out = student(x)

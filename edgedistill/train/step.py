@@ -13,7 +13,6 @@ from edgedistill.errors import TrainingError
 from edgedistill.methods import TeacherOutputs
 from edgedistill.methods.base import StudentOutput
 from edgedistill.methods.functional import hard_sample_count, hard_sample_indices
-from edgedistill.students.torchvision import MEAN, STD
 from edgedistill.train.batches import Batch, draw_batch
 from edgedistill.train.context import TrainContext
 from edgedistill.train.device import autocast, to_device
@@ -145,7 +144,7 @@ def view_batch(context: TrainContext, batch: Batch) -> ViewBatch:
 
 
 def _input(context: TrainContext, views: ViewBatch) -> Tensor:
-    x = normalize(views.render(context.size), MEAN, STD)
+    x = normalize(views.render(context.size), context.student.mean, context.student.std)
     if context.settings.channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
     return x

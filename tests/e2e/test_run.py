@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch.distributed import TCPStore
 
 from edgedistill.recipe import load_recipe
-from edgedistill.students.torchvision import build_backbone
+from edgedistill.students import build_backbone
 
 MakeRecipe = Callable[..., Path]
 FILES = {

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgedistill._utils.suggestions import choices
 from edgedistill.data.index import Index
-from edgedistill.data.protocols.hybridness import TOLERANCE, overlapping_windows, parse_hybridness
+from edgedistill.data.protocols.hybridness import TOLERANCE, overlapping_windows
 from edgedistill.data.protocols.split import (
     Split,
     class_lists,
@@ -26,6 +26,7 @@ from edgedistill.data.protocols.split import (
 from edgedistill.data.published.benchmarks import Part, benchmarks
 from edgedistill.data.published.image_lists import load_lists
 from edgedistill.errors import DataError
+from edgedistill.recipe.values import parse_hybridness
 
 Slots = dict[str, tuple[str, ...]]
 

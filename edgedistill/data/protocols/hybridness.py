@@ -5,7 +5,6 @@ This is our reading of HDG (arXiv 2404.09011), whose formula is not published wi
 gives every ratio that the authors state for their splits.
 """
 
-import re
 from collections.abc import Collection, Hashable, Sequence
 from fractions import Fraction
 from itertools import combinations, pairwise
@@ -14,7 +13,6 @@ from edgedistill.errors import DataError
 
 # A value written with two decimals still means the fraction it stands for.
 TOLERANCE = Fraction(1, 200)
-_NUMBER = re.compile(r"\d{1,9}(/\d{1,9}|\.\d{0,20})?")
 
 
 def hybridness(classes_per_source: Sequence[Collection[Hashable]]) -> Fraction | None:
@@ -28,19 +26,6 @@ def hybridness(classes_per_source: Sequence[Collection[Hashable]]) -> Fraction |
     if not pairs or not union:
         return None
     return Fraction(sum(len(a & b) for a, b in pairs), len(pairs) * union)
-
-
-def parse_hybridness(text: str) -> Fraction:
-    """A number or a fraction from 0 to 1. Raises ValueError."""
-    try:
-        if not _NUMBER.fullmatch(text.strip()):
-            raise ValueError
-        value = Fraction(text.strip())
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"must be a number or a fraction like 1/6, got {text!r}") from None
-    if not 0 <= value <= 1:
-        raise ValueError(f"must lie between 0 and 1, got {text}")
-    return value
 
 
 def overlapping_windows(classes: int, sources: int, value: Fraction) -> list[tuple[int, ...]]:

@@ -7,7 +7,7 @@ from edgedistill.errors import ExportError
 from edgedistill.methods.base import StudentOutput
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.runtime.contract import UNKNOWN_LABEL
-from edgedistill.students.torchvision import MEAN, STD, Student
+from edgedistill.students import Student
 
 
 class Deployed(nn.Module):
@@ -31,8 +31,8 @@ class Deployed(nn.Module):
         super().__init__()
         self.student = student
         self.score = score
-        pixel_mean = 255 * torch.tensor(MEAN, dtype=torch.float64)
-        pixel_std = 255 * torch.tensor(STD, dtype=torch.float64)
+        pixel_mean = 255 * torch.tensor(student.mean, dtype=torch.float64)
+        pixel_std = 255 * torch.tensor(student.std, dtype=torch.float64)
         self.register_buffer("shift", pixel_mean.float()[:, None, None])
         self.register_buffer("scale", (1 / pixel_std).float()[:, None, None])
         if score == "max_cosine":

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from edgedistill._utils.cache_dir import cache_dir
 from edgedistill.data.images import ImageSet
 from edgedistill.data.index import Index
-from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD, Channels
+from edgedistill.data.normalization import Channels
 from edgedistill.data.store.image_store import Store
 from edgedistill.data.views import ViewSpec
 from edgedistill.recipe import Recipe
+from edgedistill.students import architecture
 from edgedistill.teacher.open_clip import Teacher
 from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.cache import (
@@ -35,8 +36,10 @@ def view_spec(recipe: Recipe) -> ViewSpec:
 
 def teacher_normalization(recipe: Recipe) -> tuple[Channels, Channels] | None:
     """Mean and std the teacher is fed with instead of its own, None for its own."""
-    student = recipe.teacher.normalization == "student"
-    return (IMAGENET_MEAN, IMAGENET_STD) if student else None
+    if recipe.teacher.normalization == "own":
+        return None
+    student = architecture(recipe.student.model)
+    return student.mean, student.std
 
 
 def build_for(

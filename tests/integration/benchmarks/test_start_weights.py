@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torchvision.ops.misc import SqueezeExcitation
 
 from benchmarks.weights import lite0, train_start
-from edgedistill.students import torchvision as students
-from edgedistill.students.torchvision import build_backbone, start_projection
+from edgedistill.students import build_backbone, start_projection
+from edgedistill.students import weights as student_weights
 from edgedistill.teacher.open_clip import load_teacher
 
 SMALL = "mobilenet_v3_small"
@@ -24,7 +24,7 @@ SMALL = "mobilenet_v3_small"
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own, and a package without start weights."""
     monkeypatch.setenv("EDGEDISTILL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(students, "EMBEDDED_FOLDER", tmp_path)
+    monkeypatch.setattr(student_weights, "EMBEDDED_FOLDER", tmp_path)
     return tmp_path / "cache"
 
 

@@ -29,7 +29,7 @@ from edgedistill.methods.text_bank import TextBank
 from edgedistill.recipe.load import resolve
 from edgedistill.run.folder import RunFolder
 from edgedistill.runtime.contract import CHECKSUM_KEY, LOWEST, UNKNOWN_LABEL
-from edgedistill.students.torchvision import Student
+from edgedistill.students import Student
 
 SIZE, CLASSES, WIDTH = 32, 5, 16
 SCORES = ("max_softmax", "max_logit", "energy", "max_cosine")

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 
-from edgedistill.methods import METHODS, StudentOutput, TeacherOutputs, authors_values
+from edgedistill.methods import METHODS, StudentOutput, TeacherOutputs, authors_values, search_space
 from edgedistill.methods.functional import (
     cosine_matrix,
     distillation,
@@ -32,8 +32,8 @@ NAMES = tuple(METHODS)
 
 @pytest.mark.parametrize("name", NAMES)
 class TestEveryMethod:
-    def test_table_agrees_with_the_class(self, name: str) -> None:
-        assert METHODS[name].name == name
+    def test_docs_line(self, name: str) -> None:
+        assert METHODS.summary(name).endswith(".")
 
     def test_gradients_reach_every_trainable_parameter(self, name: str, make_setting: Any) -> None:
         setting = make_setting(name)
@@ -91,7 +91,7 @@ class TestEveryMethod:
         setting = make_setting(name)
         arguments = (setting.head, setting.output(), setting.labels, None)
         if setting.method.needs_teacher:
-            with pytest.raises(ValueError, match=f"'{name}' needs the teacher"):
+            with pytest.raises(ValueError, match=f"{METHODS[name].__name__} needs the teacher"):
                 setting.method.losses(*arguments)
         else:
             assert setting.method.losses(*arguments)["loss"] > 0
@@ -111,6 +111,14 @@ class TestEveryMethod:
         authors = authors_values(hyper)
         faithful = hyper(**authors)
         assert all(getattr(hyper(), key) != getattr(faithful, key) for key in authors)
+
+    def test_a_search_range_lies_around_the_authors_value(self, name: str) -> None:
+        hyper = METHODS[name].Hyper
+        values = {**hyper().model_dump(), **authors_values(hyper)}
+        for key, values_to_search in search_space(hyper).items():
+            assert values_to_search.low < values[key] < values_to_search.high
+            for end in (values_to_search.low, values_to_search.high):
+                hyper.model_validate({key: float(end)})
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from edgedistill.errors import EdgeDistillError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe, differences, load_recipe, resolve, to_toml
-from edgedistill.recipe.faithful import authors_values
 
 BASE = '[data]\ntarget = "line"\n[method]\nname = "scipd"\n'
 
@@ -169,9 +168,9 @@ def value_at(recipe: Recipe, key: str) -> Any:
     return recipe.model_dump()[section][name]
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "kd"])
+@pytest.mark.parametrize("method", [m for m in METHODS if METHODS[m].faithful_values()])
 def test_faithful_turns_every_quirk(method: str) -> None:
-    quirks = authors_values(method, METHODS[method].Hyper)
+    quirks = METHODS[method].faithful_values()
     assert quirks
     plain, faithful = resolve(tree(method)), resolve(tree(method, faithful=True))
     for key, value in quirks.items():

@@ -14,8 +14,6 @@ from pydantic.fields import FieldInfo
 
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
-from edgedistill.recipe.schema import MethodSection, StudentSection
-from edgedistill.students.torchvision import STUDENTS
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "recipe.md"
 HEADING = re.compile(r"^#+ (?:`\[?(\w+)\]?`|Top level)$")
@@ -102,14 +100,3 @@ def test_the_text_is_the_schema_s(key: Key) -> None:
     if get_origin(field.annotation) is Literal:
         said += "; one of " + ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
     assert text == said
-
-
-@pytest.mark.parametrize(
-    ("model", "key", "table"),
-    [(MethodSection, "name", METHODS), (StudentSection, "model", STUDENTS)],
-)
-def test_a_name_s_description_lists_the_table(
-    model: type[BaseModel], key: str, table: dict[str, Any]
-) -> None:
-    text = model.model_fields[key].description or ""
-    assert re.split(r", | or ", text) == list(table)

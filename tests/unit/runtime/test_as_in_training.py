@@ -19,7 +19,7 @@ from edgedistill.export.onnx.module import Deployed
 from edgedistill.methods import METHODS, Method
 from edgedistill.openset import Outputs
 from edgedistill.runtime import Classifier
-from edgedistill.students.torchvision import Student
+from edgedistill.students import Student
 from edgedistill.train.predict import predict
 
 SIZE, CLASSES = 24, 4

@@ -15,7 +15,7 @@ from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.data.views import ViewBatch, ViewSpec
 from edgedistill.methods import METHODS
 from edgedistill.recipe.schema import TrainSection
-from edgedistill.students.torchvision import Student
+from edgedistill.students import Student
 from edgedistill.teacher.text import build_text_bank
 from edgedistill.train.batches import Batch
 from edgedistill.train.context import TrainContext

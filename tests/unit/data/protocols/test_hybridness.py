@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgedistill.data.protocols.hdg import made_slots, published_slots
-from edgedistill.data.protocols.hybridness import hybridness, overlapping_windows, parse_hybridness
+from edgedistill.data.protocols.hybridness import hybridness, overlapping_windows
 from edgedistill.data.published.benchmarks import benchmarks
 from edgedistill.errors import EdgeDistillError
+from edgedistill.recipe.values import parse_hybridness
 
 PUBLISHED = [
     (name, value, target)

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 
 from edgedistill.data.images import ImageSet
+from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from edgedistill.data.readers.folder import read_folder
 from edgedistill.data.store.image_store import open_store
 from edgedistill.data.views import ViewSpec
 from edgedistill.errors import EdgeDistillError
 from edgedistill.methods import METHODS, TeacherOutputs
-from edgedistill.students.torchvision import MEAN, STD
 from edgedistill.teacher.open_clip import Teacher, load_teacher
 from edgedistill.teacher.text import build_text_bank
 from edgedistill.teacher.view_cache import files as cache_files
@@ -251,7 +251,7 @@ def test_everything_the_numbers_depend_on_names_the_folder(
         whole.folder.name,
         build(tmp_path, teacher, source, spec=replace(SPEC, seed=2)).folder.name,
         build(tmp_path, teacher, source, spec=replace(SPEC, hue=0.2)).folder.name,
-        build(tmp_path, teacher, source, normalization=(MEAN, STD)).folder.name,
+        build(tmp_path, teacher, source, normalization=(IMAGENET_MEAN, IMAGENET_STD)).folder.name,
         build(tmp_path, replace(teacher, fingerprint="other"), source).folder.name,
         build(tmp_path, teacher, replace(source, paths=source.paths[::-1])).folder.name,
         build_view_cache(tmp_path, teacher, source, SPEC, COUNT + 1, batch=6).folder.name,
@@ -269,7 +269,7 @@ def test_everything_the_numbers_depend_on_names_the_folder(
 def test_students_normalization_changes_the_numbers(
     tmp_path: Path, whole: ViewCache, teacher: Teacher, source: ImageSet
 ) -> None:
-    other = build(tmp_path, teacher, source, normalization=(MEAN, STD))
+    other = build(tmp_path, teacher, source, normalization=(IMAGENET_MEAN, IMAGENET_STD))
     assert not same(other, whole, source)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from edgedistill.students.torchvision import build_backbone
+from edgedistill.students import build_backbone
 from edgedistill.train.cpu_kernels.depthwise import (
     DepthwiseConv2d,
     use_fast_depthwise,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import library, nn
 
-from edgedistill.students.torchvision import build_backbone
+from edgedistill.students import build_backbone
 from edgedistill.train.cpu_kernels import winograd
 from edgedistill.train.cpu_kernels.winograd import (
     WinogradConv2d,

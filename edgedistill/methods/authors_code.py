@@ -1,0 +1,22 @@
+"""Recipe values with which the committed code of the methods' authors trains, by code base.
+
+`faithful = true` sets them. Quirks inside a method are marked on its hyper-parameters
+instead; docs/explanation/methods-and-fidelity.md says what each does.
+SCI-PD, its ERM and its CLIPBase come from one repository (HDG), SCMD from a fork of DomainBed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+HDG_SAMPLING: Mapping[str, Any] = {"train.replacement": True, "train.double_last_decay": True}
+HDG_DISTILLATION: Mapping[str, Any] = {
+    "teacher.normalization": "student",
+    "prompts.keep_underscores": True,
+    **HDG_SAMPLING,
+}
+DOMAINBED: Mapping[str, Any] = {
+    "teacher.normalization": "student",
+    "train.replacement": True,
+    "train.augmented_validation": True,
+    "train.ties": "first",
+}

@@ -1,0 +1,28 @@
+"""The registries: what a recipe or a command can name, and what a program can add to.
+
+- `METHODS`: subclasses of `methods.base.Method`; built in are those of `methods/`.
+- `STUDENTS`: a `students.base.Architecture` or a function that makes an `nn.Module`; `students/`.
+
+Each imports its built-in entries at the first look-up, so that a recipe can be checked against
+them by a module that is below them, and this module needs no training library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from edgedistill._utils.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgedistill.methods.base import Method
+    from edgedistill.students.base import Architecture
+
+METHODS: Registry[type[Method[Any, Any]]] = Registry("method", "edgedistill.methods")
+STUDENTS: Registry[Architecture | Callable[[], nn.Module]] = Registry(
+    "student",
+    "edgedistill.students",
+    beyond="another classifier of torchvision, or timm/NAME",
+)

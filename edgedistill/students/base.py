@@ -1,0 +1,52 @@
+"""The interface of a student's architecture: a trunk without classifier, and its pixel statistics.
+
+Adding one is adding a file to ``edgedistill.students`` that registers it with `STUDENTS`, or
+registering a function that returns an `nn.Module` (see `custom.py`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD, Channels
+from edgedistill.errors import WeightsError
+
+
+class Architecture(ABC):
+    """Network architecture of a student.
+
+    Attributes:
+        summary: one line for tables.
+        mean, std: per-channel statistics its input is normalized with, of pixels in 0..1.
+        fixed_size: whether a network is built for one input side and takes no other.
+        cpu_bf16: whether it was measured to train faster in bfloat16 on a CPU that has it.
+    """
+
+    summary: str = ""
+    mean: Channels = IMAGENET_MEAN
+    std: Channels = IMAGENET_STD
+    fixed_size: bool = False
+    cpu_bf16: bool = False
+
+    @abstractmethod
+    def build(self, size: int | None = None) -> tuple[nn.Module, int]:
+        """A trunk with random weights, and the width d of its features.
+
+        The trunk maps normalized float32 [B, 3, size, size] to pooled features [B, d]. Initial
+        values are drawn from torch's global generator. ``size`` None is the side that the
+        architecture was published with.
+        Raises RecipeError for a size that it cannot take.
+        """
+
+    def published_weights(self, weights: str, size: int | None = None) -> dict[str, Tensor]:
+        """State of the trunk that ``build(size)`` returns, as its authors trained it.
+
+        ``weights`` is "imagenet" or "imagenet-v2".
+        Raises WeightsError where there are none or they cannot be had.
+        """
+        raise WeightsError(
+            f"student.weights: no weights {weights!r} come with this student; use 'none' or a "
+            "safetensors file"
+        )

@@ -1,0 +1,44 @@
+"""Students given from Python: any function without parameters that returns an `nn.Module`.
+
+    @STUDENTS.register("tiny")
+    def tiny() -> nn.Module:
+        \"\"\"Two convolutions and a mean.\"\"\"
+        return nn.Sequential(...)
+
+The module maps normalized float32 [B, 3, S, S] to features [B, d]. Attributes `mean` and `std` of
+the function (or class) are its pixel statistics; ImageNet's without them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+from torch import nn
+
+from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
+from edgedistill.errors import RecipeError
+from edgedistill.students.base import Architecture
+from edgedistill.students.weights import one_line, output_width
+
+
+class CustomArchitecture(Architecture):
+    """Network that a function makes."""
+
+    def __init__(self, factory: Callable[[], nn.Module]) -> None:
+        self._factory = factory
+        self.summary = (inspect.getdoc(factory) or "").partition("\n")[0]
+        self.mean = getattr(factory, "mean", IMAGENET_MEAN)
+        self.std = getattr(factory, "std", IMAGENET_STD)
+
+    def build(self, size: int | None = None) -> tuple[nn.Module, int]:
+        """A new module and its feature width. Raises RecipeError for a size it cannot take."""
+        network = self._factory()
+        side = size or 64
+        try:
+            return network, output_width(network, side)
+        except (RuntimeError, ValueError) as error:
+            raise RecipeError(
+                f"student.size: the student takes no images of {side} pixels "
+                f"({one_line(error)[:200]})"
+            ) from None
