@@ -93,14 +93,14 @@ def latency_rows(bench: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[d
         for row in rows
         for precision in ("fp32", "int8")
     }
-    found = []
+    rows = []
     for model in bench["models"]:
         row, precision = by_hash.get(model["sha256"], (None, ""))
         # Of a run that cannot be read any more.
         if row is None:
             continue
         timing = model["latency"][0]["model"]
-        found.append(
+        rows.append(
             {
                 "student": row["student"],
                 "method": row["method"],
@@ -116,14 +116,14 @@ def latency_rows(bench: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[d
                 "peak_memory_bytes": model["peak_memory_bytes"],
             }
         )
-    return found
+    return rows
 
 
 def collect(plan: Plan, folder: SweepFolder) -> dict[str, Any]:
     """matrix.json of the runs whose files the sweep has made."""
     path = folder.path / "files.json"
-    made = read_record(path, f"edgedistill sweep {SWEEP.relative_to(ROOT)}")
-    files, bench = made["files"], made["bench"]
+    record = read_record(path, f"edgedistill sweep {SWEEP.relative_to(ROOT)}")
+    files, bench = record["files"], record["bench"]
     rows = []
     for run in plan.runs:
         metrics = folder.metrics(run.name)
@@ -165,9 +165,9 @@ def merged(old: Mapping[str, Any], new: dict[str, Any], plan: Plan) -> tuple[dic
     planned = {run.name: settings(run) for run in plan.runs}
     done = {row["run"] for row in new["rows"]}
     others = [row for row in old["rows"] if row["run"] not in done]
-    kept = [row for row in others if _same_settings(row, planned.get(row["run"]))]
+    current = [row for row in others if _same_settings(row, planned.get(row["run"]))]
     order = {name: place for place, name in enumerate(planned)}
-    rows = sorted([*kept, *new["rows"]], key=lambda row: order[row["run"]])
+    rows = sorted([*current, *new["rows"]], key=lambda row: order[row["run"]])
     _refuse_other_origins(rows)
     timed, now_there = _files(old["rows"]), _files(rows)
     latency: list[dict[str, Any]] = []
@@ -185,7 +185,9 @@ def merged(old: Mapping[str, Any], new: dict[str, Any], plan: Plan) -> tuple[dic
         if taken:
             latency += taken
             measured[student] = source["measured"][student]
-    return {**new, "measured": measured, "latency": latency, "rows": rows}, len(others) - len(kept)
+    return {**new, "measured": measured, "latency": latency, "rows": rows}, len(others) - len(
+        current
+    )
 
 
 def _files(rows: list[dict[str, Any]]) -> dict[tuple[str, str], str | None]:
@@ -198,13 +200,13 @@ def _same_settings(row: Mapping[str, Any], planned: Mapping[str, Any] | None) ->
 
 
 def _refuse_other_origins(rows: list[dict[str, Any]]) -> None:
-    seen: dict[tuple[str, str], dict[str, Any]] = {}
+    firsts: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         # One teacher for all; every target has training images of its own.
         for what, place in (("teacher", ""), ("images", row["target"])):
             if row["identity"][what] is None:
                 continue
-            first = seen.setdefault((what, place), row)
+            first = firsts.setdefault((what, place), row)
             if row["identity"][what] != first["identity"][what]:
                 raise EdgeDistillError(
                     f"{row['run']}: of another {what} than {first['run']}; train both with the "
@@ -259,15 +261,15 @@ def main() -> None:
         if plan.export is None or not plan.export.int8:
             raise EdgeDistillError(f"{options.sweep}: has no [export] with int8 = true")
         refuse_other_recipes(folder, plan)
-        found = collect(plan, folder)
+        record = collect(plan, folder)
         if options.record.exists():
             old = read_record(options.record, "python -m benchmarks.emoji.matrix SWEEP_FOLDER")
-            found, left_out = merged(old, found, plan)
+            record, left_out = merged(old, record, plan)
             if left_out:
                 print(
                     f"{left_out} runs of the record had other settings or start weights: left out"
                 )
-        write_text(options.record, to_text(found))
+        write_text(options.record, to_text(record))
     record = read_record(options.record, "python -m benchmarks.emoji.matrix SWEEP_FOLDER")
     if options.record.resolve() == RECORD:
         render(record)

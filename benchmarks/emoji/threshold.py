@@ -50,9 +50,9 @@ class Scored:
     known: NDArray[np.bool_]
 
 
-def scored(found: Answers, labels: NDArray[np.int64]) -> Scored:
+def scored(answers: Answers, labels: NDArray[np.int64]) -> Scored:
     """`labels` int64 [N], -1 for unknown."""
-    return Scored(found.score, found.probabilities.argmax(axis=1) == labels, labels >= 0)
+    return Scored(answers.score, answers.probabilities.argmax(axis=1) == labels, labels >= 0)
 
 
 def rates(images: Scored, threshold: float) -> dict[str, float | None]:
@@ -73,12 +73,12 @@ def curves(validation: Scored, target: Scored) -> dict[str, NDArray[np.float64]]
     both = np.concatenate([validation.score, target.score])
     thresholds = np.linspace(both.min(), np.nextafter(both.max(), np.inf), _POINTS)
     rows = [rates(target, t) | {"source_kept": rates(validation, t)["kept"]} for t in thresholds]
-    found = {key: np.array([row[key] for row in rows], np.float64) for key in rows[0]}
-    return {"threshold": thresholds, **found}
+    columns = {key: np.array([row[key] for row in rows], np.float64) for key in rows[0]}
+    return {"threshold": thresholds, **columns}
 
 
 @styled
-def picture(found: dict[str, NDArray[np.float64]], info: ModelInfo, target: str) -> Figure:
+def picture(curves: dict[str, NDArray[np.float64]], info: ModelInfo, target: str) -> Figure:
     """The rates over the threshold, with the calibrated one marked."""
     figure = Figure(figsize=(8.4, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -89,7 +89,7 @@ def picture(found: dict[str, NDArray[np.float64]], info: ModelInfo, target: str)
         ("h_score", f"H-score, {target}", {"color": BLUE, "linewidth": 2.5}),
     )
     for key, label, look in lines:
-        axes.plot(found["threshold"], found[key], label=label, **look)
+        axes.plot(curves["threshold"], curves[key], label=label, **look)
     if info.threshold > LOWEST:
         axes.axvline(info.threshold, color=INK, linewidth=1)
         axes.annotate(
@@ -112,8 +112,8 @@ def part(validation: Scored, target: Scored, info: ModelInfo, domain: str, run: 
     rows = []
     for share in KEPT:
         limit = calibrate(known, share)
-        found = rates(target, limit) | {"source": rates(validation, limit)["kept"]}
-        cells = [found[key] for key in ("source", "kept", "rejected", "h_score")]
+        shares = rates(target, limit) | {"source": rates(validation, limit)["kept"]}
+        cells = [shares[key] for key in ("source", "kept", "rejected", "h_score")]
         mark = " (calibrated)" if np.isclose(share, info.target_keep_rate) else ""
         shown = ["-" if cell is None else f"{100 * cell:.1f}" for cell in cells]
         rows.append([f"{100 * share:.0f} %{mark}", f"{limit:.4g}", *shown])

@@ -81,8 +81,8 @@ def measure(
         cache = made_up.cache(sizes, Path(folder))
         for compiled in (False, True) if options.compile else (False,):
             train = made_up.settings(sizes, options.precision, compiled)
-            made = made_up.context("scipd", sizes, train, pictures, cache, device)
-            jobs["ours, compiled" if compiled else "ours"] = partial(made_up.stepping(made), 0)
+            context = made_up.context("scipd", sizes, train, pictures, cache, device)
+            jobs["ours, compiled" if compiled else "ours"] = partial(made_up.stepping(context), 0)
         seconds = interleaved(jobs, options.rounds, device, warm_up=options.warm_up)
     return {
         name: {"seconds": median(times), "faster": ratios(seconds["authors"], times)}

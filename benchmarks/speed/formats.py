@@ -53,13 +53,13 @@ def pictures(index: Index, domain: int, size: int, limit: int) -> list[NDArray[n
     """Readable pictures spread over a domain, at most `limit`."""
     rows = np.flatnonzero(index.domain == domain)
     rows = rows[np.linspace(0, len(rows) - 1, min(limit, len(rows))).astype(np.int64)]
-    found = []
+    pictures = []
     for row in rows.tolist():
         try:
-            found.append(read_rgb(index.path(row), size))
+            pictures.append(read_rgb(index.path(row), size))
         except ImageProblem:
             continue
-    return found
+    return pictures
 
 
 def compare(images: list[NDArray[np.uint8]], rounds: int) -> dict[str, dict[str, float]]:

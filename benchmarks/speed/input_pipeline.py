@@ -92,8 +92,8 @@ def torchvisions(
             pin_memory=device.type == "cuda",
         )
         for epoch in itertools.repeat(loader):
-            for found, _ in epoch:
-                yield found.to(device, non_blocking=True)
+            for views, _ in epoch:
+                yield views.to(device, non_blocking=True)
 
     return batches
 

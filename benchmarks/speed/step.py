@@ -46,7 +46,7 @@ def measure(sizes: made_up.Sizes, options: argparse.Namespace) -> dict[str, Any]
             name: made_up.context(name, sizes, train, pictures, cache, device)
             for name in ("erm", "scipd", "scmd")
         }
-        steps = {name: made_up.stepping(made) for name, made in tasks.items()}
+        steps = {name: made_up.stepping(context) for name, context in tasks.items()}
         whole = made_up.context("scmd", sizes, train, pictures, cache, device)
         jobs = {
             "erm": lambda: steps["erm"](0),
@@ -68,60 +68,60 @@ def measure(sizes: made_up.Sizes, options: argparse.Namespace) -> dict[str, Any]
     }
 
 
-def ranking(made: TrainContext) -> Callable[[], None]:
+def ranking(context: TrainContext) -> Callable[[], None]:
     """The pass of an SCMD step that finds its hardest images, and nothing else of the step."""
-    share = made.method.keep_fraction(0, made.settings.steps)
+    share = context.method.keep_fraction(0, context.settings.steps)
     assert share is not None
-    forward = made_up.forward_of(made)
-    _, views, labels = first_batch(made)
-    x = normalize(views.render(made.size), made.student.mean, made.student.std).contiguous(
+    forward = made_up.forward_of(context)
+    _, views, labels = first_batch(context)
+    x = normalize(views.render(context.size), context.student.mean, context.student.std).contiguous(
         memory_format=torch.channels_last
     )
 
     def rank() -> None:
-        made.student.eval()
-        with torch.no_grad(), autocast(made.device, made.dtype):
+        context.student.eval()
+        with torch.no_grad(), autocast(context.device, context.dtype):
             logits = forward(x).logits.float()
-        made.student.train()
+        context.student.train()
         hard_sample_indices(F.cross_entropy(logits, labels, reduction="none"), share)
 
     return rank
 
 
-def first_batch(made: TrainContext) -> tuple[Batch, ViewBatch, torch.Tensor]:
+def first_batch(context: TrainContext) -> tuple[Batch, ViewBatch, torch.Tensor]:
     """The first batch of a run, its stored images with the views to cut, and its labels."""
-    batch = batch_of(made, 0)
-    labels = to_device(made.images.labels[batch.positions], made.device)
-    return batch, view_batch(made, batch), labels
+    batch = batch_of(context, 0)
+    labels = to_device(context.images.labels[batch.positions], context.device)
+    return batch, view_batch(context, batch), labels
 
 
-def one_pass(made: TrainContext) -> Callable[[], None]:
+def one_pass(context: TrainContext) -> Callable[[], None]:
     """An SCMD step that selects from the outputs it trains on."""
-    share = made.method.keep_fraction(0, made.settings.steps)
-    teacher_fn, text = made.teacher_fn, made.text
+    share = context.method.keep_fraction(0, context.settings.steps)
+    teacher_fn, text = context.teacher_fn, context.text
     assert share is not None and teacher_fn is not None and text is not None
-    forward = made_up.forward_of(made)
-    (optimizer,) = made_up.optimizers_of(made)
-    average = WeightAverage(made.student, "ema", decay=made.settings.ema_decay)
+    forward = made_up.forward_of(context)
+    (optimizer,) = made_up.optimizers_of(context)
+    average = WeightAverage(context.student, "ema", decay=context.settings.ema_decay)
 
     def step() -> None:
-        batch, views, labels = first_batch(made)
-        x = normalize(views.render(made.size), made.student.mean, made.student.std).contiguous(
-            memory_format=torch.channels_last
-        )
-        with autocast(made.device, made.dtype):
+        batch, views, labels = first_batch(context)
+        x = normalize(
+            views.render(context.size), context.student.mean, context.student.std
+        ).contiguous(memory_format=torch.channels_last)
+        with autocast(context.device, context.dtype):
             out = forward(x)
         ranked = F.cross_entropy(out.logits.detach().float(), labels, reduction="none")
-        kept = hard_sample_indices(ranked, share)
+        hard = hard_sample_indices(ranked, share)
         assert out.projected is not None
-        part = StudentOutput(out.features[kept], out.logits[kept], out.projected[kept])
-        teacher_outputs = TeacherOutputs(teacher_fn(batch, views, kept), text)
-        losses = made.method.losses(made.student.head, part, labels[kept], teacher_outputs)
+        part = StudentOutput(out.features[hard], out.logits[hard], out.projected[hard])
+        teacher_outputs = TeacherOutputs(teacher_fn(batch, views, hard), text)
+        losses = context.method.losses(context.student.head, part, labels[hard], teacher_outputs)
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
         optimizer.step()
-        made.method.after_step(made.student.head)
-        average.update(made.student)
+        context.method.after_step(context.student.head)
+        average.update(context.student)
 
     return step
 

@@ -43,16 +43,16 @@ def held_out(art: Path, size: int) -> list[tuple[Tensor, NDArray[np.int64]]]:
     arrays, folders = np.load(art), {plain_code(e.code): e.folder for e in catalogue()}
     table = json.loads(arrays["table"].tobytes())
     known = {kind.folder: number for number, kind in enumerate(KNOWN)}
-    found = []
+    styles = []
     for style in HELD_OUT:
         shown = [
             folders.get(plain_code(table[row]["code"].lower())) for row in arrays[f"{style}/emoji"]
         ]
-        kept = [number for number, folder in enumerate(shown) if folder is not None]
-        images = torch.from_numpy(arrays[style][kept]).permute(0, 3, 1, 2).float() / 255
+        shown_rows = [number for number, folder in enumerate(shown) if folder is not None]
+        images = torch.from_numpy(arrays[style][shown_rows]).permute(0, 3, 1, 2).float() / 255
         images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
-        found.append((images, np.array([known.get(str(shown[n]), -1) for n in kept])))
-    return found
+        styles.append((images, np.array([known.get(str(shown[n]), -1) for n in shown_rows])))
+    return styles
 
 
 def worth(embed: Embed, bank: TextBank, images: Tensor, labels: NDArray[np.int64]) -> str:

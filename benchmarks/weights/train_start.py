@@ -52,13 +52,13 @@ CPU = torch.device("cpu")
 
 def teacher_targets(teacher: Teacher, images: Tensor, emoji: np.ndarray, count: int) -> Tensor:
     """Unit-norm float32 `[n, D]`: each drawing's embedding plus the mean of its emoji's."""
-    found = []
+    embeddings = []
     for i in range(0, len(images), 256):
         x = images[i : i + 256].float() / 255
         size = (teacher.size, teacher.size)
         x = F.interpolate(x, size=size, mode="bilinear", antialias=True)
-        found.append(teacher.encode_images(x))
-    own = torch.cat(found)
+        embeddings.append(teacher.encode_images(x))
+    own = torch.cat(embeddings)
     rows = torch.from_numpy(emoji)
     mean = torch.zeros(count, own.shape[1]).index_add_(0, rows, own)
     return F.normalize(own + F.normalize(mean, dim=1)[rows], dim=1)
@@ -138,12 +138,12 @@ class Training:
 
     def export(self, path: Path, fingerprint: str, int8: bool) -> None:
         """The mean of the weights, matrices in float16 or `int8`."""
-        found = {k[2:]: v for k, v in self.average.items() if k.startswith("0.")}
-        found[PROJECTION] = self.average["1.weight"]
+        state = {k[2:]: v for k, v in self.average.items() if k.startswith("0.")}
+        state[PROJECTION] = self.average["1.weight"]
         if int8:
-            small = to_int8(found)
+            small = to_int8(state)
         else:
-            small = {k: v.half() if v.ndim > 1 else v for k, v in found.items()}
+            small = {k: v.half() if v.ndim > 1 else v for k, v in state.items()}
         with replacing(path) as temporary:
             save_file(
                 {k: v.contiguous() for k, v in small.items()},
@@ -234,15 +234,15 @@ def main(arguments: list[str] | None = None) -> None:
     checkpoint = args.out.with_suffix(".checkpoint.pt")
     if checkpoint.exists():
         training.load(checkpoint)
-    began, first, seen = time.monotonic(), training.step, []
+    began, first, values = time.monotonic(), training.step, []
     print(f"{about}: step {first} of {args.steps}", flush=True)
     for loss in losses(training, images, emoji, targets, args):
-        seen.append(loss)
+        values.append(loss)
         if training.step % args.save_every == 0 or training.step == args.steps:
             training.save(checkpoint)
             training.export(args.out, teacher.fingerprint, args.int8)
             speed = (time.monotonic() - began) / (training.step - first)
-            recent = np.mean(seen[-100:])
+            recent = np.mean(values[-100:])
             print(f"step {training.step} loss {recent:.3f} {speed:.2f} s/step", flush=True)
     if first >= args.steps:
         training.export(args.out, teacher.fingerprint, args.int8)
