@@ -27,7 +27,8 @@ e2e:
 slow:
     pytest -m slow
 
-# Redraw the architecture and build the documentation.
+# Draw and write what documentation is made from the code, and build the site.
 docs:
     python docs/scripts/architecture.py
+    python docs/scripts/reference.py
     mkdocs build --strict

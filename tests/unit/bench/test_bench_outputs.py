@@ -79,7 +79,7 @@ def test_what_is_not_of_the_schema_is_found(
 
 def test_the_documented_keys_are_those_of_the_schema() -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "json-schemas.md").read_text("utf-8")
-    table = page.partition("### result.json")[2]
+    table = page.partition("## result.json")[2]
     rows = dict(re.findall(r"^\| `([\w.\[\]]+)` \| (.*) \|$", table, re.MULTILINE))
     assert {name.partition("[")[0] for name in rows} == get_type_hints(Result).keys() - {"schema"}
     for name, hint in (("models[]", Model), ("method", Method), ("comparisons[]", Comparison)):
