@@ -45,6 +45,7 @@ from edgedistill.export.latency import interleaved, ratio
 from edgedistill.export.onnx.graph import export_graph
 from edgedistill.export.onnx.module import Deployed
 from edgedistill.methods.heads import LinearHead
+from edgedistill.openset.head import OpenSetHead
 from edgedistill.students import STUDENTS, Student, build_backbone
 
 CONVOLUTIONS = frozenset({"convolution", "pointwise", "depthwise", "maxpool"})
@@ -112,7 +113,7 @@ def prepare(student: str, size: int) -> Subject:
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = None
-    deployed = Deployed(module, "max_logit", None)
+    deployed = Deployed(module, OpenSetHead("max_logit"))
     with torch.no_grad():
         deployed.train()
         deployed(torch.from_numpy(np.ascontiguousarray(images)), torch.tensor(0.0))

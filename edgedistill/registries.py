@@ -1,6 +1,7 @@
 """The registries: what a recipe or a command can name, and what a program can add to.
 
 - `METHODS`: subclasses of `methods.base.Method`; built in are those of `methods/`.
+- `SCORES`: subclasses of `openset.scores.base.Score`; built in are those of `openset/scores/`.
 - `STUDENTS`: a `students.base.Architecture` or a function that makes an `nn.Module`; `students/`.
 
 Each imports its built-in entries at the first look-up, so that a recipe can be checked against
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgedistill.methods.base import Method
+    from edgedistill.openset.scores.base import Score
     from edgedistill.students.base import Architecture
 
 METHODS: Registry[type[Method[Any, Any]]] = Registry("method", "edgedistill.methods")
+SCORES: Registry[type[Score]] = Registry("score", "edgedistill.openset.scores")
 STUDENTS: Registry[Architecture | Callable[[], nn.Module]] = Registry(
     "student",
     "edgedistill.students",

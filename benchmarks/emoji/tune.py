@@ -39,7 +39,7 @@ from benchmarks.emoji.tuning_text import MARK, applied, document
 from benchmarks.marked import write_between
 from benchmarks.script import read_record, run_script, whole
 from edgedistill._utils.atomic import write_json, write_text
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import EdgeDistillError, RecipeError
 
 ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("tuning.json")
@@ -123,32 +123,31 @@ def rejection(recipe: Any, folder: Path) -> dict[str, Any]:
     from edgedistill.data.store.image_store import open_store
     from edgedistill.export.finished import load_finished
     from edgedistill.openset import calibrate, evaluate
-    from edgedistill.openset.scores import SCORES
+    from edgedistill.openset.head import OpenSetHead
+    from edgedistill.registries import SCORES
     from edgedistill.run.folder import RunFolder
     from edgedistill.train.predict import predict
 
     finished, dataset = load_finished(RunFolder(folder)), resolve_split(recipe.data)
-    store = open_store(dataset.index, recipe.student.size)
-    outputs = {}
-    for name, rows in (("val", dataset.split.val), ("target", dataset.target)):
-        labelled = dataset.label(store.images(rows))
-        outputs[name] = predict(
-            finished.student, finished.method, labelled, device=torch.device("cpu")
-        )
-    projects = outputs["val"].cosines is not None
+    store, text = open_store(dataset.index, recipe.student.size), finished.method.text
+    val, target = (dataset.label(store.images(r)) for r in (dataset.split.val, dataset.target))
     h_scores: dict[str, list[float]] = {}
     auroc: dict[str, float] = {}
     for score in SCORES:
-        if score == "max_cosine" and not projects:
+        try:
+            head = OpenSetHead(score, texts=None if text is None else text.references)
+            val_outputs, target_outputs = (
+                predict(finished.student, head, labelled, device=torch.device("cpu"))
+                for labelled in (val, target)
+            )
+        except RecipeError:  # The method does not project.
             continue
         h_scores[score] = []
         for target_keep_rate in ACCEPTANCES:
-            threshold = calibrate(outputs["val"].score(score), target_keep_rate)
-            scored = evaluate(
-                outputs["target"], score=score, threshold=threshold, known=finished.classes
-            )
-            h_scores[score].append(round(scored["h_score"], 4))
-            auroc[score] = round(scored["auroc"], 4)
+            threshold = calibrate(val_outputs.scores, target_keep_rate)
+            metrics = evaluate(target_outputs, threshold=threshold, known=finished.classes)
+            h_scores[score].append(round(metrics["h_score"], 4))
+            auroc[score] = round(metrics["auroc"], 4)
     return {"h_scores": h_scores, "auroc": auroc}
 
 

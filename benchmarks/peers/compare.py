@@ -94,7 +94,7 @@ def gather(run: FinishedRun, folder: Path, threads: int) -> tuple[list[Contender
     fp32, int8 = folder / "student.onnx", folder / "student-int8.onnx"
     export_fp32(run, fp32)
     data = fp32.read_bytes()
-    module = Deployed(run.student, run.calibration.score, run.method.text)
+    module = Deployed(run.student, run.openset)
     teacher = load_teacher(
         run.recipe.teacher.model, run.recipe.teacher.pretrained, torch.device("cpu")
     )

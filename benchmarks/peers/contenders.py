@@ -14,7 +14,6 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from scipy.special import softmax
 from torch import Tensor, nn
 
 from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
@@ -24,7 +23,6 @@ from edgedistill.export.onnx.module import Deployed
 from edgedistill.export.session import Answers, open_session
 from edgedistill.export.session import answers as session_answers
 from edgedistill.methods.text_bank import TextBank
-from edgedistill.openset.scores import compute
 from edgedistill.runtime.contract import LOWEST
 from edgedistill.students import Student
 from edgedistill.teacher.open_clip import Teacher
@@ -144,7 +142,7 @@ class Bare(nn.Module):
 
 
 def plain_export(name: str, module: Deployed, size: int, folder: Path, threads: int) -> Contender:
-    """The student through torch.onnx.export with its defaults; everything around it in NumPy.
+    """The student through torch.onnx.export with its defaults, and its head in torch.
 
     Raises EdgeDistillError when torch's exporter fails.
     """
@@ -153,7 +151,6 @@ def plain_export(name: str, module: Deployed, size: int, folder: Path, threads: 
     mean, std = (
         np.array(values, np.float32)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
     )
-    texts = module.texts.numpy() if module.score == "max_cosine" else None
 
     def load() -> Answer:
         session = _session(path, threads)
@@ -162,9 +159,10 @@ def plain_export(name: str, module: Deployed, size: int, folder: Path, threads: 
         def answer(pixels: NDArray[np.uint8]) -> Said:
             x = (pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255 - mean) / std
             logits, *projected = session.run(None, {entry: x})
-            cosines = projected[0] @ texts if texts is not None else None
-            score = compute(module.score, logits, cosines)
-            return score, softmax(logits, axis=1)
+            embedding = torch.from_numpy(projected[0]) if projected else None
+            with torch.inference_mode():
+                answers = module.openset(torch.from_numpy(logits), embedding)
+            return answers.score.numpy(), answers.probabilities.numpy()
 
         return answer
 

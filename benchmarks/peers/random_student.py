@@ -12,6 +12,7 @@ from edgedistill.export.int8.policy import chosen_nodes
 from edgedistill.export.onnx.graph import export_graph
 from edgedistill.export.onnx.module import Deployed
 from edgedistill.methods.heads import LinearHead
+from edgedistill.openset.head import OpenSetHead
 from edgedistill.students import Student, build_backbone
 
 # As the embedded benchmark has; the last layer is a small part of any student.
@@ -46,7 +47,7 @@ def make_student(name: str, size: int) -> RandomStudent:
     side = -(-size // 8)
     blocks = rng.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
     images = np.ascontiguousarray(blocks.repeat(side, 1).repeat(side, 2)[:, :size, :size])
-    module = Deployed(student, "max_logit", None)
+    module = Deployed(student, OpenSetHead("max_logit"))
     with torch.no_grad():
         module.train()
         module(torch.from_numpy(images), torch.tensor(0.0))

@@ -14,6 +14,7 @@ from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.data.views import ViewBatch, ViewSpec
 from edgedistill.methods import METHODS
 from edgedistill.methods.text_bank import TextBank
+from edgedistill.openset.head import OpenSetHead
 from edgedistill.recipe.schema import TrainSection, ViewsSection
 from edgedistill.students import Student, build_backbone
 from edgedistill.teacher.view_cache.cache import ViewCache
@@ -114,6 +115,7 @@ def context(
 
     return TrainContext(
         student=student,
+        openset=OpenSetHead("max_logit").to(device),
         method=learner,
         images=pictures,
         spec=SPEC,

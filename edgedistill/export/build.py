@@ -194,7 +194,7 @@ def _fp32(run: FinishedRun, output: Path, size: int | None) -> _Built:
     calibration, metrics = run.calibration, run.metrics
     if side != run.recipe.student.size:
         calibration, metrics = _measured_at(run, images)
-    module = Deployed(run.student, calibration.score, run.method.text)
+    module = Deployed(run.student, run.openset)
     model = export_graph(module, side, len(run.classes), calibration.threshold)
     data = to_bytes(model, metadata(run, calibration, metrics, side, "fp32"))
     sample = images.sample(IMAGES).images

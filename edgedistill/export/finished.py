@@ -11,9 +11,11 @@ import torch
 from edgedistill.errors import RunFolderError
 from edgedistill.methods import METHODS, Method
 from edgedistill.methods.text_bank import TextBank
+from edgedistill.openset.head import OpenSetHead
 from edgedistill.recipe import Recipe, load_recipe
 from edgedistill.run.folder import RunFolder
-from edgedistill.students import Student, architecture, build_backbone
+from edgedistill.students import Student
+from edgedistill.students.assemble import assemble_student
 from edgedistill.students.weights import read_safetensors
 
 
@@ -35,6 +37,7 @@ class FinishedRun:
     """What an export needs of a run.
 
     `classes` are the known classes in label order; `student` is on the CPU, in evaluation mode;
+    `openset` is its head with the calibrated threshold;
     `metrics` is metrics.json.
     """
 
@@ -42,6 +45,7 @@ class FinishedRun:
     recipe: Recipe
     classes: tuple[str, ...]
     student: Student
+    openset: OpenSetHead
     method: Method[Any, Any]
     calibration: Calibration
     metrics: dict[str, Any]
@@ -69,7 +73,14 @@ def load_finished(folder: RunFolder) -> FinishedRun:
             f"({type(error).__name__}: {error}); run its recipe again under another --name"
         ) from None
     student, method = _student(folder, recipe, len(classes))
-    return FinishedRun(folder, recipe, classes, student, method, calibration, metrics)
+    head = OpenSetHead(
+        calibration.score,
+        mean=student.mean,
+        std=student.std,
+        texts=None if method.text is None else method.text.references,
+        threshold=calibration.threshold,
+    )
+    return FinishedRun(folder, recipe, classes, student, head, method, calibration, metrics)
 
 
 def _student(folder: RunFolder, recipe: Recipe, classes: int) -> tuple[Student, Method[Any, Any]]:
@@ -84,10 +95,9 @@ def _student(folder: RunFolder, recipe: Recipe, classes: int) -> tuple[Student, 
         method = kind(kind.Hyper(**recipe.method.hyper), text=text)
         # The start values are overwritten: the caller's random numbers must not notice.
         with torch.random.fork_rng(devices=[]):
-            network = architecture(recipe.student.model)
-            backbone, width = build_backbone(recipe.student.model, size=recipe.student.size)
-            head = method.head(width, classes)
-            student = Student(backbone, head, mean=network.mean, std=network.std)
+            student = assemble_student(
+                recipe.student.model, method, classes, size=recipe.student.size
+            )
         student.load_state_dict(tensors)
     except (RuntimeError, ValueError) as error:
         raise RunFolderError(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgedistill.errors import ExportError
 from edgedistill.export.session import Answers
-from edgedistill.openset import metrics
+from edgedistill.openset import compute_metrics
 
 
 @dataclass(frozen=True)
@@ -29,30 +29,13 @@ class MetricDrop:
 
 
 def measure(answers: Answers, labels: NDArray[np.int64], threshold: float) -> dict[str, Any]:
-    """The metrics of `edgedistill.openset.evaluate`, without the rows per class, of some answers.
+    """`edgedistill.openset.compute_metrics` of a file's answers.
 
     `labels` are the known labels int64 [N], -1 for unknown. Rates are shares, None where there are
     no images they could speak about.
     """
     predictions = answers.probabilities.argmax(axis=1)
-    known = labels >= 0
-    right = predictions == labels
-    score = answers.score
-    grid = metrics.seed_grid_h_scores(answers.probabilities, labels, answers.probabilities.shape[1])
-    return {
-        "accuracy": metrics.closed_set_accuracy(predictions, labels),
-        "h_score": metrics.deployed_h_score(score, right, known, threshold),
-        "oracle_h_score": None if grid is None else float(grid.max()),
-        "grid_mean_h_score": None if grid is None else float(grid.mean()),
-        "best_h_score": metrics.best_h_score(score, right, known),
-        "auroc": metrics.auroc(score, known),
-        "fpr95": metrics.fpr95(score, known),
-        "oscr": metrics.oscr(score, right, known),
-        "known_acceptance": metrics.known_keep_rate(score, known, threshold),
-        "unknown_rejection": metrics.unknown_reject_rate(score, known, threshold),
-        "images_known": int(known.sum()),
-        "images_unknown": int((~known).sum()),
-    }
+    return compute_metrics(predictions, answers.score, answers.probabilities, labels, threshold)
 
 
 def compare_metrics(fp32: dict[str, Any], int8: dict[str, Any]) -> list[MetricDrop]:

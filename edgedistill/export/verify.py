@@ -6,7 +6,6 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.errors import ExportError
@@ -44,10 +43,9 @@ def torch_answers(run: FinishedRun, images: ImageSet, threshold: float) -> Answe
     """What the evaluation of the run says of the same images, score >= threshold accepted."""
     unlabelled = LabelledImages(images, np.full(len(images), UNKNOWN_LABEL, np.int64))
     device = torch.device("cpu")
-    outputs = predict(run.student, run.method, unlabelled, device=device, channels_last=False)
-    score = outputs.score(run.calibration.score)
-    label = np.where(score >= threshold, outputs.predictions, UNKNOWN_LABEL)
-    return Answers(label, score, softmax(outputs.logits.astype(np.float64), axis=1))
+    outputs = predict(run.student, run.openset, unlabelled, device=device, channels_last=False)
+    label = np.where(outputs.scores >= threshold, outputs.predictions, UNKNOWN_LABEL)
+    return Answers(label, outputs.scores, outputs.probabilities)
 
 
 def compare(expected: Answers, found: Answers, threshold: float) -> Agreement:

@@ -130,16 +130,6 @@ class Method(ABC, Generic[HyperT, HeadT]):
         with torch.autocast(out.logits.device.type, enabled=False):
             return self.compute_losses(head, _float32(out), labels, teacher_outputs)
 
-    def cosines(self, out: StudentOutput) -> Tensor | None:
-        """Cosines of the projected student with the class texts, float32 [B, C].
-
-        None if the method does not project. Used by the max_cosine score.
-        """
-        if out.projected is None:
-            return None
-        with torch.autocast(out.projected.device.type, enabled=False):
-            return self.class_texts().cosines(out.projected.float())
-
     def param_groups(self, backbone: nn.Module, head: HeadT) -> list[ParamGroup]:
         """Every trainable parameter exactly once, with its share of the learning rate."""
         return [group("backbone", backbone), group("head", head)]

@@ -25,6 +25,14 @@ class TextBank:
     pool: Literal["mean", "best"]
     logit_scale: float
 
+    @property
+    def references(self) -> Tensor:
+        """Float32 `[R, D]`: an embedding's largest cosine with a row is that with its best class.
+
+        The best of the classes' best names is the best of all names.
+        """
+        return self.names if self.pool == "best" else self.pooled
+
     def cosines(self, embeddings: Tensor) -> Tensor:
         """Unit-norm `[B, D]` to cosines with the classes `[B, C]`."""
         if self.pool == "mean":

@@ -1,7 +1,11 @@
-"""Scores, thresholds and metrics of open-set recognition: NumPy in, NumPy out."""
+"""Open-set recognition: scores and the head that ships in torch, thresholds and metrics in NumPy.
+
+Importing the package imports no torch.
+"""
 
 from edgedistill.openset.evaluate import Outputs, evaluate
-from edgedistill.openset.scores import SCORES
+from edgedistill.openset.metrics import compute_metrics
 from edgedistill.openset.threshold import calibrate
+from edgedistill.registries import SCORES
 
-__all__ = ["SCORES", "Outputs", "calibrate", "evaluate"]
+__all__ = ["SCORES", "Outputs", "calibrate", "compute_metrics", "evaluate"]

@@ -1,4 +1,4 @@
-"""Every metric of a run from one pass over the student's outputs."""
+"""A student's answers as arrays, and every metric of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,94 +6,64 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from edgedistill.errors import TrainingError
-from edgedistill.openset import metrics, scores
+from edgedistill.openset.metrics import compute_metrics, per_class
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a student says about N images.
+    """Answers of an `OpenSetHead` to N images, before rejection.
 
-    `logits` float [N, K] over the known classes; `cosines` float [N, K] to the class texts, or
-    None if the method does not project into CLIP space; `labels` int64 [N], -1 = unknown.
+    Attributes:
+        predictions: int64 `[N]`, class of the largest logit.
+        scores: float32 `[N]`, higher is more known.
+        probabilities: float32 `[N, C]` over the known classes.
+        labels: int64 `[N]`, -1 for images of unknown classes.
 
-    Raises: ValueError when the shapes disagree; EdgeDistillError when an output is not finite.
+    Raises:
+        ValueError: the shapes disagree.
+        TrainingError: a score or a probability is not finite.
     """
 
-    logits: NDArray[np.floating]
-    cosines: NDArray[np.floating] | None
+    predictions: NDArray[np.int64]
+    scores: NDArray[np.floating]
+    probabilities: NDArray[np.floating]
     labels: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        if self.logits.ndim != 2 or self.labels.shape != self.logits.shape[:1]:
-            raise ValueError(f"logits {self.logits.shape} do not fit labels {self.labels.shape}")
-        if self.cosines is not None and self.cosines.shape != self.logits.shape:
-            raise ValueError(f"cosines {self.cosines.shape} do not fit logits {self.logits.shape}")
-        if self.labels.size and not -1 <= self.labels.min() <= self.labels.max() < self.classes:
-            raise ValueError(f"labels must lie in -1..{self.classes - 1}")
-        for array in (self.logits, self.cosines):
-            if array is not None and not np.isfinite(array).all():
-                bad = int((~np.isfinite(array).all(axis=1)).sum())
-                raise TrainingError(
-                    f"the student's outputs are not finite for {bad} of {len(array)} images; "
-                    "training has diverged: lower the learning rate and train again"
-                )
-
-    @property
-    def classes(self) -> int:
-        """Number of known classes, K."""
-        return int(self.logits.shape[1])
-
-    @property
-    def predictions(self) -> NDArray[np.int64]:
-        """Arg-max class of every image without rejection, int64 [N]."""
-        return self.logits.argmax(axis=1).astype(np.int64)
-
-    def score(self, name: str) -> NDArray[np.float64]:
-        """Score `name` of every image, float64 [N]."""
-        return scores.compute(name, self.logits, self.cosines)
+        shape = self.probabilities.shape[:1]
+        if self.probabilities.ndim != 2 or not (
+            self.predictions.shape == self.scores.shape == self.labels.shape == shape
+        ):
+            raise ValueError(
+                f"predictions {self.predictions.shape}, scores {self.scores.shape}, probabilities "
+                f"{self.probabilities.shape} and labels {self.labels.shape} do not fit"
+            )
+        classes = self.probabilities.shape[1]
+        if self.labels.size and not -1 <= self.labels.min() <= self.labels.max() < classes:
+            raise ValueError(f"labels must lie in -1..{classes - 1}")
+        finite = np.isfinite(self.scores) & np.isfinite(self.probabilities).all(axis=1)
+        if not finite.all():
+            raise TrainingError(
+                f"the student's outputs are not finite for {int((~finite).sum())} of "
+                f"{len(finite)} images; training has diverged: lower the learning rate and train "
+                "again"
+            )
 
 
-def evaluate(
-    outputs: Outputs, *, score: str, threshold: float, known: Sequence[str]
-) -> dict[str, Any]:
-    """All metrics of `outputs` under the rule "accept if score >= threshold", ready for JSON.
+def evaluate(outputs: Outputs, *, threshold: float, known: Sequence[str]) -> dict[str, Any]:
+    """`compute_metrics` of some outputs, and under "per_class" the rows of `metrics.per_class`.
 
-    `known` names the K known classes in label order. Every rate is a share in [0, 1], or None
-    when there are no images it could speak about (open-set metrics need both known and unknown):
-
-    accuracy: closed-set, known images only. h_score: deployed, at `threshold`. oracle_h_score and
-    grid_mean_h_score: maximum and mean over the ten thresholds of the HDG protocol on max softmax.
-    best_h_score: maximum over all thresholds of this score. The three read the target's labels.
-    auroc, fpr95, oscr, known_acceptance, unknown_rejection: see `edgedistill.openset.metrics`.
-    images_known, images_unknown: counts. per_class: rows of `metrics.per_class`.
-
-    Raises: EdgeDistillError for a score that cannot be computed.
+    `known` names the C known classes in label order.
     """
-    if len(known) != outputs.classes:
-        raise ValueError(f"{len(known)} class names for {outputs.classes} logits")
-    value = outputs.score(score)
-    predictions = outputs.predictions
-    is_known = outputs.labels >= 0
-    correct = predictions == outputs.labels
-    accepted = value >= threshold
-    grid = metrics.seed_grid_h_scores(
-        softmax(outputs.logits.astype(np.float64), axis=1), outputs.labels, outputs.classes
-    )
+    classes = outputs.probabilities.shape[1]
+    if len(known) != classes:
+        raise ValueError(f"{len(known)} class names for {classes} probabilities")
+    accepted = outputs.scores >= threshold
     return {
-        "accuracy": metrics.closed_set_accuracy(predictions, outputs.labels),
-        "h_score": metrics.deployed_h_score(value, correct, is_known, threshold),
-        "oracle_h_score": None if grid is None else float(grid.max()),
-        "grid_mean_h_score": None if grid is None else float(grid.mean()),
-        "best_h_score": metrics.best_h_score(value, correct, is_known),
-        "auroc": metrics.auroc(value, is_known),
-        "fpr95": metrics.fpr95(value, is_known),
-        "oscr": metrics.oscr(value, correct, is_known),
-        "known_acceptance": metrics.known_keep_rate(value, is_known, threshold),
-        "unknown_rejection": metrics.unknown_reject_rate(value, is_known, threshold),
-        "images_known": int(is_known.sum()),
-        "images_unknown": int((~is_known).sum()),
-        "per_class": metrics.per_class(predictions, outputs.labels, accepted, known),
+        **compute_metrics(
+            outputs.predictions, outputs.scores, outputs.probabilities, outputs.labels, threshold
+        ),
+        "per_class": per_class(outputs.predictions, outputs.labels, accepted, known),
     }

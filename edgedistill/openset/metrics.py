@@ -17,6 +17,44 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 
 
+def compute_metrics(
+    predictions: Ints, scores: Floats, probabilities: Floats, labels: Ints, threshold: float
+) -> dict[str, Any]:
+    """Every metric under the rule "accept if score >= threshold", ready for JSON.
+
+    Args:
+        predictions: int `[N]`, arg-max classes.
+        probabilities: `[N, C]` over the known classes.
+        labels: int `[N]`, -1 for unknown.
+
+    Returns:
+        Shares in [0, 1], None where there are no images they could speak about (open-set metrics
+        need both known and unknown), and counts. accuracy: closed-set, known images only. h_score:
+        deployed, at `threshold`. oracle_h_score, grid_mean_h_score: maximum and mean over the ten
+        thresholds of the HDG protocol on max softmax. best_h_score: maximum over all thresholds of
+        this score. These three read the target's labels. auroc, fpr95, oscr: as below.
+        known_acceptance, unknown_rejection: shares of known images kept (TPR) and of unknown ones
+        rejected (TNR). images_known, images_unknown: counts.
+    """
+    known = labels >= 0
+    correct = predictions == labels
+    grid = seed_grid_h_scores(probabilities, labels, probabilities.shape[1])
+    return {
+        "accuracy": closed_set_accuracy(predictions, labels),
+        "h_score": deployed_h_score(scores, correct, known, threshold),
+        "oracle_h_score": None if grid is None else float(grid.max()),
+        "grid_mean_h_score": None if grid is None else float(grid.mean()),
+        "best_h_score": best_h_score(scores, correct, known),
+        "auroc": auroc(scores, known),
+        "fpr95": fpr95(scores, known),
+        "oscr": oscr(scores, correct, known),
+        "known_acceptance": known_keep_rate(scores, known, threshold),
+        "unknown_rejection": unknown_reject_rate(scores, known, threshold),
+        "images_known": int(known.sum()),
+        "images_unknown": int((~known).sum()),
+    }
+
+
 def closed_set_accuracy(predictions: Ints, labels: Ints) -> float | None:
     """Share of known images whose arg-max class is right; nothing is rejected.
 

@@ -19,7 +19,7 @@ from edgedistill._utils.registry import Registry
 from edgedistill._utils.suggestions import choices
 from edgedistill.errors import RecipeError
 from edgedistill.recipe.schema import DataSection, MethodSection, Recipe
-from edgedistill.registries import METHODS, STUDENTS
+from edgedistill.registries import METHODS, SCORES, STUDENTS
 
 EntryT = TypeVar("EntryT")
 
@@ -93,6 +93,7 @@ def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
     recipe = _validated(tree, where)
     method = _registered(METHODS, recipe.method.name, f"{where}: method.name")
     _registered(STUDENTS, recipe.student.model, f"{where}: student.model")
+    _registered(SCORES, recipe.openset.score, f"{where}: openset.score")
     if recipe.faithful:
         tree = _with_authors(tree, method.faithful_values(), where)
         recipe = Recipe.model_validate(tree)

@@ -294,9 +294,10 @@ class TrainSection(Section):
 class OpenSetSection(Section):
     """When to answer *unknown*."""
 
-    score: Literal["max_softmax", "max_logit", "energy", "max_cosine"] = Field(
+    score: str = Field(
         default="max_logit",
-        description="higher is more known; 'max_cosine' for methods that project into CLIP's space",
+        description="a registered score; those that need class texts are for methods that project "
+        "into the teacher's space",
     )
     keep: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.95, description="share of known source-validation images to keep"

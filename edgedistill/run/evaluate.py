@@ -33,7 +33,7 @@ def save_student(student: Student, text: TextBank | None, folder: RunFolder) -> 
 def calibrate_on(recipe: Recipe, val: Outputs, folder: RunFolder) -> float:
     """The threshold from source validation, also written to openset.json."""
     settings = recipe.openset
-    threshold = calibrate(val.score(settings.score), settings.keep)
+    threshold = calibrate(val.scores, settings.keep)
     write_json(
         folder.openset,
         {
@@ -56,10 +56,7 @@ def measure(
 ) -> dict[str, Any]:
     """metrics.json of the outputs for "val" and "target", but for the teacher and the time."""
     known, score = dataset.split.known, recipe.openset.score
-    found = {
-        name: evaluate(out, score=score, threshold=threshold, known=known)
-        for name, out in outputs.items()
-    }
+    found = {name: evaluate(out, threshold=threshold, known=known) for name, out in outputs.items()}
     return {
         "target": {"domain": dataset.split.target, **found["target"]},
         "source_val": {
@@ -94,10 +91,8 @@ def measure_teacher(
         name: zero_shot(teacher, text, labelled)
         for name, labelled in (("val", val), ("target", target))
     }
-    threshold = calibrate(outputs["val"].score("max_cosine"), recipe.openset.keep)
-    scored = evaluate(
-        outputs["target"], score="max_cosine", threshold=threshold, known=dataset.split.known
-    )
+    threshold = calibrate(outputs["val"].scores, recipe.openset.keep)
+    scored = evaluate(outputs["target"], threshold=threshold, known=dataset.split.known)
     scored.pop("per_class")
     return {"name": teacher.name, "target_accuracy": scored["accuracy"], **scored}
 
@@ -114,9 +109,7 @@ def report_data(
 ) -> ReportData:
     """What report.html is made of."""
     val, test = outputs["val"], outputs["target"]
-    score, threshold = recipe.openset.score, metrics["openset"]["threshold"]
-    scores = test.score(score)
-    accepted = scores >= threshold
+    accepted = test.scores >= metrics["openset"]["threshold"]
     shown = sample_rows(test.labels, test.predictions, accepted, seed=recipe.seed)
     classes = dataset.index.classes
     return ReportData(
@@ -124,9 +117,9 @@ def report_data(
         metrics=metrics,
         history=history,
         known=dataset.split.known,
-        source_val_scores=val.score(score),
+        source_val_scores=val.scores,
         source_val_correct=val.predictions == val.labels,
-        target_scores=scores,
+        target_scores=test.scores,
         target_labels=test.labels,
         target_predictions=test.predictions,
         samples=Samples(
@@ -134,7 +127,7 @@ def report_data(
             names=[classes[dataset.index.label[target.images.rows[i]]] for i in shown],
             labels=test.labels[shown],
             predictions=test.predictions[shown],
-            scores=scores[shown],
+            scores=test.scores[shown],
             accepted=accepted[shown],
         ),
         recipe=folder.recipe.read_text(encoding="utf-8"),

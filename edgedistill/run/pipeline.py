@@ -113,7 +113,7 @@ def _run(
     method = METHODS[recipe.method.name](
         METHODS[recipe.method.name].Hyper(**recipe.method.hyper), text=text
     )
-    student = build_student(recipe, method, len(split.known), teacher, device)
+    student, head = build_student(recipe, method, len(split.known), teacher, device)
     images = decode(recipe, dataset, teacher, display)
     val, target = images.val, images.target
     environment: dict[str, Any] = {}
@@ -131,6 +131,7 @@ def _run(
     validation_images, validation_views = validation(recipe, dataset, images)
     context = TrainContext(
         student=student,
+        openset=head,
         method=method,
         images=images.train,
         spec=view_spec(recipe),
@@ -161,7 +162,7 @@ def _run(
     outputs = {
         name: predict(
             student,
-            method,
+            head,
             part,
             device=device,
             channels_last=recipe.train.channels_last,
@@ -210,7 +211,7 @@ def teacher_scores(recipe: Recipe) -> list[dict[str, Any]]:
             else np.flatnonzero((index.domain == number) & ((labels >= 0) | unknown))
         )
         outputs = zero_shot(teacher, text, dataset.label(store.images(here)))
-        scored = evaluate(outputs, score="max_cosine", threshold=-math.inf, known=split.known)
+        scored = evaluate(outputs, threshold=-math.inf, known=split.known)
         rows.append({"domain": domain, "target": domain == split.target, **scored})
     return rows
 

@@ -18,8 +18,10 @@ from edgedistill.data.views import ViewBatch, draw_views
 from edgedistill.errors import DataError, EdgeDistillError
 from edgedistill.methods import METHODS, Method
 from edgedistill.methods.text_bank import TextBank
+from edgedistill.openset.head import OpenSetHead
 from edgedistill.recipe import Recipe
-from edgedistill.students import Student, architecture, build_backbone, start_projection
+from edgedistill.students import Student
+from edgedistill.students.assemble import assemble_student
 from edgedistill.teacher.open_clip import Teacher, load_teacher
 from edgedistill.teacher.text import build_text_bank, class_names
 from edgedistill.teacher.view_cache.recipe import build_for, teacher_normalization, view_spec
@@ -77,19 +79,27 @@ def build_student(
     classes: int,
     teacher: Teacher | None,
     device: torch.device,
-) -> Student:
-    """The student with its start weights. Raises EdgeDistillError for a score it cannot give."""
+) -> tuple[Student, OpenSetHead]:
+    """The student with its start weights, and its open-set head.
+
+    Raises RecipeError for a score that the method cannot give.
+    """
     torch.manual_seed(recipe.seed)
-    section = recipe.student
-    backbone, width = build_backbone(section.model, section.weights, section.size)
-    projection = (
-        start_projection(section.model, section.weights, teacher.fingerprint) if teacher else None
+    student = assemble_student(
+        recipe.student.model,
+        method,
+        classes,
+        weights=recipe.student.weights,
+        size=recipe.student.size,
+        teacher=teacher.fingerprint if teacher else None,
+        freeze_bn=recipe.student.freeze_bn,
     )
-    head = method.head(width, classes, projection)
-    network = architecture(section.model)
-    student = Student(
-        backbone, head, freeze_bn=section.freeze_bn, mean=network.mean, std=network.std
-    )
+    head = OpenSetHead(
+        recipe.openset.score,
+        mean=student.mean,
+        std=student.std,
+        texts=None if method.text is None else method.text.references,
+    ).to(device)
     use_fast_convolutions(student)
     student.to(device)
     if recipe.train.channels_last:
@@ -97,8 +107,8 @@ def build_student(
     # A score the method cannot give is better refused now than after training.
     blank = np.zeros((1, recipe.student.size, recipe.student.size, 3), np.uint8)
     labelled = LabelledImages(ImageSet.from_array(blank), np.zeros(1, np.int64))
-    predict(student, method, labelled, device=device).score(recipe.openset.score)
-    return student
+    predict(student, head, labelled, device=device)
+    return student, head
 
 
 def decode(

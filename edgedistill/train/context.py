@@ -13,6 +13,7 @@ from edgedistill.data.images import LabelledImages
 from edgedistill.data.views import ViewBatch, ViewSpec
 from edgedistill.methods import Method
 from edgedistill.methods.text_bank import TextBank
+from edgedistill.openset.head import OpenSetHead
 from edgedistill.recipe.schema import TrainSection
 from edgedistill.students import Student
 from edgedistill.train.batches import Batch
@@ -57,6 +58,7 @@ class TrainContext:
     """Everything a run trains with.
 
     Attributes:
+        openset: what stands before and behind the student when it is validated.
         teacher_fn: looks up or computes the teacher's embeddings; None if the method needs none.
         text: class texts on the device, None likewise.
         images: training images, at the size that views are cut from.
@@ -69,6 +71,7 @@ class TrainContext:
     """
 
     student: Student
+    openset: OpenSetHead
     method: Method[Any, Any]
     images: LabelledImages
     spec: ViewSpec

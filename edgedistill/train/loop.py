@@ -209,7 +209,7 @@ def _validate(
         state.average.copy_to(evaluated)
     outputs = predict(
         evaluated,
-        context.method,
+        context.openset,
         context.validation,
         device=context.device,
         channels_last=context.settings.channels_last,

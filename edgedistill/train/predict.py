@@ -1,16 +1,16 @@
 """The student on whole images: one pass, every output."""
 
-from typing import Any
+import math
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from edgedistill.data.images import LabelledImages
-from edgedistill.data.pixels import normalize, to_chw_float
+from edgedistill.data.pixels import normalize
 from edgedistill.data.views import ViewBatch
-from edgedistill.methods import Method
 from edgedistill.openset import Outputs
+from edgedistill.openset.head import OpenSetHead, OpenSetOutput
 from edgedistill.students import Student
 from edgedistill.train.distributed import ProcessGroup
 
@@ -20,7 +20,7 @@ _ALONE = ProcessGroup()
 @torch.no_grad()
 def predict(
     student: Student,
-    method: Method[Any, Any],
+    head: OpenSetHead,
     labelled: LabelledImages,
     *,
     device: torch.device,
@@ -30,9 +30,10 @@ def predict(
     views: NDArray[np.float32] | None = None,
     size: int | None = None,
 ) -> Outputs:
-    """Outputs for N whole images of the student's input size, or for a view of each image.
+    """Answers to N whole images of the student's input size, or to a view of each image.
 
     Args:
+        student, head: on `device`.
         views: `[N, 10]`, parameters of the views, see `view_parameters`; None: whole images.
         size: side of the views in pixels.
         processes: processes that all call this, and share the work.
@@ -43,29 +44,27 @@ def predict(
     if count < processes.size:
         processes = _ALONE
     own = processes.shard(count)
-    logits, cosines = [], []
+    accept_all = torch.tensor(-math.inf, device=device)
+    answers: list[OpenSetOutput] = []
     for start in range(own.start, own.stop, batch):
         rows = slice(start, min(start + batch, own.stop))
         # A copy: torch warns of arrays it could write to and must not, as mapped files are.
         pixels = torch.from_numpy(np.array(labelled.images[rows])).to(device)
         if views is None:
-            x = to_chw_float(pixels) / 255
+            x = head.normalize(pixels)
         else:
             assert size is not None
-            x = ViewBatch(pixels, torch.from_numpy(views[rows]).to(device)).render(size)
-        x = normalize(x, student.mean, student.std)
+            batch_views = ViewBatch(pixels, torch.from_numpy(views[rows]).to(device))
+            x = normalize(batch_views.render(size), head.mean, head.std)
         if channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         out = student(x)
+        projected = None if out.projected is None else out.projected.float()
         # Fetched at the end: fetching makes the host wait.
-        logits.append(out.logits.float())
-        batch_cosines = method.cosines(out)
-        if batch_cosines is not None:
-            cosines.append(batch_cosines.float())
+        answers.append(head(out.logits.float(), projected, accept_all))
     student.train(was_training)
-    all_logits, all_cosines = (
-        processes.gather(torch.cat(parts), count).cpu().numpy() if parts else None
-        for parts in (logits, cosines)
+    predictions, scores, probabilities = (
+        processes.gather(torch.cat(parts), count).cpu().numpy()
+        for parts in zip(*answers, strict=True)
     )
-    assert all_logits is not None
-    return Outputs(all_logits, all_cosines, labelled.labels)
+    return Outputs(predictions, scores, probabilities, labelled.labels)

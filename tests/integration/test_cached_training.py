@@ -52,8 +52,10 @@ def task_of(recipe: Recipe, views: int) -> TrainContext:
     text = load_texts(recipe, dataset, teacher)
     method = METHODS[recipe.method.name](METHODS[recipe.method.name].Hyper(), text=text)
     images = decode(recipe, dataset, teacher, display)
+    student, head = build_student(recipe, method, len(dataset.split.known), teacher, CPU)
     return TrainContext(
-        student=build_student(recipe, method, len(dataset.split.known), teacher, CPU),
+        student=student,
+        openset=head,
         method=method,
         images=images.train,
         spec=view_spec(recipe),

@@ -55,6 +55,7 @@ def canonical(model: ModelProto, size: int, classes: int, threshold: float) -> M
             "torch.onnx wrote a graph of another form than expected; use a release of torch that "
             "this version was tested with"
         )
+    _strip_prefix(graph, "openset.")
     simplify(graph)
     _name_nodes(graph)
     value = numpy_helper.from_array(np.array(stored_threshold(threshold), np.float32), INPUTS[1])
@@ -161,6 +162,15 @@ def quiet_exporter() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
+
+
+def _strip_prefix(graph: GraphProto, prefix: str) -> None:
+    """Take a prefix off the weights' names."""
+    for tensor in graph.initializer:
+        tensor.name = tensor.name.removeprefix(prefix)
+    for node in graph.node:
+        for number, name in enumerate(node.input):
+            node.input[number] = name.removeprefix(prefix)
 
 
 def _name_nodes(graph: GraphProto) -> None:

@@ -26,6 +26,7 @@ from edgedistill.export.verify import compare, torch_answers, verify
 from edgedistill.methods import METHODS
 from edgedistill.methods.heads import LinearHead, ProjectionHead
 from edgedistill.methods.text_bank import TextBank
+from edgedistill.openset.head import OpenSetHead
 from edgedistill.recipe.load import resolve
 from edgedistill.run.folder import RunFolder
 from edgedistill.runtime.contract import CHECKSUM_KEY, LOWEST, UNKNOWN_LABEL
@@ -93,7 +94,10 @@ def run_of(score: str, threshold: float, pool: Any = "best") -> FinishedRun:
     # Answers far enough apart to tell whether they are right.
     head.classifier.weight.data *= 10
     student = tiny_student(head)
-    return FinishedRun(RunFolder(Path()), recipe, classes, student, method, calibration, {})
+    openset = OpenSetHead(score, texts=bank(pool).references, threshold=threshold)
+    return FinishedRun(
+        RunFolder(Path()), recipe, classes, student, openset, method, calibration, {}
+    )
 
 
 def pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -103,7 +107,7 @@ def pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def model_of(run: FinishedRun) -> bytes:
-    module = Deployed(run.student, run.calibration.score, run.method.text)
+    module = Deployed(run.student, run.openset)
     model = export_graph(module, SIZE, CLASSES, run.calibration.threshold)
     return to_bytes(model, {"b": "2", "a": "é"})
 
@@ -119,7 +123,7 @@ def exported() -> tuple[FinishedRun, bytes]:
 )
 def test_the_module_gives_the_scores_of_the_evaluation(score: str, pool: str) -> None:
     run, pixels = run_of(score, 0.0, pool), pictures(16)
-    module = Deployed(run.student, score, run.method.text)
+    module = Deployed(run.student, run.openset)
     threshold = float(np.median(torch_answers(run, ImageSet.from_array(pixels), 0.0).score))
     expected = torch_answers(run, ImageSet.from_array(pixels), threshold)
     label, found, probabilities = module(torch.from_numpy(pixels), torch.tensor(threshold))
@@ -233,11 +237,6 @@ def test_a_student_that_is_not_finite_is_refused(exported: tuple[FinishedRun, by
         verify(
             model, dataclasses.replace(run, student=broken), ImageSet.from_array(pictures(2)), 0.1
         )
-
-
-def test_max_cosine_without_texts_is_one_line() -> None:
-    with pytest.raises(EdgeDistillError, match="saved none"):
-        Deployed(tiny_student(ProjectionHead(WIDTH, CLASSES, 6)), "max_cosine", None)
 
 
 def test_a_clear_label_has_margins_to_the_next_class_and_the_threshold() -> None:

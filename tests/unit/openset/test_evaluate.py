@@ -2,26 +2,38 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import TrainingError
 from edgedistill.openset import SCORES, Outputs, calibrate, evaluate
+from edgedistill.openset.head import OpenSetHead
 
 
-def _outputs(n: int = 60, unknown: float = 0.3, classes: int = 3) -> Outputs:
+def _answers(score: str, logits: np.ndarray, labels: np.ndarray) -> Outputs:
+    """What the head answers to some logits, their tanh standing for cosines."""
+    classes = logits.shape[1]
+    cosines = torch.from_numpy(np.tanh(logits))
+    head = OpenSetHead(score, texts=torch.eye(classes, dtype=cosines.dtype))
+    return Outputs(*(t.numpy() for t in head(torch.from_numpy(logits), cosines)), labels)
+
+
+def _outputs(
+    score: str = "max_logit", n: int = 60, unknown: float = 0.3, classes: int = 3
+) -> Outputs:
     rng = np.random.default_rng(3)
     labels = rng.integers(0, classes, size=n)
     logits = rng.normal(size=(n, classes)).astype(np.float32)
     logits[np.arange(n), labels] += 2.5
     stranger = rng.random(n) < unknown
     logits[stranger] = rng.normal(size=(int(stranger.sum()), classes))
-    return Outputs(logits, np.tanh(logits), np.where(stranger, -1, labels))
+    return _answers(score, logits, np.where(stranger, -1, labels))
 
 
 @pytest.mark.parametrize("score", SCORES)
 def test_every_score_gives_every_metric(score: str) -> None:
-    outputs = _outputs()
-    threshold = calibrate(outputs.score(score)[outputs.labels >= 0], 0.9)
-    result = evaluate(outputs, score=score, threshold=threshold, known=["a", "b", "c"])
+    outputs = _outputs(score)
+    threshold = calibrate(outputs.scores[outputs.labels >= 0], 0.9)
+    result = evaluate(outputs, threshold=threshold, known=["a", "b", "c"])
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert set(result) == {
         "accuracy",
@@ -48,27 +60,25 @@ def test_every_score_gives_every_metric(score: str) -> None:
 
 
 def test_the_deployed_h_score_is_its_definition() -> None:
-    outputs = Outputs(
+    outputs = _answers(
+        "max_logit",
         np.array([[3.0, 0], [0, 2.0], [1.0, 0], [0, 0.5], [2.5, 0]]),
-        None,
         np.array([0, 0, 0, -1, -1]),
     )
-    result = evaluate(outputs, score="max_logit", threshold=1.0, known=["a", "b"])
+    result = evaluate(outputs, threshold=1.0, known=["a", "b"])
     assert result["known_acceptance"] == 1.0 and result["unknown_rejection"] == 0.5
     assert result["h_score"] == pytest.approx(2 * (2 / 3) * 0.5 / (2 / 3 + 0.5))
 
 
 def test_the_oracle_does_not_depend_on_the_runs_own_score() -> None:
     known = ["a", "b", "c"]
-    results = [evaluate(_outputs(), score=s, threshold=0.0, known=known) for s in SCORES]
+    results = [evaluate(_outputs(s), threshold=0.0, known=known) for s in SCORES]
     assert len({r["oracle_h_score"] for r in results}) == 1
 
 
 @pytest.mark.parametrize(("unknown", "empty"), [(0.0, "images_unknown"), (1.0, "images_known")])
 def test_one_kind_of_image_leaves_open_set_metrics_out(unknown: float, empty: str) -> None:
-    result = evaluate(
-        _outputs(unknown=unknown), score="energy", threshold=1.0, known=["a", "b", "c"]
-    )
+    result = evaluate(_outputs("energy", unknown=unknown), threshold=1.0, known=["a", "b", "c"])
     assert result[empty] == 0
     for name in ("h_score", "oracle_h_score", "best_h_score", "auroc", "fpr95", "oscr"):
         assert result[name] is None
@@ -76,34 +86,29 @@ def test_one_kind_of_image_leaves_open_set_metrics_out(unknown: float, empty: st
 
 
 def test_no_images_at_all() -> None:
-    result = evaluate(_outputs(n=0), score="max_softmax", threshold=0.5, known=["a", "b", "c"])
+    result = evaluate(_outputs("max_softmax", n=0), threshold=0.5, known=["a", "b", "c"])
     assert result["accuracy"] is None and result["images_known"] == 0
 
 
 def test_accepting_everything_needs_no_finite_threshold() -> None:
-    result = evaluate(_outputs(), score="max_logit", threshold=-np.inf, known=["a", "b", "c"])
+    result = evaluate(_outputs(), threshold=-np.inf, known=["a", "b", "c"])
     assert result["known_acceptance"] == 1.0 and result["h_score"] == 0.0
 
 
 def test_a_diverged_student_is_named() -> None:
     logits = np.zeros((4, 2))
     logits[1] = np.nan
-    with pytest.raises(EdgeDistillError, match="1 of 4 images"):
-        Outputs(logits, None, np.zeros(4, np.int64))
+    with pytest.raises(TrainingError, match="1 of 4 images"):
+        _answers("max_logit", logits, np.zeros(4, np.int64))
 
 
 def test_shapes_must_agree() -> None:
-    with pytest.raises(ValueError, match="do not fit labels"):
-        Outputs(np.zeros((4, 2)), None, np.zeros(3, np.int64))
-    with pytest.raises(ValueError, match="do not fit logits"):
-        Outputs(np.zeros((4, 2)), np.zeros((4, 3)), np.zeros(4, np.int64))
+    four, probabilities = np.zeros(4, np.int64), np.zeros((4, 2))
+    with pytest.raises(ValueError, match="do not fit"):
+        Outputs(four, np.zeros(4), probabilities, four[:3])
+    with pytest.raises(ValueError, match="do not fit"):
+        Outputs(four, np.zeros((4, 2)), probabilities, four)
     with pytest.raises(ValueError, match="labels must lie"):
-        Outputs(np.zeros((4, 2)), None, np.full(4, 2))
+        Outputs(four, np.zeros(4), probabilities, np.full(4, 2))
     with pytest.raises(ValueError, match="class names"):
-        evaluate(_outputs(), score="energy", threshold=0.0, known=["a"])
-
-
-def test_a_method_without_projection_has_no_cosine_score() -> None:
-    outputs = Outputs(np.zeros((4, 2)), None, np.zeros(4, np.int64))
-    with pytest.raises(EdgeDistillError, match="scores available"):
-        evaluate(outputs, score="max_cosine", threshold=0.0, known=["a", "b"])
+        evaluate(_outputs(), threshold=0.0, known=["a"])

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from edgedistill.openset import Outputs, calibrate, evaluate
 from edgedistill.report import ReportData, Samples, sample_rows
@@ -16,11 +17,17 @@ def build(*, unknown: float = 0.3, n: int = 80, history: int = 50) -> ReportData
         logits = rng.normal(size=(count, len(KNOWN)))
         stranger = rng.random(count) < share
         logits[np.arange(count), labels] += np.where(stranger, 0, 3)
-        return Outputs(logits, None, np.where(stranger, -1, labels))
+        probabilities = softmax(logits, axis=1)
+        return Outputs(
+            logits.argmax(axis=1),
+            probabilities.max(axis=1),
+            probabilities,
+            np.where(stranger, -1, labels),
+        )
 
     val, target = outputs(60, 0.0), outputs(n, unknown)
-    threshold = calibrate(val.score("max_softmax"), 0.9)
-    scores = target.score("max_softmax")
+    threshold = calibrate(val.scores, 0.9)
+    scores = target.scores
     accepted = scores >= threshold
     rows = sample_rows(target.labels, target.predictions, accepted, per_kind=3)
     names = [KNOWN[label] if label >= 0 else "<b>stranger</b>" for label in target.labels]
@@ -29,7 +36,7 @@ def build(*, unknown: float = 0.3, n: int = 80, history: int = 50) -> ReportData
         metrics={
             "target": {
                 "domain": "camera & co",
-                **evaluate(target, score="max_softmax", threshold=threshold, known=KNOWN),
+                **evaluate(target, threshold=threshold, known=KNOWN),
             },
             "source_val": {"accuracy": 0.97},
             "teacher": {"target_accuracy": 0.912},
@@ -47,7 +54,7 @@ def build(*, unknown: float = 0.3, n: int = 80, history: int = 50) -> ReportData
             for step in range(history)
         ],
         known=KNOWN,
-        source_val_scores=val.score("max_softmax"),
+        source_val_scores=val.scores,
         source_val_correct=val.predictions == val.labels,
         target_scores=scores,
         target_labels=target.labels,

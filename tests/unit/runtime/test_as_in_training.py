@@ -18,6 +18,7 @@ from edgedistill.export.onnx.graph import export_graph, to_bytes
 from edgedistill.export.onnx.module import Deployed
 from edgedistill.methods import METHODS, Method
 from edgedistill.openset import Outputs
+from edgedistill.openset.head import OpenSetHead
 from edgedistill.runtime import Classifier
 from edgedistill.students import Student
 from edgedistill.train.predict import predict
@@ -83,26 +84,24 @@ def test_labels_scores_and_probabilities(
     assert len(stored) == len(index) == 11
     images = stored[:]
     labels = np.zeros(len(images), np.int64)
+    head = OpenSetHead("max_logit")
     outputs: Outputs = predict(
-        student, _method(), LabelledImages(stored, labels), device=torch.device("cpu")
+        student, head, LabelledImages(stored, labels), device=torch.device("cpu")
     )
-    scores = outputs.score("max_logit")
+    scores = outputs.scores
     # Halfway between two scores, so that no rounding turns a decision.
     threshold = float(np.sort(scores)[5:7].mean())
     classes = tuple("abcd")
-    model = export_graph(Deployed(student, "max_logit", None), SIZE, CLASSES, threshold)
+    model = export_graph(Deployed(student, head), SIZE, CLASSES, threshold)
     stored = next(t for t in model.graph.initializer if t.name == "threshold")
     said = told(classes, SIZE, float(np.frombuffer(stored.raw_data, np.float32)[0]))
     path = tmp_path / "student.onnx"
     path.write_bytes(to_bytes(model, said))
 
     answers = Classifier(path, threads=1).predict([index.path(row) for row in range(len(index))])
-    logits = outputs.logits.astype(np.float64)
-    softmax = np.exp(logits - logits.max(1, keepdims=True))
-    softmax /= softmax.sum(1, keepdims=True)
-    assert np.ptp(softmax, axis=0).max() > 0.1
+    assert np.ptp(outputs.probabilities, axis=0).max() > 0.1
     got = np.array([list(answer.probabilities.values()) for answer in answers])
-    assert np.abs(got - softmax).max() < 1e-5
+    assert np.abs(got - outputs.probabilities).max() < 1e-5
     assert [a.score for a in answers] == pytest.approx(scores.tolist(), rel=1e-5, abs=1e-5)
     assert [a.known for a in answers] == (scores >= threshold).tolist()
     assert sum(a.known for a in answers) == 5

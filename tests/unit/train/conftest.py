@@ -14,6 +14,7 @@ from torch import nn
 from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.data.views import ViewBatch, ViewSpec
 from edgedistill.methods import METHODS
+from edgedistill.openset.head import OpenSetHead
 from edgedistill.recipe.schema import TrainSection
 from edgedistill.students import Student
 from edgedistill.teacher.text import build_text_bank
@@ -82,6 +83,7 @@ def _make_task(
     }
     return TrainContext(
         student=student,
+        openset=OpenSetHead("max_logit"),
         method=method,
         images=labelled(slice(16)),
         spec=SPEC,

@@ -97,14 +97,14 @@ def quiet(progress: Progress) -> None:
     """No display."""
 
 
-def logits(context: TrainContext) -> np.ndarray:
+def probabilities(context: TrainContext) -> np.ndarray:
     found = predict(
         context.student,
-        context.method,
+        context.openset,
         context.validation,
         device=context.device,
     )
-    return found.logits
+    return found.probabilities
 
 
 def trained(context: TrainContext, folder: Path, **options: Any) -> None:
@@ -130,17 +130,17 @@ def test_several_processes_end_where_one_does(
     def work(processes: ProcessGroup) -> None:
         context = replace(make_task(name, hyper, **settings), processes=processes)
         trained(context, tmp_path / "many")
-        np.save(tmp_path / f"{processes.rank}.npy", logits(context))
+        np.save(tmp_path / f"{processes.rank}.npy", probabilities(context))
 
     (tmp_path / "many").mkdir()
     (tmp_path / "one").mkdir()
     assert together(size, work) == [0] * size
     alone = make_task(name, hyper, **settings)
-    start = logits(alone)
+    start = probabilities(alone)
     trained(alone, tmp_path / "one")
     found = [np.load(tmp_path / f"{rank}.npy") for rank in range(size)]
     assert all(np.array_equal(found[0], other) for other in found)
-    expected = logits(alone)
+    expected = probabilities(alone)
     assert np.abs(expected - start).max() > 1e-2
     np.testing.assert_allclose(found[0], expected, rtol=1e-3, atol=1e-3)
     one, many = (load_checkpoint(tmp_path / f / "checkpoint.pt") for f in ("one", "many"))
@@ -187,7 +187,7 @@ def test_a_signal_to_one_stops_all_at_the_same_step_and_they_resume(
     def whole(processes: ProcessGroup) -> None:
         context = replace(make_task(), processes=processes)
         trained(context, tmp_path / "whole")
-        np.save(tmp_path / "whole.npy", logits(context))
+        np.save(tmp_path / "whole.npy", probabilities(context))
 
     def cut(processes: ProcessGroup) -> None:
         context = make_task()
@@ -209,7 +209,7 @@ def test_a_signal_to_one_stops_all_at_the_same_step_and_they_resume(
     def resume(processes: ProcessGroup) -> None:
         context = replace(make_task(), processes=processes)
         trained(context, tmp_path / "cut")
-        np.save(tmp_path / "cut.npy", logits(context))
+        np.save(tmp_path / "cut.npy", probabilities(context))
 
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()

@@ -168,7 +168,7 @@ def test_the_best_validation_is_selected_and_of_ties_the_latest(
     assert len(set(accuracies)) > 1
     outputs = predict(
         context.student,
-        context.method,
+        context.openset,
         context.validation,
         device=context.device,
     )
@@ -341,13 +341,12 @@ def test_predict_takes_read_only_bytes_without_a_warning(
     labelled = replace(context.validation, images=ImageSet.from_array(pixels))
     found = predict(
         context.student,
-        context.method,
+        context.openset,
         labelled,
         device=context.device,
         batch=3,
     )
-    assert found.logits.shape == (8, CLASSES)
-    assert found.cosines is not None and found.cosines.shape == (8, CLASSES)
+    assert found.probabilities.shape == (8, CLASSES) and found.scores.shape == (8,)
     assert context.student.training
     assert not recwarn.list
 

@@ -23,13 +23,19 @@ def test_views_are_the_same_slice_by_slice_as_at_once(
     images = ImageSet.from_array(pixels)
     views = draw_views(SPEC, images.paths, np.zeros(13, np.int64))
 
-    def logits(batch: int, views: np.ndarray | None) -> np.ndarray:
+    def scores(batch: int, views: np.ndarray | None) -> np.ndarray:
         labelled = LabelledImages(images, np.zeros(13, np.int64))
         cpu = torch.device("cpu")
         return predict(
-            context.student, context.method, labelled, device=cpu, batch=batch, views=views, size=16
-        ).logits
+            context.student,
+            context.openset,
+            labelled,
+            device=cpu,
+            batch=batch,
+            views=views,
+            size=16,
+        ).scores
 
-    whole = logits(13, views)
-    np.testing.assert_allclose(logits(5, views), whole, rtol=0, atol=1e-5)
-    assert np.abs(logits(5, None) - whole).max() > 1e-3
+    whole = scores(13, views)
+    np.testing.assert_allclose(scores(5, views), whole, rtol=0, atol=1e-5)
+    assert np.abs(scores(5, None) - whole).max() > 1e-3

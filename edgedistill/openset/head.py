@@ -1,0 +1,109 @@
+"""The open-set head: what stands before and behind a student when it is evaluated and shipped."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD, Channels
+from edgedistill.data.pixels import to_chw_float
+from edgedistill.errors import RecipeError
+from edgedistill.openset.scores.base import ScoreInputs
+from edgedistill.registries import SCORES
+from edgedistill.runtime.contract import UNKNOWN_LABEL
+
+
+class OpenSetOutput(NamedTuple):
+    """Answers to N images.
+
+    Attributes:
+        label: int64 `[N]`, the class of the largest logit, -1 where score < threshold.
+        score: float32 `[N]`, higher is more known.
+        probabilities: float32 `[N, C]` over the known classes.
+    """
+
+    label: Tensor
+    score: Tensor
+    probabilities: Tensor
+
+
+class OpenSetHead(nn.Module):
+    """Pixel normalization before a student; score, threshold and label behind it.
+
+    The same module is evaluated, calibrated and exported, so that what is measured is what ships.
+
+    Args:
+        score: a name in the registry of scores.
+        mean, std: the student's normalization of pixels in 0..1, ImageNet's unless given.
+        texts: unit-norm float `[P, D]`, embeddings to compare the projected student with; only
+            scores that need texts read them.
+        threshold: images of a lower score are unknown; nothing is rejected until one is given.
+
+    Raises:
+        RecipeError: an unknown score, or one that needs texts where there are none.
+    """
+
+    shift: Tensor
+    scale: Tensor
+    threshold: Tensor
+    texts: Tensor
+
+    def __init__(
+        self,
+        score: str,
+        *,
+        mean: Channels = IMAGENET_MEAN,
+        std: Channels = IMAGENET_STD,
+        texts: Tensor | None = None,
+        threshold: float = -math.inf,
+    ) -> None:
+        super().__init__()
+        self.score_name = score
+        self.mean, self.std = mean, std
+        self._score = SCORES[score]()
+        pixel_mean, pixel_std = (255 * torch.tensor(v, dtype=torch.float64) for v in (mean, std))
+        self.register_buffer("shift", pixel_mean.float()[:, None, None])
+        self.register_buffer("scale", (1 / pixel_std).float()[:, None, None])
+        self.register_buffer("threshold", torch.tensor(threshold, dtype=torch.float32))
+        if self._score.needs_texts:
+            if texts is None:
+                raise _needs_projection(score)
+            self.register_buffer("texts", texts.T.contiguous())
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """uint8 RGB `[N, S, S, 3]` to what the student is fed, float32 `[N, 3, S, S]`."""
+        normalized: Tensor = (to_chw_float(images) - self.shift) * self.scale
+        return normalized
+
+    def forward(
+        self, logits: Tensor, projected: Tensor | None, threshold: Tensor | None = None
+    ) -> OpenSetOutput:
+        """A student's outputs to answers.
+
+        Args:
+            logits: float `[N, C]` over the known classes.
+            projected: unit-norm float `[N, D]`, None from methods that do not project.
+            threshold: scalar that replaces the module's own.
+
+        Raises:
+            RecipeError: the score needs a projection and there is none.
+        """
+        probabilities = logits.softmax(dim=1)
+        cosines = None
+        if self._score.needs_texts:
+            if projected is None:
+                raise _needs_projection(self.score_name)
+            cosines = projected @ self.texts
+        score = self._score(ScoreInputs(logits, probabilities, cosines))
+        limit = self.threshold if threshold is None else threshold
+        label = torch.where(score >= limit, logits.argmax(dim=1), UNKNOWN_LABEL)
+        return OpenSetOutput(label, score, probabilities)
+
+
+def _needs_projection(score: str) -> RecipeError:
+    available = ", ".join(name for name, entry in SCORES.items() if not entry.needs_texts)
+    return RecipeError(
+        f"the score {score} needs class texts and a method that projects into the teacher's space; "
+        f"scores available without: {available}"
+    )

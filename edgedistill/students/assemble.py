@@ -1,0 +1,39 @@
+"""Students put together: a backbone with its start weights, and a method's head."""
+
+from typing import Any
+
+from edgedistill.methods import Method
+from edgedistill.students.build import architecture, build_backbone, start_projection
+from edgedistill.students.student import Student
+
+
+def assemble_student(
+    model: str,
+    method: Method[Any, Any],
+    classes: int,
+    *,
+    weights: str = "none",
+    size: int | None = None,
+    teacher: str | None = None,
+    freeze_bn: bool = False,
+) -> Student:
+    """A student on the CPU; values without start weights come from torch's global generator.
+
+    Args:
+        model: a registered student, a classifier of torchvision, or `timm/NAME`.
+        classes: number of known classes, C.
+        weights: where the backbone starts from, see `build_backbone`.
+        size: input side in pixels, None for the side the architecture was published with.
+        teacher: fingerprint of the teacher in use; start weights that were distilled from it bring
+            the projection that the head starts from.
+        freeze_bn: keep the backbone's batch-norm statistics as they are.
+
+    Raises:
+        RecipeError: an unknown model, or a size it cannot take.
+        WeightsError: weights that cannot be had or do not fit.
+    """
+    backbone, width = build_backbone(model, weights, size)
+    projection = start_projection(model, weights, teacher) if teacher else None
+    head = method.head(width, classes, projection)
+    network = architecture(model)
+    return Student(backbone, head, freeze_bn=freeze_bn, mean=network.mean, std=network.std)
