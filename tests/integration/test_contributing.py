@@ -12,12 +12,12 @@ import pytest
 
 from edgedistill._utils.console import Display
 from edgedistill.recipe.load import resolve
-from edgedistill.registries import METHODS, STUDENTS
+from edgedistill.registries import METHODS, SCORES, STUDENTS
 from edgedistill.run.pipeline import run
 
 PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
 EXAMPLE = re.compile(r"```python\n# (?P<file>edgedistill/\S+\.py)\n(?P<code>.*?)```", re.DOTALL)
-REGISTERED = {"smoothed": METHODS, "two_layers": STUDENTS}
+REGISTERED = {"smoothed": METHODS, "two_layers": STUDENTS, "logit_margin": SCORES}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,6 +39,7 @@ def test_examples_train_together(tree_of: Callable[..., dict[str, Any]], tmp_pat
         tree_of(
             method={"name": "smoothed", "smoothing": 0.2},
             student={"model": "two_layers"},
+            openset={"score": "logit_margin"},
         )
     )
     metrics, state = run(recipe, tmp_path / "run", Display(quiet=True))
