@@ -46,9 +46,9 @@ def clear_temporary(folder: Path, stem: str = "") -> None:
     Args:
         stem: name of the target without its suffix.
     """
-    for left in folder.glob(f".{glob.escape(stem)}.*.tmp*" if stem else ".*.tmp*"):
+    for leftover in folder.glob(f".{glob.escape(stem)}.*.tmp*" if stem else ".*.tmp*"):
         with suppress(OSError):
-            left.unlink()
+            leftover.unlink()
 
 
 def probe(path: str | Path) -> None:

@@ -29,11 +29,11 @@ def disk_bytes(folder: Path) -> int:
     for where, _, files in os.walk(folder):
         for name in files:
             try:
-                found = os.lstat(os.path.join(where, name))
+                status = os.lstat(os.path.join(where, name))
             except OSError:
                 continue
             # POSIX counts blocks of 512 bytes whatever the file system's own are; Windows has none.
-            total += 512 * found.st_blocks if hasattr(found, "st_blocks") else found.st_size
+            total += 512 * status.st_blocks if hasattr(status, "st_blocks") else status.st_size
     return total
 
 

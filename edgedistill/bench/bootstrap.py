@@ -72,11 +72,11 @@ def resample(
     known = models[0].known
     parts: list[list[Resampled]] = [[] for _ in models]
     for counts in _draws(known, resamples, seed):
-        for found, model in zip(parts, models, strict=True):
-            found.append(_metrics(model, counts))
+        for samples, model in zip(parts, models, strict=True):
+            samples.append(_metrics(model, counts))
     return [
-        {metric: np.concatenate([part[metric] for part in found]) for metric in found[0]}
-        for found in parts
+        {metric: np.concatenate([part[metric] for part in samples]) for metric in samples[0]}
+        for samples in parts
     ]
 
 
@@ -170,13 +170,13 @@ def mcnemar(model: Bools, baseline: Bools) -> Paired:
 def exact_tests(model: Scored, baseline: Scored) -> Mapping[QualityMetric, Paired]:
     """McNemar's test of every metric that is a share of images; the others have none."""
     known = model.known
-    found: dict[QualityMetric, Paired] = {}
+    tests: dict[QualityMetric, Paired] = {}
     if known.any():
-        found["accuracy"] = mcnemar(model.correct[known], baseline.correct[known])
-        found["known_acceptance"] = mcnemar(model.accepted[known], baseline.accepted[known])
+        tests["accuracy"] = mcnemar(model.correct[known], baseline.correct[known])
+        tests["known_acceptance"] = mcnemar(model.accepted[known], baseline.accepted[known])
     if not known.all():
-        found["unknown_rejection"] = mcnemar(~model.accepted[~known], ~baseline.accepted[~known])
-    return found
+        tests["unknown_rejection"] = mcnemar(~model.accepted[~known], ~baseline.accepted[~known])
+    return tests
 
 
 def _exact(count: float, images: int) -> tuple[float, float]:
@@ -208,16 +208,18 @@ def _metrics(model: Scored, counts: NDArray[np.int64]) -> Resampled:
     known, right = model.known, model.known & model.correct
     accepted = model.accepted
     n_known, n_unknown = int(known.sum()), int((~known).sum())
-    found: Resampled = {}
+    metrics: Resampled = {}
     if n_known:
-        found["accuracy"] = counts @ right / n_known
-        found["known_acceptance"] = counts @ (known & accepted) / n_known
+        metrics["accuracy"] = counts @ right / n_known
+        metrics["known_acceptance"] = counts @ (known & accepted) / n_known
     if n_unknown:
-        found["unknown_rejection"] = counts @ (~known & ~accepted) / n_unknown
+        metrics["unknown_rejection"] = counts @ (~known & ~accepted) / n_unknown
     if not (n_known and n_unknown):
-        return found
-    found["h_score"] = _harmonic(counts @ (right & accepted) / n_known, found["unknown_rejection"])
-    found["oracle_h_score"] = _grid_maximum(model, counts, n_known, n_unknown)
+        return metrics
+    metrics["h_score"] = _harmonic(
+        counts @ (right & accepted) / n_known, metrics["unknown_rejection"]
+    )
+    metrics["oracle_h_score"] = _grid_maximum(model, counts, n_known, n_unknown)
 
     order = np.argsort(-model.score, kind="stable")
     descending = model.score[order]
@@ -226,12 +228,12 @@ def _metrics(model: Scored, counts: NDArray[np.int64]) -> Resampled:
     tpr = _running(counts, known, order)[:, ends] / n_known
     ccr = _running(counts, right, order)[:, ends] / n_known
     fpr = _running(counts, ~known, order)[:, ends] / n_unknown
-    found["auroc"] = _area(fpr, tpr)
-    found["oscr"] = _area(fpr, ccr)
-    found["best_h_score"] = _harmonic(ccr, 1 - fpr).max(axis=1)
+    metrics["auroc"] = _area(fpr, tpr)
+    metrics["oscr"] = _area(fpr, ccr)
+    metrics["best_h_score"] = _harmonic(ccr, 1 - fpr).max(axis=1)
     first = np.argmax(tpr >= _KEPT, axis=1)
-    found["fpr95"] = fpr[np.arange(len(fpr)), first]
-    return found
+    metrics["fpr95"] = fpr[np.arange(len(fpr)), first]
+    return metrics
 
 
 def _grid_maximum(model: Scored, counts: NDArray[np.int64], n_known: int, n_unknown: int) -> Floats:
@@ -245,8 +247,8 @@ def _grid_maximum(model: Scored, counts: NDArray[np.int64], n_known: int, n_unkn
     right = model.known & model.correct
     rejected_right = _at(_running(counts, right, order), below)
     rejected_unknown = _at(_running(counts, ~model.known, order), below)
-    kept = (counts @ right)[:, None] - rejected_right
-    return _harmonic(kept / n_known, rejected_unknown / n_unknown).max(axis=1)
+    accepted_right = (counts @ right)[:, None] - rejected_right
+    return _harmonic(accepted_right / n_known, rejected_unknown / n_unknown).max(axis=1)
 
 
 def _running(counts: NDArray[np.int64], mask: Bools, order: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -98,18 +98,18 @@ def load(paths: Sequence[Path], providers: Sequence[str]) -> list[Loaded]:
 
     Raises: EdgeDistillError as `read_model` and `Session` do.
     """
-    found = []
+    loaded = []
     for name, path in zip(short_names(paths), paths, strict=True):
         data, info = read_model(path)
         Session(data, info, str(path), providers, 1)
-        found.append(Loaded(name, path, data, info))
-    return found
+        loaded.append(Loaded(name, path, data, info))
+    return loaded
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
     """As much of the end of every path as tells them apart; a file given again is numbered."""
-    whole = [Path(os.path.abspath(path)) for path in paths]
-    names = [_suffix(path, {*whole} - {path}) for path in whole]
+    absolute = [Path(os.path.abspath(path)) for path in paths]
+    names = [_suffix(path, {*absolute} - {path}) for path in absolute]
     numbered: list[str] = []
     for name in names:
         unique, number = name, 1
@@ -142,15 +142,15 @@ def collect(
     samples = _samples(models, baseline, plan, display)
     names = [model.name for model in models]
     where = machine(before, moment(), date)
-    found = [
+    measured = [
         Model(
             name=model.name,
             path=str(model.path),
             sha256=hashlib.sha256(model.data).hexdigest(),
             bytes=len(model.data),
             contract=_contract(model.info),
-            parameters=spent.parameters,
-            macs=spent.macs,
+            parameters=model_cost.parameters,
+            macs=model_cost.macs,
             providers=list(plan.providers),
             quality=answers.quality[model.name] if answers else None,
             latency=[
@@ -165,7 +165,7 @@ def collect(
             cold_start=cold_start(starts[i]),
             peak_memory_bytes=peak_memory(starts[i]),
         )
-        for i, (model, spent) in enumerate(zip(models, costs, strict=True))
+        for i, (model, model_cost) in enumerate(zip(models, costs, strict=True))
     ]
     first = names.index(baseline)
     noise = _noise(plan, samples, first)
@@ -183,7 +183,7 @@ def collect(
             image=plan.described,
         ),
         baseline=baseline,
-        models=found,
+        models=measured,
         comparisons=[
             Comparison(
                 model=name,
@@ -208,29 +208,29 @@ class _Pair:
 
 def _starts(models: Sequence[Loaded], plan: Plan, display: Display) -> list[list[Start]]:
     """Fresh processes, the models taking turns."""
-    found: list[list[Start]] = [[] for _ in models]
+    starts: list[list[Start]] = [[] for _ in models]
     total = STARTS * len(models)
     with display.bar("cold starts", "processes") as bar:
         for number in range(total):
             i = number % len(models)
             bar(number, total, models[i].name)
             path = models[i].path
-            found[i].append(start(path, plan.image, plan.threads[0], plan.providers))
+            starts[i].append(start(path, plan.image, plan.threads[0], plan.providers))
         bar(total, total)
-    return found
+    return starts
 
 
 def _samples(models: Sequence[Loaded], baseline: str, plan: Plan, display: Display) -> list[_Pair]:
-    again = next(model for model in models if model.name == baseline)
-    subjects = [*models, again]
+    second_baseline = next(model for model in models if model.name == baseline)
+    subjects = [*models, second_baseline]
     groups = [
         [loading(model, plan, threads, batch) for model in subjects]
         for threads, batch in plan.settings
         for loading in (_load_model, _load_decision)
     ]
     with display.bar("timing", "loadings") as bar:
-        found = measure(groups, plan.rounds, tick=bar)
-    return [_Pair(*found[i : i + 2]) for i in range(0, len(found), 2)]
+        samples = measure(groups, plan.rounds, tick=bar)
+    return [_Pair(*samples[i : i + 2]) for i in range(0, len(samples), 2)]
 
 
 def _load_model(model: Loaded, plan: Plan, threads: int, batch: int) -> Load:
@@ -263,7 +263,7 @@ def _noise(plan: Plan, samples: Sequence[_Pair], first: int) -> Noise:
         )
         for (threads, batch), pair in zip(plan.settings, samples, strict=True)
     ]
-    worst = max(found[key]["noise"] for found in settings for key in ("model", "decision"))
+    worst = max(entry[key]["noise"] for entry in settings for key in ("model", "decision"))
     return Noise(
         verdict="noisy" if worst > NOISY else "quiet",
         worst=worst,
@@ -275,12 +275,12 @@ def _noise(plan: Plan, samples: Sequence[_Pair], first: int) -> Noise:
 def _ratios(samples: Sequence[_Pair], noise: Noise, i: int, first: int) -> list[LatencyRatio]:
     return [
         LatencyRatio(
-            threads=found["threads"],
-            batch=found["batch"],
-            model=ratio(pair.model[i], pair.model[first], found["model"]["noise"]),
-            decision=ratio(pair.decision[i], pair.decision[first], found["decision"]["noise"]),
+            threads=entry["threads"],
+            batch=entry["batch"],
+            model=ratio(pair.model[i], pair.model[first], entry["model"]["noise"]),
+            decision=ratio(pair.decision[i], pair.decision[first], entry["decision"]["noise"]),
         )
-        for found, pair in zip(noise["settings"], samples, strict=True)
+        for entry, pair in zip(noise["settings"], samples, strict=True)
     ]
 
 

@@ -113,14 +113,18 @@ def _profile(data: bytes, size: int) -> list[tuple[str, list[Shape], Shape]]:
             written = session.end_profiling()
         events = json.loads(Path(written).read_text(encoding="utf-8"))
     return [
-        (said["op_name"], _shapes(said["input_type_shape"]), _shapes(said["output_type_shape"])[0])
+        (
+            arguments["op_name"],
+            _shapes(arguments["input_type_shape"]),
+            _shapes(arguments["output_type_shape"])[0],
+        )
         for event in events
         if event.get("cat") == "Node"
         and event["name"].endswith("_kernel_time")
-        and "output_type_shape" in (said := event["args"])
-        and said["output_type_shape"]
+        and "output_type_shape" in (arguments := event["args"])
+        and arguments["output_type_shape"]
     ]
 
 
-def _shapes(said: list[dict[str, Any]]) -> list[Shape]:
-    return [shape for entry in said for shape in entry.values()]
+def _shapes(entries: list[dict[str, Any]]) -> list[Shape]:
+    return [shape for entry in entries for shape in entry.values()]

@@ -102,24 +102,24 @@ def _of_recipe(path: Path, source: str, known: Sequence[str]) -> TestImages:
 
 
 def _of_folder(path: Path, source: str, known: Sequence[str]) -> TestImages:
-    found = {name: images_in(path / name) for name in subfolders(path)}
-    found = {name: files for name, files in found.items() if files}
-    if not found:
+    files_by_class = {name: images_in(path / name) for name in subfolders(path)}
+    files_by_class = {name: files for name, files in files_by_class.items() if files}
+    if not files_by_class:
         raise DataError(f"--data: {_no_images(path, source)}")
-    if not set(found) & set(known):
-        names = ", ".join(list(found)[:5])
+    if not set(files_by_class) & set(known):
+        names = ", ".join(list(files_by_class)[:5])
         raise DataError(
             f"--data: no folder in {source} has the name of a class of the models (it has "
-            f"{names}); {choices(next(iter(found)), known)}"
+            f"{names}); {choices(next(iter(files_by_class)), known)}"
         )
-    unknown = tuple(name for name in found if name not in known)
+    unknown = tuple(name for name in files_by_class if name not in known)
     lower = {name.lower(): name for name in known}
     return TestImages(
         source=source,
         target=None,
-        files=tuple(path / name / file for name, files in found.items() for file in files),
+        files=tuple(path / name / file for name, files in files_by_class.items() for file in files),
         classes=tuple(
-            name if name in known else None for name, files in found.items() for _ in files
+            name if name in known else None for name, files in files_by_class.items() for _ in files
         ),
         unknown=unknown,
         notes=tuple(

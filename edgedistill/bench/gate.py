@@ -75,11 +75,11 @@ def parse(text: str) -> Requirement:
 
     Raises: EdgeDistillError for another form, an unknown name, or a share outside 0..1.
     """
-    found = _WRITTEN.fullmatch(text)
+    match = _WRITTEN.fullmatch(text)
     shown = " ".join(text.split())
-    if found is None:
+    if match is None:
         raise BenchError(f'--require: {shown!r}: write a comparison, "h_score>=0.6"')
-    name, compare, number = found.groups()
+    name, compare, number = match.groups()
     if name not in (*NAMES, *_SHARES):
         raise BenchError(f"--require: {shown}: no figure {name!r}; {choices(name, NAMES)}")
     if compare not in _COMPARE:
@@ -157,8 +157,8 @@ def _values(model: Model, name: str) -> list[_Value]:
 def _figure(quality: Quality, name: str) -> float | None:
     metric, _, end = name.partition(".")
     # The name is one of QUALITY_METRICS, which are keys; mypy sees a str.
-    found: float | None = quality[metric][end or "value"]  # type: ignore[literal-required]
-    return found
+    figure: float | None = quality[metric][end or "value"]  # type: ignore[literal-required]
+    return figure
 
 
 def _missing(quality: Quality) -> str:
@@ -196,7 +196,7 @@ def _said(value: float, requirement: Requirement) -> str:
         return str(value)
     shown = (float(f"{value:.{digits}g}") for digits in range(4, 18))
     holds = _COMPARE[requirement.compare]
-    breaking = next(each for each in shown if not holds(each, requirement.value))
+    breaking = next(number for number in shown if not holds(number, requirement.value))
     return str(breaking).removesuffix(".0")
 
 

@@ -33,7 +33,7 @@ def render(result: Result, picture: bytes | None) -> str:
             best=best,
             cards=[_card(model, best) for model in result["models"]],
             picture=None if picture is None else data_uri(picture),
-            sections=[(found.title, *grid(found, names)) for found in sections(result)],
+            sections=[(section.title, *grid(section, names)) for section in sections(result)],
             compared=comparisons(result),
             baseline=result["baseline"],
             notes=notes(result),
@@ -74,8 +74,8 @@ def _card(model: Model, best: list[str]) -> dict[str, Any]:
         headline, below = time, f"p50 of the model, {where}; {size}"
     else:
         figure = "h_score" if quality["h_score"]["value"] is not None else "accuracy"
-        said = share(quality["h_score"] if figure == "h_score" else quality["accuracy"])
-        value, _, interval = said.partition(" ")
+        percent = share(quality["h_score"] if figure == "h_score" else quality["accuracy"])
+        value, _, interval = percent.partition(" ")
         headline = f"{value} %"
         name = "H-score" if figure == "h_score" else "accuracy"
         below = f"{name} {interval}; {time} p50, {where}; {size}"

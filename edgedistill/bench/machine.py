@@ -40,8 +40,8 @@ def moment(root: Path = _ROOT) -> Moment:
     head = (_read(root / "proc/stat") or "").partition("\n")[0].split()
     if len(head) < 9 or head[0] != "cpu":
         return Moment(load, None, None)
-    spent = [int(value) for value in head[1:9]]
-    return Moment(load, sum(spent), spent[7])
+    ticks = [int(value) for value in head[1:9]]
+    return Moment(load, sum(ticks), ticks[7])
 
 
 def machine(before: Moment, after: Moment, date: datetime, root: Path = _ROOT) -> Machine:
@@ -80,13 +80,13 @@ def cores() -> int:
 
 def _processor(cpuinfo: str) -> tuple[str, frozenset[str]]:
     """Model name and flags of the first processor, x86 or Arm."""
-    said: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for line in cpuinfo.splitlines():
         key, colon, value = line.partition(":")
         if colon:
-            said.setdefault(key.strip().lower(), value.strip())
-    name = said.get("model name") or said.get("hardware") or said.get("model") or ""
-    return name, frozenset((said.get("flags") or said.get("features") or "").split())
+            fields.setdefault(key.strip().lower(), value.strip())
+    name = fields.get("model name") or fields.get("hardware") or fields.get("model") or ""
+    return name, frozenset((fields.get("flags") or fields.get("features") or "").split())
 
 
 def _steal(before: Moment, after: Moment) -> float | None:

@@ -59,10 +59,10 @@ def points(result: Result) -> list[Point]:
     metric = quality_metric(result)
     if metric is None:
         return []
-    found = [_point(model, metric) for model in result["models"]]
+    candidates = [_point(model, metric) for model in result["models"]]
     return [
-        Point(**{**vars(point), "best": not any(_dominates(other, point) for other in found)})
-        for point in found
+        Point(**{**vars(point), "best": not any(_dominates(other, point) for other in candidates)})
+        for point in candidates
     ]
 
 
@@ -80,18 +80,18 @@ def pareto(result: Result) -> Figure:
 
     Raises: ValueError when `points` finds none.
     """
-    found = points(result)
-    if not found:
+    drawn = points(result)
+    if not drawn:
         raise ValueError("no quality to draw")
     figure = Figure(figsize=(8.4, 5.2), layout="constrained")
     axes = figure.subplots()
-    _limits(axes, found)
-    _front(axes, found)
-    for pair in _pairs(found):
+    _limits(axes, drawn)
+    _front(axes, drawn)
+    for pair in _pairs(drawn):
         axes.plot(
             [p.ms for p in pair], [p.quality for p in pair], color=MUTED, linewidth=1.3, zorder=2
         )
-    for point in found:
+    for point in drawn:
         _draw(axes, point)
     first = result["models"][0]["latency"][0]
     name = "H-score, deployed" if quality_metric(result) == "h_score" else "accuracy, closed-set"
@@ -108,11 +108,11 @@ def pareto(result: Result) -> Figure:
     )
     axes.set_ylabel(f"{name}, bar = 95 % interval")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    _legend(axes, found)
+    _legend(axes, drawn)
     # The labels' places are measured in pixels, so the layout must be final.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    _labels(axes, found)
+    _labels(axes, drawn)
     return figure
 
 
@@ -156,16 +156,16 @@ def _dominates(a: Point, b: Point) -> bool:
     return no_worse and (a.ms < b.ms or a.quality > b.quality)
 
 
-def _pairs(found: list[Point]) -> list[list[Point]]:
+def _pairs(drawn: list[Point]) -> list[list[Point]]:
     """Two files of one student that differ in precision alone, by their names."""
-    ordered = sorted(found, key=lambda point: point.key)
+    ordered = sorted(drawn, key=lambda point: point.key)
     groups = [list(group) for _, group in groupby(ordered, key=lambda point: point.key)]
     return [g for g in groups if len(g) == 2 and g[0].precision != g[1].precision]
 
 
-def _limits(axes: Axes, found: list[Point]) -> None:
-    low = min(point.ms_range[0] for point in found)
-    high = max(point.ms_range[1] for point in found)
+def _limits(axes: Axes, drawn: list[Point]) -> None:
+    low = min(point.ms_range[0] for point in drawn)
+    high = max(point.ms_range[1] for point in drawn)
     # Labels stand to the right of their points.
     if high > _DECADES * low:
         axes.set_xscale("log")
@@ -175,14 +175,14 @@ def _limits(axes: Axes, found: list[Point]) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_xlim(0, 1.4 * high)
-    bottom = min(point.quality_interval[0] for point in found)
-    top = max(point.quality_interval[1] for point in found)
+    bottom = min(point.quality_interval[0] for point in drawn)
+    top = max(point.quality_interval[1] for point in drawn)
     room = max(0.02, 0.12 * (top - bottom))
     axes.set_ylim(max(-0.01, bottom - room), min(1.02, top + room))
 
 
-def _front(axes: Axes, found: list[Point]) -> None:
-    best = sorted((point for point in found if point.best), key=lambda point: point.ms)
+def _front(axes: Axes, drawn: list[Point]) -> None:
+    best = sorted((point for point in drawn if point.best), key=lambda point: point.ms)
     x = [*(point.ms for point in best), axes.get_xlim()[1]]
     y = [*(point.quality for point in best), best[-1].quality]
     axes.step(x, y, where="post", color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
@@ -220,7 +220,7 @@ def _area(size: int) -> float:
     return float(np.clip(_PER_MB * size / 1e6, _SMALLEST, _LARGEST))
 
 
-def _legend(axes: Axes, found: list[Point]) -> None:
+def _legend(axes: Axes, drawn: list[Point]) -> None:
     def marker(shape: str, color: str, filled: bool, label: str) -> Line2D:
         face = color if filled else "white"
         return Line2D(
@@ -228,20 +228,20 @@ def _legend(axes: Axes, found: list[Point]) -> None:
             markerfacecolor=face, markeredgecolor=color, markeredgewidth=1.6,
         )  # fmt: skip
 
-    present = dict.fromkeys(point.precision for point in found)
+    present = dict.fromkeys(point.precision for point in drawn)
     handles = [
         marker(_MARKERS.get(name, "D"), _COLORS.get(name, INK), True, name) for name in present
     ]
-    if not all(point.best for point in found):
+    if not all(point.best for point in drawn):
         handles.append(marker("o", MUTED, False, "another is no slower and no worse"))
     handles.append(
         Line2D([], [], color=INK, linewidth=1, linestyle=(0, (4, 3)), label="Pareto front")
     )
-    if _pairs(found):
+    if _pairs(drawn):
         handles.append(Line2D([], [], color=MUTED, linewidth=1.3, label="one student"))
     # Or a small file could not be seen, and a large one would cover the others.
     smallest, largest = _SMALLEST / _PER_MB, _LARGEST / _PER_MB
-    clipped = not all(smallest <= point.bytes / 1e6 <= largest for point in found)
+    clipped = not all(smallest <= point.bytes / 1e6 <= largest for point in drawn)
     limits = f" from {smallest:.1f} to {largest:.0f} MB, equal beyond" if clipped else ""
     figure = axes.figure
     figure.legend(
@@ -250,13 +250,13 @@ def _legend(axes: Axes, found: list[Point]) -> None:
     )  # fmt: skip
 
 
-def _labels(axes: Axes, found: list[Point]) -> None:
+def _labels(axes: Axes, drawn: list[Point]) -> None:
     """Name and size beside every marker, each where it covers no other label or marker."""
     scale = axes.figure.dpi / 72
     inside = axes.get_window_extent()
-    taken = [_around(axes, point) for point in found]
-    lines = [box for pair in _pairs(found) for box in _along(axes, pair)]
-    for point in sorted(found, key=lambda point: -point.quality):
+    taken = [_around(axes, point) for point in drawn]
+    lines = [box for pair in _pairs(drawn) for box in _along(axes, pair)]
+    for point in sorted(drawn, key=lambda point: -point.quality):
         text = f"{point.name.removesuffix('.onnx')}, {point.bytes / 1e6:.1f} MB"
         x, y = axes.transData.transform((point.ms, point.quality))
         width, height = 0.56 * _FONT * len(text) * scale, 1.15 * _FONT * scale

@@ -74,7 +74,7 @@ def start(
         assert process.stdout is not None
         answer = process.stdout.readline()
         seconds = clock() - begin
-        _, said = process.communicate()
+        _, stderr = process.communicate()
     finally:
         late.cancel()
         process.kill()
@@ -85,7 +85,7 @@ def start(
             "try edgedistill predict"
         )
     if process.returncode or not answer:
-        lines = said.decode(errors="replace").split("\n")
+        lines = stderr.decode(errors="replace").split("\n")
         why = next((line for line in reversed(lines) if line.strip()), "it said nothing")
         # What the runtime says has its own advice.
         advice = (
@@ -95,8 +95,8 @@ def start(
             f"{model}: a fresh process ended with status {process.returncode} instead of "
             f"answering ({why.strip()}){advice}"
         )
-    found = json.loads(answer)
-    return Start(seconds, found["user_s"], found["peak_bytes"])
+    usage = json.loads(answer)
+    return Start(seconds, usage["user_s"], usage["peak_bytes"])
 
 
 def cold_start(starts: Sequence[Start]) -> ColdStart:

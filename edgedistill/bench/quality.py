@@ -70,7 +70,9 @@ def answer(
     """
     opened = {name: Classifier(path, providers=providers) for name, path in models.items()}
     sizes = sorted({classifier.info.size for classifier in opened.values()})
-    found: dict[str, list[tuple[float, NDArray[np.float32]]]] = {name: [] for name in opened}
+    rows_by_model: dict[str, list[tuple[float, NDArray[np.float32]]]] = {
+        name: [] for name in opened
+    }
     readable: list[int] = []
     problems: list[str] = []
     with display.bar("answering", "images") as bar:
@@ -87,15 +89,17 @@ def answer(
                 for size, picture in zip(sizes, decoded, strict=True):
                     pixels[size].append(picture)
             for name, classifier in opened.items():
-                for said in classifier.predict(pixels[classifier.info.size], batch_size=BATCH):
-                    row = np.array(list(said.probabilities.values()), np.float32)
-                    found[name].append((said.score, row))
+                for prediction in classifier.predict(
+                    pixels[classifier.info.size], batch_size=BATCH
+                ):
+                    row = np.array(list(prediction.probabilities.values()), np.float32)
+                    rows_by_model[name].append((prediction.score, row))
             bar(rows.stop, len(images))
     if not readable:
         first = f"; the first: {problems[0]}" if problems else ""
         raise BenchError(f"--data: {images.source}: no image can be read{first}")
     shown = [images.classes[number] for number in readable]
-    answers = {name: _arrays(said) for name, said in found.items()}
+    answers = {name: _arrays(prediction) for name, prediction in rows_by_model.items()}
     return Answered(
         answers=answers,
         labels={name: label_map(shown, opened[name].classes) for name in opened},
@@ -140,11 +144,11 @@ def _own_target(info: ModelInfo) -> str | None:
     return domain if isinstance(domain, str) else None
 
 
-def _arrays(said: Sequence[tuple[float, NDArray[np.float32]]]) -> Answers:
-    probabilities = np.stack([row for _, row in said]).astype(np.float64)
+def _arrays(rows: Sequence[tuple[float, NDArray[np.float32]]]) -> Answers:
+    probabilities = np.stack([row for _, row in rows]).astype(np.float64)
     return Answers(
         label=probabilities.argmax(axis=1).astype(np.int64),
-        score=np.array([score for score, _ in said], np.float64),
+        score=np.array([score for score, _ in rows], np.float64),
         probabilities=probabilities,
     )
 
@@ -207,12 +211,12 @@ def _differences(
     baseline_draws: Resampled,
     exact: Mapping[QualityMetric, Paired],
 ) -> dict[QualityMetric, Difference]:
-    found: dict[QualityMetric, Difference] = {}
+    differences: dict[QualityMetric, Difference] = {}
     for metric in QUALITY_METRICS:
         ours, theirs = model[metric], baseline[metric]
         if ours is None or theirs is None:
-            found[metric] = difference(None, None)
+            differences[metric] = difference(None, None)
             continue
         samples = model_draws[metric] - baseline_draws[metric]
-        found[metric] = difference(ours - theirs, samples, exact.get(metric))
-    return found
+        differences[metric] = difference(ours - theirs, samples, exact.get(metric))
+    return differences

@@ -74,12 +74,12 @@ def sections(result: Result) -> list[Section]:
     def row(label: str, cell: Callable[[Model], str]) -> Row:
         return Row(label, tuple(cell(model) for model in models))
 
-    found = []
+    tables = []
     if any(model["quality"] for model in models):
         rows = [row(title, _share_of(metric)) for metric, title in TITLES.items()]
         rows.append(row("threshold", _threshold))
-        found.append(Section("Answers, % [95 % interval]", tuple(rows)))
-    found.append(
+        tables.append(Section("Answers, % [95 % interval]", tuple(rows)))
+    tables.append(
         Section(
             "File",
             (
@@ -96,7 +96,7 @@ def sections(result: Result) -> list[Section]:
         )
     )
     for number, first in enumerate(models[0]["latency"] if models else []):
-        found.append(
+        tables.append(
             Section(
                 f"ms per call, {setting(first['threads'], first['batch'])}",
                 tuple(
@@ -105,7 +105,7 @@ def sections(result: Result) -> list[Section]:
                 ),
             )
         )
-    return found
+    return tables
 
 
 def grid(section: Section, names: Sequence[str]) -> tuple[list[str], list[list[str]]]:
@@ -120,20 +120,20 @@ def grid(section: Section, names: Sequence[str]) -> tuple[list[str], list[list[s
 
 def comparisons(result: Result) -> list[Compared]:
     """Every model against the baseline, figure by figure."""
-    found = []
-    for each in result["comparisons"]:
-        name = each["model"]
-        differences: Mapping[QualityMetric, Difference] = each["quality"] or {}
-        found += [
+    rows = []
+    for comparison in result["comparisons"]:
+        name = comparison["model"]
+        differences: Mapping[QualityMetric, Difference] = comparison["quality"] or {}
+        rows += [
             _difference(name, metric, differences[metric])
             for metric in TITLES
             if metric in differences and differences[metric]["value"] is not None
         ]
-        for latency in each["latency"]:
+        for latency in comparison["latency"]:
             where = setting(latency["threads"], latency["batch"])
-            found.append(_ratio(name, f"{TIME}, {where}", latency["model"]))
-            found.append(_ratio(name, f"image to decision, {where}", latency["decision"]))
-    return found
+            rows.append(_ratio(name, f"{TIME}, {where}", latency["model"]))
+            rows.append(_ratio(name, f"image to decision, {where}", latency["decision"]))
+    return rows
 
 
 def notes(result: Result) -> list[str]:
@@ -187,17 +187,17 @@ def _data_notes(quality: Quality) -> list[str]:
 
 def _seen_domain_notes(result: Result) -> list[str]:
     """Files whose run held out another domain have trained on this one, or may have."""
-    found = []
+    lines = []
     for model in result["models"]:
         quality = model["quality"]
         own = quality["own_target"] if quality else None
         if quality and own and quality["target"] and own != quality["target"]:
-            found.append(
+            lines.append(
                 f"{model['name']} was trained with {own} held out, so {quality['target']} need not "
                 "be unseen by it: its figures are not to be compared with those of files that "
                 "held it out."
             )
-    return found
+    return lines
 
 
 def _machine_notes(result: Result) -> list[str]:
@@ -212,7 +212,7 @@ def _machine_notes(result: Result) -> list[str]:
         machine["date"][:10],
     ]
     limit = f"{100 * noise['limit']:.0f} %"
-    said = (
+    noise_note = (
         f"Above the limit of {limit}: this machine is too noisy now to rank the files closely; "
         "stop what else runs and measure again."
         if noise["verdict"] == "noisy"
@@ -224,13 +224,13 @@ def _machine_notes(result: Result) -> list[str]:
         f"medians. Image: {method['image']}.",
         f"Noise: two loadings of {result['baseline']} differ by up to "
         f"{'; '.join(map(_setting_noise, noise['settings']))}. Files are ranked by a time only "
-        f"where they differ by more than its noise. {said}",
+        f"where they differ by more than its noise. {noise_note}",
     ]
 
 
-def _setting_noise(found: SettingNoise) -> str:
-    model, decision = (f"{100 * found[key]['noise']:.1f} %" for key in ("model", "decision"))
-    where = setting(found["threads"], found["batch"])
+def _setting_noise(noise: SettingNoise) -> str:
+    model, decision = (f"{100 * noise[key]['noise']:.1f} %" for key in ("model", "decision"))
+    where = setting(noise["threads"], noise["batch"])
     return f"{model} (model) and {decision} (image to decision) with {where}"
 
 
@@ -260,8 +260,13 @@ _TIMES: dict[str, Callable[[Latency], str]] = {
 }
 
 
-def _difference(model: str, metric: QualityMetric, found: Difference) -> Compared:
-    value, low, high, p = found["value"], found["low"], found["high"], found["p"]
+def _difference(model: str, metric: QualityMetric, difference: Difference) -> Compared:
+    value, low, high, p = (
+        difference["value"],
+        difference["low"],
+        difference["high"],
+        difference["p"],
+    )
     assert value is not None and low is not None and high is not None and p is not None
     better = "better" if (value < 0) == (metric in LOWER_IS_BETTER) else "worse"
     return Compared(
@@ -270,18 +275,18 @@ def _difference(model: str, metric: QualityMetric, found: Difference) -> Compare
         change=f"{100 * value:+.1f} points",
         interval=f"[{100 * low:+.1f}, {100 * high:+.1f}]",
         p=f"{p:.3f}" if p >= 0.001 else "< 0.001",
-        verdict=better if is_significant(found) else "not significant",
+        verdict=better if is_significant(difference) else "not significant",
     )
 
 
-def _ratio(model: str, figure: str, found: Ratio) -> Compared:
+def _ratio(model: str, figure: str, ratio: Ratio) -> Compared:
     return Compared(
         model=model,
         figure=figure,
-        change=f"x {found['value']:.2f}",
-        interval=f"[{found['low']:.2f}, {found['high']:.2f}]",
+        change=f"x {ratio['value']:.2f}",
+        interval=f"[{ratio['low']:.2f}, {ratio['high']:.2f}]",
         p="",
-        verdict=found["verdict"],
+        verdict=ratio["verdict"],
     )
 
 

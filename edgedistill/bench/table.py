@@ -31,14 +31,14 @@ def print_result(result: Result, console: Console | None = None) -> None:
         # A pipe has no width of its own.
         console.width = _WIDE
     names = [model["name"] for model in result["models"]]
-    found = sections(result)
-    at_once = _abreast(found, console.width)
+    shown = sections(result)
+    at_once = _abreast(shown, console.width)
     for start in range(0, len(names), at_once or 1):
         if at_once:
-            console.print(_figures(found, names, start, min(start + at_once, len(names))))
+            console.print(_figures(shown, names, start, min(start + at_once, len(names))))
         else:
-            _list_figures(console, found, names, start)
-    compared = [each for each in comparisons(result) if each.figure.startswith(_COMPARED)]
+            _list_figures(console, shown, names, start)
+    compared = [row for row in comparisons(result) if row.figure.startswith(_COMPARED)]
     if compared:
         table = _compared(compared, result["baseline"])
         unfolded = console.options.update(max_width=_UNLIMITED)
@@ -56,21 +56,21 @@ class _Console(Console):
         raise
 
 
-def _abreast(found: list[Section], width: int) -> int:
+def _abreast(shown: list[Section], width: int) -> int:
     """How many models fit side by side; 0 where one does not."""
-    labels = [text for s in found for text in (s.title, *(f"  {row.label}" for row in s.rows))]
-    cells = [cell for section in found for row in section.rows for cell in row.cells]
+    labels = [text for s in shown for text in (s.title, *(f"  {row.label}" for row in s.rows))]
+    cells = [cell for section in shown for row in section.rows for cell in row.cells]
     room = width - 1 - _FRAME - max(map(len, labels))
     return max(0, room // (_FRAME + max(map(len, cells))))
 
 
-def _figures(found: list[Section], names: list[str], start: int, stop: int) -> Table:
+def _figures(shown: list[Section], names: list[str], start: int, stop: int) -> Table:
     table = Table(header_style="bold", show_edge=True)
     table.add_column("", no_wrap=True)
     for name in names[start:stop]:
         # A name in brackets is a name, not a colour.
         table.add_column(Text(name), justify="right", overflow="fold")
-    for section in found:
+    for section in shown:
         table.add_section()
         table.add_row(section.title, style="bold")
         for row in section.rows:
@@ -78,28 +78,28 @@ def _figures(found: list[Section], names: list[str], start: int, stop: int) -> T
     return table
 
 
-def _list_figures(console: Console, found: list[Section], names: list[str], model: int) -> None:
+def _list_figures(console: Console, shown: list[Section], names: list[str], model: int) -> None:
     console.print(Text(names[model], "bold"))
-    for section in found:
+    for section in shown:
         console.print(Text(section.title, "bold"))
         for row in section.rows:
             _line(console, f"{row.label}: {row.cells[model]}")
 
 
-def _list_compared(console: Console, found: list[Compared], baseline: str) -> None:
+def _list_compared(console: Console, compared: list[Compared], baseline: str) -> None:
     console.print(Text(f"Compared with {baseline}", "bold"))
-    for model, figures in groupby(found, key=lambda each: each.model):
+    for model, figures in groupby(compared, key=lambda row: row.model):
         console.print(Text(model, "bold"))
-        for each in figures:
-            p = f", p {each.p}" if each.p else ""
-            _line(console, f"{each.figure}: {each.change} {each.interval}{p}, {each.verdict}")
+        for row in figures:
+            p = f", p {row.p}" if row.p else ""
+            _line(console, f"{row.figure}: {row.change} {row.interval}{p}, {row.verdict}")
 
 
 def _line(console: Console, text: str) -> None:
     console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
 
 
-def _compared(found: list[Compared], baseline: str) -> Table:
+def _compared(compared: list[Compared], baseline: str) -> Table:
     table = Table(
         title=Text(f"Compared with {baseline}"),
         title_justify="left",
@@ -110,10 +110,10 @@ def _compared(found: list[Compared], baseline: str) -> Table:
     for column in ("change", "95 % interval", "p"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for model, figures in groupby(found, key=lambda each: each.model):
+    for model, figures in groupby(compared, key=lambda row: row.model):
         table.add_section()
         table.add_row(Text(model, "bold"))
-        for each in figures:
-            cells = (f"  {each.figure}", each.change, each.interval, each.p, each.verdict)
+        for row in figures:
+            cells = (f"  {row.figure}", row.change, row.interval, row.p, row.verdict)
             table.add_row(*map(Text, cells))
     return table

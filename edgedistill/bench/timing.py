@@ -68,13 +68,13 @@ def measure(
     Returns:
         The samples of every subject, as `groups` is nested.
     """
-    found = [[Samples() for _ in group] for group in groups]
+    samples_by_group = [[Samples() for _ in group] for group in groups]
     counts = [[0 for _ in group] for group in groups]
     total = (rounds + 1) * sum(map(len, groups))
     done = 0
     order = np.random.default_rng(_SEED)
     for number in range(rounds + 1):
-        for group, samples, calls in zip(groups, found, counts, strict=True):
+        for group, samples, calls in zip(groups, samples_by_group, counts, strict=True):
             for i in order.permutation(len(group)).tolist():
                 work = group[i]()
                 _times(work, WARM_UP, clock)
@@ -86,7 +86,7 @@ def measure(
                 del work
                 done += 1
                 tick(done, total)
-    return found
+    return samples_by_group
 
 
 def timing(samples: Samples, batch: int) -> Timing:
@@ -104,9 +104,9 @@ def timing(samples: Samples, batch: int) -> Timing:
     )
 
 
-def self_ratio(again: Samples, baseline: Samples) -> SelfRatio:
+def self_ratio(second: Samples, baseline: Samples) -> SelfRatio:
     """The baseline's second entry over its first: the noise of everything in their group."""
-    value, low, high = _ratio(again, baseline)
+    value, low, high = _ratio(second, baseline)
     return SelfRatio(value=value, low=low, high=high, noise=max(abs(low - 1), abs(high - 1)))
 
 
@@ -162,8 +162,8 @@ def _times(work: Work, calls: int, clock: Callable[[], float]) -> NDArray[np.flo
 
 
 def _how_often(seconds: NDArray[np.float64]) -> int:
-    each = max(float(np.median(seconds)), 1e-9)
-    return int(np.clip(ROUND_SECONDS / each, FEWEST, MOST))
+    per_call = max(float(np.median(seconds)), 1e-9)
+    return int(np.clip(ROUND_SECONDS / per_call, FEWEST, MOST))
 
 
 def _percentile(seconds: NDArray[np.float64], percent: int) -> float | None:

@@ -9,13 +9,13 @@ from markupsafe import Markup
 
 def environment() -> jinja2.Environment:
     """For templates that write `{{ style }}` between their <style> marks."""
-    made = jinja2.Environment(
+    jinja_environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.globals["style"] = Markup(
+    jinja_environment.globals["style"] = Markup(
         files("edgedistill.report").joinpath("page.css").read_text("utf-8")
     )
-    return made
+    return jinja_environment
 
 
 def data_uri(png: bytes) -> str:

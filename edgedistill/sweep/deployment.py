@@ -31,8 +31,8 @@ def export_runs(
     assert plan.export is not None
     int8 = plan.export.int8
     names = [run.name for run in plan.runs if folder.metrics(run.name)]
-    found = {name: already_exported(name, folder, int8) for name in names}
-    jobs = [export_job(name, folder, int8) for name, files in found.items() if files is None]
+    entries = {name: already_exported(name, folder, int8) for name in names}
+    jobs = [export_job(name, folder, int8) for name, files in entries.items() if files is None]
 
     def tell(name: str, text: str) -> None:
         display.note(f"{name}: {text}")
@@ -41,11 +41,11 @@ def export_runs(
         bar(len(names) - len(jobs), len(names))
         for number, outcome in enumerate(ended, len(names) - len(jobs) + 1):
             name = outcome.name
-            found[name] = already_exported(name, folder, int8) if outcome.status == 0 else None
-            if found[name] is None:
+            entries[name] = already_exported(name, folder, int8) if outcome.status == 0 else None
+            if entries[name] is None:
                 display.warn(f"{name}: no files: {reason(outcome, folder.log(name))}")
             bar(number, len(names), name)
-    return {name: files for name, files in found.items() if files is not None}
+    return {name: files for name, files in entries.items() if files is not None}
 
 
 def bench_series(
@@ -58,8 +58,8 @@ def bench_series(
     chosen = one_of_each({row["run"]: series_of(plan, row) for row in rows}, files)
     if plan.export is None or not plan.export.bench or not chosen:
         return None
-    asked = plan.export
-    return timed(list(chosen.values()), files, folder, asked.threads, asked.rounds)
+    spec = plan.export
+    return timed(list(chosen.values()), files, folder, spec.threads, spec.rounds)
 
 
 def write_files(
@@ -94,7 +94,7 @@ def lines(
     }
     series = {row["run"]: series_of(plan, row) for row in rows}
     chosen = one_of_each(series, files)
-    found = []
+    table_rows = []
     for name in dict.fromkeys(series.values()):
         for precision in files.get(chosen.get(name, ""), {}):
             tables = [_table(plan, rows, files, precision, metric) for metric in _SHOWN]
@@ -104,8 +104,8 @@ def lines(
             if bench:
                 ms = times.get(entry.get("sha256"))
                 line.append("-" if ms is None else f"{ms:.2f}")
-            found.append(line)
-    return found
+            table_rows.append(line)
+    return table_rows
 
 
 def to_markdown(
@@ -115,7 +115,7 @@ def to_markdown(
     bench: Mapping[str, Any] | None,
 ) -> str:
     """`lines` as a table, and what they are."""
-    refused = sum("refused" in entry for found in files.values() for entry in found.values())
+    refused = sum("refused" in entry for entries in files.values() for entry in entries.values())
     text = (
         f"{len(files)} of {len(plan.runs)} runs as files, answering the target's images in "
         "onnxruntime. Per cent, mean over targets within a replicate, ± over replicates."

@@ -165,13 +165,13 @@ def _attempts(
                 metrics = folder.metrics(outcome.name) if outcome.status == 0 else None
                 if metrics is None:
                     failed[outcome.name] = reason(outcome, folder.log(outcome.name))
-                    again = "; tried once more at the end" if attempt + 1 < _ATTEMPTS else ""
-                    say(f"{outcome.name}: FAILED, {failed[outcome.name]}{again}")
+                    retry_note = "; tried once more at the end" if attempt + 1 < _ATTEMPTS else ""
+                    say(f"{outcome.name}: FAILED, {failed[outcome.name]}{retry_note}")
                     continue
                 seconds[outcome.name] = outcome.seconds
                 collect()
-                left = estimate([runs[n] for n in (*pending, *failed)], seconds, plan)
-                rest = f"; {time_left(left, at_once)} left" if left else ""
+                remaining = estimate([runs[n] for n in (*pending, *failed)], seconds, plan)
+                rest = f"; {time_left(remaining, at_once)} left" if remaining else ""
                 done = sum(name in seconds for name in runs)
                 say(
                     f"{done}/{len(runs)} {outcome.name}: {_scores(metrics)}, "
@@ -215,8 +215,8 @@ def reason(outcome: Outcome, log: Path) -> str:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    said = next((line for line in reversed(lines) if line.strip()), "")
-    said = said.removeprefix("edgedistill: ")
+    last_line = next((line for line in reversed(lines) if line.strip()), "")
+    last_line = last_line.removeprefix("edgedistill: ")
     if outcome.status < 0:
         try:
             name = signal.Signals(-outcome.status).name
@@ -224,4 +224,4 @@ def reason(outcome: Outcome, log: Path) -> str:
             name = f"signal {-outcome.status}"
         memory = " (out of memory?)" if name == "SIGKILL" else ""
         return f"killed by {name}{memory}, see {log}"
-    return f"exit status {outcome.status}: {said or 'no word'}, see {log}"
+    return f"exit status {outcome.status}: {last_line or 'no word'}, see {log}"

@@ -46,12 +46,12 @@ def exported(name: str, folder: SweepFolder, int8: bool) -> dict[str, Any]:
         return done
     place = folder.run(name)
     key = fingerprint(place)
-    found = load_finished(RunFolder(place))
-    target = ExportImages(found, found.recipe.student.size).target()
-    export_fp32(found, place / FILES["fp32"])
+    run = load_finished(RunFolder(place))
+    target = ExportImages(run, run.recipe.student.size).target()
+    export_fp32(run, place / FILES["fp32"])
     result: dict[str, Any] = {"fp32": answered(place / FILES["fp32"], target)}
     if int8:
-        result["int8"] = _in_int8(found, place / FILES["int8"], target)
+        result["int8"] = _in_int8(run, place / FILES["int8"], target)
     folder.files.mkdir(exist_ok=True)
     write_json(_kept(name, folder), {"key": key, **result})
     return result
@@ -71,25 +71,25 @@ def _kept(name: str, folder: SweepFolder) -> Path:
     return folder.files / f"{name}.json"
 
 
-def _in_int8(found: Any, path: Path, target: LabelledImages) -> dict[str, Any]:
+def _in_int8(run: Any, path: Path, target: LabelledImages) -> dict[str, Any]:
     try:
-        made = export_int8(found, path).int8
+        int8 = export_int8(run, path).int8
     except EdgeDistillError as error:
         # The verdict on the answers is a result; a full disk is not.
         if not str(error).startswith("int8 loses"):
             raise
         path.unlink(missing_ok=True)
         return {"refused": str(error)}
-    assert made is not None
-    return answered(path, target) | {"nodes": made.nodes, "spared": made.kept_float}
+    assert int8 is not None
+    return answered(path, target) | {"nodes": int8.nodes, "spared": int8.kept_float}
 
 
 def answered(path: Path, target: LabelledImages) -> dict[str, Any]:
     """Metrics of a file's own answers on the target's images, at its own threshold."""
     data, info = read_model(path)
-    found = measure(answers(open_session(data), target.images), target.labels, info.threshold)
+    metrics = measure(answers(open_session(data), target.images), target.labels, info.threshold)
     sha256 = hashlib.sha256(data).hexdigest()
-    return {**found, "threshold": info.threshold, "bytes": len(data), "sha256": sha256}
+    return {**metrics, "threshold": info.threshold, "bytes": len(data), "sha256": sha256}
 
 
 def fingerprint(run: Path) -> str:
@@ -105,10 +105,10 @@ def fingerprint(run: Path) -> str:
 def kept_result(path: Path, key: str) -> dict[str, Any] | None:
     """What an earlier start wrote, None when there is nothing or it was about other files."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and found.get("key") == key else None
+    return content if isinstance(content, dict) and content.get("key") == key else None
 
 
 def _same(path: Path, entry: Mapping[str, Any] | None) -> bool:

@@ -54,23 +54,23 @@ class SweepFolder:
         if not path.exists():
             return None
         try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            _ = found["target"]["domain"], found["seconds"]
+            metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            _ = metrics["target"]["domain"], metrics["seconds"]
         except (OSError, ValueError, KeyError, TypeError):
             raise SweepError(
                 f"{path}: not the metrics of a run; delete the run's folder and start the sweep "
                 "again"
             ) from None
-        return found
+        return metrics
 
     def selection_accuracy(self, name: str) -> float | None:
         """Best source validation of a run's history, the mean over the source domains."""
         try:
             with open(self.run(name) / "history.csv", encoding="utf-8", newline="") as file:
-                found = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+                accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
         except (OSError, ValueError, KeyError):
             return None
-        return max(found, default=None)
+        return max(accuracies, default=None)
 
 
 def refuse_other_recipes(folder: SweepFolder, plan: Plan) -> None:

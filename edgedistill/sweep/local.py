@@ -45,11 +45,11 @@ def run_jobs(
     at_once = at_once or 1
     queue = deque(jobs)
     slots: dict[int, _Running] = {}
-    said: set[str] = set()
+    announced: set[str] = set()
     try:
         while queue or slots:
             for slot in range(at_once):
-                job = _next_free(queue, tell, said) if slot not in slots else None
+                job = _next_free(queue, tell, announced) if slot not in slots else None
                 if job is not None:
                     slots[slot] = _start(job, slot, at_once)
             for slot, running in list(slots.items()):
@@ -69,22 +69,24 @@ def slot_environment(
 
     What the environment already says is left as it is, and a job alone gets the whole machine.
     """
-    made = dict(environment)
+    child = dict(environment)
     if at_once > 1:
-        made.setdefault("OMP_NUM_THREADS", str(max(1, cpus // at_once)))
+        child.setdefault("OMP_NUM_THREADS", str(max(1, cpus // at_once)))
         if gpus > 1 and "CUDA_VISIBLE_DEVICES" not in environment:
-            made["CUDA_VISIBLE_DEVICES"] = str(slot % gpus)
-    return made
+            child["CUDA_VISIBLE_DEVICES"] = str(slot % gpus)
+    return child
 
 
-def _next_free(queue: deque[Job], tell: Callable[[str, str], None], said: set[str]) -> Job | None:
+def _next_free(
+    queue: deque[Job], tell: Callable[[str, str], None], announced: set[str]
+) -> Job | None:
     """The first job whose folder nobody is at work on."""
     for _ in range(len(queue)):
         job = queue.popleft()
         if not is_locked(job.lock):
             return job
-        if job.name not in said:
-            said.add(job.name)
+        if job.name not in announced:
+            announced.add(job.name)
             tell(job.name, BUSY)
         queue.append(job)
     return None
@@ -117,12 +119,12 @@ def _gpus() -> int:
 
 
 def _stop(running: list[_Running]) -> None:
-    for one in running:
-        one.process.send_signal(signal.SIGTERM)
+    for slot in running:
+        slot.process.send_signal(signal.SIGTERM)
     end = time.monotonic() + _PATIENCE_SECONDS
-    for one in running:
+    for slot in running:
         try:
-            one.process.wait(max(0.0, end - time.monotonic()))
+            slot.process.wait(max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
-            one.process.kill()
-            one.process.wait()
+            slot.process.kill()
+            slot.process.wait()

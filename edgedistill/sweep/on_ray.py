@@ -107,10 +107,10 @@ def run_jobs(
     queue = deque(jobs)
     running: dict[ray.ObjectRef, Job] = {}
     lost: Counter[str] = Counter()
-    with _kept_signals() as asked:
+    with _kept_signals() as signals:
         try:
             while queue or running:
-                if asked:
+                if signals:
                     raise Interrupted
                 while queue and (at_once is None or len(running) < at_once):
                     job = queue.popleft()
@@ -134,8 +134,8 @@ def run_jobs(
                 if not ended:
                     time.sleep(_POLL_SECONDS)
         finally:
-            asked.clear()
-            _stop(running, asked)
+            signals.clear()
+            _stop(running, signals)
 
 
 def _refuse_deaf(address: str) -> None:
@@ -149,9 +149,9 @@ def _refuse_deaf(address: str) -> None:
         raise _no_cluster(address, str(error)) from None
 
 
-def _no_cluster(address: str, said: str) -> EdgeDistillError:
+def _no_cluster(address: str, why: str) -> EdgeDistillError:
     return SweepError(
-        f"--engine ray: no cluster at {address}: {said}; start one with: ray start --head"
+        f"--engine ray: no cluster at {address}: {why}; start one with: ray start --head"
     )
 
 
@@ -183,14 +183,14 @@ def _outcome(reference: ray.ObjectRef, job: Job) -> Outcome | None:
     return Outcome(job.name, status, seconds, why)
 
 
-def _stop(running: dict[ray.ObjectRef, Job], asked: list[int]) -> None:
+def _stop(running: dict[ray.ObjectRef, Job], signals: list[int]) -> None:
     """Cancel tasks and wait until their processes have saved, or until asked a second time."""
     for reference in running:
         ray.cancel(reference)
     end = time.monotonic() + PATIENCE_SECONDS
-    left = list(running)
-    while left and not asked and time.monotonic() < end:
-        _, left = ray.wait(left, num_returns=len(left), timeout=0)
+    unfinished = list(running)
+    while unfinished and not signals and time.monotonic() < end:
+        _, unfinished = ray.wait(unfinished, num_returns=len(unfinished), timeout=0)
         time.sleep(_POLL_SECONDS)
 
 
@@ -215,17 +215,17 @@ def _environment() -> dict[str, str]:
 @contextmanager
 def _kept_signals() -> Iterator[list[int]]:
     """Signals to stop, kept: what a handler raises within Ray's own code is lost there."""
-    kept: list[int] = []
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield kept
+        yield received
         return
 
     def keep(number: int, frame: FrameType | None) -> None:
-        kept.append(number)
+        received.append(number)
 
     before = {number: signal.signal(number, keep) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield kept
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -95,15 +95,18 @@ class Table:
 
 def make_table(plan: Plan, rows: Sequence[Row], metric: str) -> Table:
     """A metric by series (everything that is neither target nor replicate) and target."""
-    kept = selected(plan, rows)
+    selected_rows = selected(plan, rows)
     series = tuple(dict.fromkeys(series_of(plan, row) for row in rows))
     targets = tuple(dict.fromkeys(row["data.target"] for row in rows))
     values: dict[tuple[str, str], dict[str, float]] = {}
-    for row in kept:
+    for row in selected_rows:
         if row[metric] is not None:
             place = (series_of(plan, row), row["data.target"])
             values.setdefault(place, {})[_replicate(plan, row)] = row[metric]
-    cells = {place: _cell(list(found.values()), plan.spread) for place, found in values.items()}
+    cells = {
+        place: _cell(list(by_replicate.values()), plan.spread)
+        for place, by_replicate in values.items()
+    }
     means = {}
     for name in series:
         columns = [values.get((name, target), {}) for target in targets]
@@ -172,7 +175,7 @@ def h2_cv_cells(plan: Plan, rows: Sequence[Row], metric: str) -> dict[str, Cell]
     for name, by_value in _by_hybridness(plan, rows, metric).items():
         if len(by_value) < wanted:
             continue
-        shared = set.intersection(*(set(found) for found in by_value.values()))
+        shared = set.intersection(*(set(by_replicate) for by_replicate in by_value.values()))
         values = [
             value
             for r in sorted(shared)
@@ -259,15 +262,15 @@ def _by_hybridness(
     targets = {row["data.target"] for row in rows}
     if len(values) < 2:
         return {}
-    found: dict[str, dict[float, dict[str, dict[str, float]]]] = {}
+    by_target_of: dict[str, dict[float, dict[str, dict[str, float]]]] = {}
     for row in selected(plan, rows):
         if row["hybridness"] is None or row[metric] is None:
             continue
         name = series_of(plan, row, without=(HYBRIDNESS,))
-        place = found.setdefault(name, {}).setdefault(row["hybridness"], {})
+        place = by_target_of.setdefault(name, {}).setdefault(row["hybridness"], {})
         place.setdefault(_replicate(plan, row), {})[row["data.target"]] = row[metric]
     means: dict[str, dict[float, dict[str, float]]] = {}
-    for name, by_value in found.items():
+    for name, by_value in by_target_of.items():
         for h, by_replicate in by_value.items():
             for replicate, by_target in by_replicate.items():
                 if set(by_target) == targets:

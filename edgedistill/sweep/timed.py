@@ -52,28 +52,34 @@ def timed(
     Raises:
         EdgeDistillError: bench failed, or a file is not the one that was answered with.
     """
-    found = [
+    hashed_files = [
         (folder.run(run) / FILES[precision], entry["sha256"])
         for run in runs
         for precision, entry in files[run].items()
         if "sha256" in entry
     ]
-    hashes = [sha256 for _, sha256 in found]
-    kept = folder.files / "bench.json"
+    hashes = [sha256 for _, sha256 in hashed_files]
+    record = folder.files / "bench.json"
     now = moment()
-    here = machine(now, now, datetime.now(UTC))
+    this_machine = machine(now, now, datetime.now(UTC))
     parts = [
         *hashes,
-        *(str(value) for name, value in here.items() if name in _WHERE),
+        *(str(value) for name, value in this_machine.items() if name in _WHERE),
         str(threads),
         str(rounds),
     ]
     key = hashlib.sha256(" ".join(parts).encode()).hexdigest()
-    done = kept_result(kept, key)
+    done = kept_result(record, key)
     if done is not None:
         result: dict[str, Any] = done["result"]
         return result
-    command = [sys.executable, "-m", "edgedistill", "bench", *(str(path) for path, _ in found)]
+    command = [
+        sys.executable,
+        "-m",
+        "edgedistill",
+        "bench",
+        *(str(path) for path, _ in hashed_files),
+    ]
     command += ["--threads", str(threads), "--batch", "1"]
     if rounds is not None:
         command += ["--rounds", str(rounds)]
@@ -87,7 +93,7 @@ def timed(
         result = json.loads(out.read_text(encoding="utf-8"))
     if {model["sha256"] for model in result["models"]} != set(hashes):
         raise SweepError(f"{folder.path}: files changed while they were timed; start again")
-    write_json(kept, {"key": key, "result": result})
+    write_json(record, {"key": key, "result": result})
     return result
 
 

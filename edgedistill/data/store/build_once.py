@@ -63,11 +63,11 @@ def _build_and_rename(target: Path, build: Callable[[Path], None]) -> None:
 
 def _clear_leftovers(target: Path) -> None:
     """Remove what killed builds left in the target's parent; the caller holds the target's lock."""
-    for left in target.parent.glob(".*.tmp-*"):
-        name = left.name[1:].rpartition(".tmp-")[0]
+    for leftover in target.parent.glob(".*.tmp-*"):
+        name = leftover.name[1:].rpartition(".tmp-")[0]
         # Whoever still builds it holds its lock.
-        if name == target.name or not is_locked(_lock_file(left.with_name(name))):
-            shutil.rmtree(left, ignore_errors=True)
+        if name == target.name or not is_locked(_lock_file(leftover.with_name(name))):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _lock_file(target: Path) -> Path:

@@ -101,13 +101,13 @@ class Store:
         out = np.empty((len(rows), self.size, self.size, 3), dtype=np.uint8)
         domain, position = self._index.domain[rows], self._position[rows]
         for d in np.unique(domain).tolist():
-            here = np.flatnonzero(domain == d)
+            in_domain = np.flatnonzero(domain == d)
             # Ascending reads keep a spinning or network disk from seeking back and forth.
-            here = here[np.argsort(position[here], kind="stable")]
+            in_domain = in_domain[np.argsort(position[in_domain], kind="stable")]
             if self._packed:
-                out[here] = self._packed[d].read(position[here], self._pool)
+                out[in_domain] = self._packed[d].read(position[in_domain], self._pool)
             else:
-                out[here] = self._arrays[d][position[here]]
+                out[in_domain] = self._arrays[d][position[in_domain]]
         return out
 
     def images(self, rows: NDArray[np.int64]) -> ImageSet:
@@ -175,10 +175,10 @@ class Store:
         for start in range(0, len(rows), _CHUNK):
             part = rows[start : start + _CHUNK]
             try:
-                found = [pixel_hash(image) for image in self.gather(part)]
+                hashes = [pixel_hash(image) for image in self.gather(part)]
             except EdgeDistillError:
-                found = [self._hash_or_none(row) for row in part]
-            wrong += part[np.array(found, np.uint64) != self.hashes[part]].tolist()
+                hashes = [self._hash_or_none(row) for row in part]
+            wrong += part[np.array(hashes, np.uint64) != self.hashes[part]].tolist()
         return np.array(wrong, dtype=np.int64)
 
     def _hash_or_none(self, row: np.int64) -> int:

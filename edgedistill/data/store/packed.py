@@ -26,15 +26,15 @@ def unpack(data: bytes, size: int) -> NDArray[np.uint8]:
     """Bytes of `pack` to uint8 `[size, size, 3]`. Raises ValueError if they are not that."""
     try:
         with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
-            found = np.asarray(image.convert("RGB"))
+            pixels = np.asarray(image.convert("RGB"))
     except MemoryError:
         raise
     except Exception as error:
         # Pillow's decoders raise a dozen types on broken bytes.
         raise ValueError(str(error)) from error
-    if found.shape != (size, size, 3):
-        raise ValueError(f"an image of {found.shape[1]} x {found.shape[0]} pixels")
-    return found
+    if pixels.shape != (size, size, 3):
+        raise ValueError(f"an image of {pixels.shape[1]} x {pixels.shape[0]} pixels")
+    return pixels
 
 
 class PackedFile:
