@@ -27,8 +27,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     old content and the temporary file is removed. The folder must exist. A symbolic link stays,
     and the file that it names is replaced.
 
-    Raises: EdgeDistillError naming `path` and the reason when the file system refuses, or when
-        `path` is no regular file, or the one that stdout or stderr goes to.
+    Raises:
+        OutputError: the file system refuses, or `path` is no regular file, or the one that stdout
+            or stderr goes to.
     """
     path = Path(path)
     with _temporary(path) as (temporary, target):
@@ -52,16 +53,17 @@ def clear_temporary(folder: Path, stem: str = "") -> None:
 
 
 def probe(path: str | Path) -> None:
-    """See that `path` could be written, and leave everything as it is.
+    """Check that `path` could be written, without writing it.
 
-    Raises: EdgeDistillError as `replacing` would, as far as can be known without the content.
+    Raises:
+        OutputError: as `replacing`, as far as can be known without the content.
     """
     with _temporary(Path(path)) as (temporary, _):
         temporary.touch(exist_ok=False)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write `data` to `path` atomically. Raises EdgeDistillError as `replacing` does."""
+    """Write `data` to `path` atomically. Raises OutputError as `replacing` does."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
@@ -77,7 +79,9 @@ def write_json(path: str | Path, value: Any) -> None:
     NumPy scalars and arrays become numbers and lists. JSON has no NaN or infinity: they are
     written as null, so that every other program can read the file.
 
-    Raises: TypeError for values JSON cannot hold; EdgeDistillError as `replacing` does.
+    Raises:
+        TypeError: a value that JSON cannot hold.
+        OutputError: as `replacing`.
     """
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")

@@ -1,4 +1,4 @@
-"""Where everything that can be rebuilt is kept, what it takes, and how it goes."""
+"""The cache folder, the disk space of a cache, and its removal."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ def cache_dir() -> Path:
 
 
 def disk_bytes(folder: Path) -> int:
-    """What a folder takes on the disk; holes of sparse files take nothing, links are not followed.
+    """Bytes that a folder takes on the disk, without holes of sparse files; follows no links.
 
     Files that vanish while it counts are left out.
     """
@@ -38,12 +38,12 @@ def disk_bytes(folder: Path) -> int:
 
 
 def remove_folder(folder: Path) -> int:
-    """Remove a folder, whole or not at all for whoever looks, and return the bytes it freed.
+    """Remove a folder atomically (it is renamed first) and return the bytes that it freed.
 
-    What a kill leaves has the name of a build's temporary folder, and is removed as such.
+    After a kill the rest has the name of a build's temporary folder, and is removed as such.
 
     Raises:
-        EdgeDistillError: it is not ours to remove.
+        CacheError: the file system refuses.
     """
     freed = disk_bytes(folder)
     doomed = folder.with_name(f".{folder.name}.tmp-{uuid.uuid4().hex}")

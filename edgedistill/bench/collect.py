@@ -1,4 +1,4 @@
-"""A benchmark from beginning to end: files in, a `Result` out."""
+"""Assembly of a benchmark's `Result` from exported files."""
 
 import hashlib
 import os
@@ -53,7 +53,7 @@ STARTS = 5
 
 @dataclass(frozen=True)
 class Loaded:
-    """A file to be measured: its bytes and metadata as `read_model` gives them, a unique name."""
+    """A file to measure: a unique name, and its bytes and metadata from `read_model`."""
 
     name: str
     path: Path
@@ -63,13 +63,13 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Plan:
-    """How to measure.
+    """Settings of the measurement.
 
     Attributes:
         threads, batch: every pair of them is a setting.
         rounds: of each setting.
-        image: a readable image file, and
-        described: what the result says about it.
+        image: a readable image file.
+        described: size and format of the image for the result.
         providers: onnxruntime execution providers; the models run on these alone.
     """
 
@@ -94,9 +94,10 @@ class Answers:
 
 
 def load(paths: Sequence[Path], providers: Sequence[str]) -> list[Loaded]:
-    """Read every file and see that it starts on the providers.
+    """Read every file and check that it starts on the providers.
 
-    Raises: EdgeDistillError as `read_model` and `Session` do.
+    Raises:
+        ModelFileError: as `read_model` and `Session` do.
     """
     loaded = []
     for name, path in zip(short_names(paths), paths, strict=True):
@@ -107,7 +108,7 @@ def load(paths: Sequence[Path], providers: Sequence[str]) -> list[Loaded]:
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """As much of the end of every path as tells them apart; a file given again is numbered."""
+    """The shortest ends of paths that tell them apart; a file given again is numbered."""
     absolute = [Path(os.path.abspath(path)) for path in paths]
     names = [_suffix(path, {*absolute} - {path}) for path in absolute]
     numbered: list[str] = []
@@ -128,13 +129,16 @@ def collect(
     answers: Answers | None,
     display: Display,
 ) -> Result:
-    """Measure everything but the answers, and put it together with those.
+    """Measure latency, cost, cold start and memory, and assemble the result.
 
     Args:
-        models: from `load`. baseline: the name of one of them.
-        answers: what the quality of the answers is, None when there are no labelled images.
+        models: from `load`.
+        baseline: name of one of them.
+        answers: metrics of the answers, None when there are no labelled images.
 
-    Raises: EdgeDistillError when a model or a process fails.
+    Raises:
+        BenchError: a process fails.
+        ModelFileError: a model fails.
     """
     date, before = datetime.now(UTC), moment()
     costs = [cost.count(model.data, model.info) for model in models]

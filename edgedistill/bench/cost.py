@@ -29,7 +29,7 @@ _OPERANDS = {
     "MatMulInteger": (0, 1, None),
     "QLinearMatMul": (0, 3, None),
 }
-# Work that is not counted here. A file with one of these has an unknown cost, not a smaller one.
+# Operators that are not counted. A file with one of these has an unknown cost, not a smaller one.
 _UNCOUNTED = frozenset(
     ("Attention", "ConvTranspose", "DeformConv", "Einsum", "GRU", "If", "LSTM", "Loop", "RNN")
 )

@@ -15,7 +15,7 @@ from edgedistill.recipe.load import load_data
 
 @dataclass(frozen=True)
 class TestImages:
-    """Image files with what they show.
+    """Labelled image files.
 
     Attributes:
         source: the recipe or folder, as the user gave it.
@@ -23,7 +23,7 @@ class TestImages:
         files: N files.
         classes: class name of each image that is of a known class, None for unknown ones.
         unknown: names of the classes that count as unknown.
-        notes: what the user should know, a line each.
+        notes: remarks for the user, a line each.
     """
 
     __test__ = False
@@ -50,7 +50,8 @@ def find_images(source: str | Path, known: Sequence[str]) -> TestImages:
         known: the models' classes.
 
     Raises:
-        EdgeDistillError: no such recipe or folder, no images in it, or other classes than `known`.
+        DataError: no such recipe or folder, no images in it, or other classes than `known`.
+        RecipeError: the recipe is not valid.
     """
     path = Path(source).expanduser()
     if path.is_dir():
@@ -68,7 +69,7 @@ def same_classes(models: Sequence[tuple[str, Sequence[str]]]) -> tuple[str, ...]
         models: name and classes of each.
 
     Raises:
-        EdgeDistillError: two models know different classes.
+        DataError: two models know different classes.
     """
     first, classes = models[0]
     for name, others in models[1:]:

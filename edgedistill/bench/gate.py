@@ -1,4 +1,4 @@
-"""`--require "h_score>=0.6"`: what a file must reach, for a user's CI."""
+"""Requirements on exported files for CI: `--require "h_score>=0.6"`."""
 
 import math
 import operator
@@ -20,20 +20,20 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
 }
 _MEGA = 1e6
-_WRITTEN = re.compile(r"\s*([A-Za-z][\w.]*)\s*(>=|<=|==|=|>|<)\s*(\S+)\s*")
+_REQUIREMENT = re.compile(r"\s*([A-Za-z][\w.]*)\s*(>=|<=|==|=|>|<)\s*(\S+)\s*")
 # Of the interval of a quality figure: `h_score.low>=0.6` asks more than `h_score>=0.6`.
 _ENDS = ("low", "high")
 _SHARES = tuple(
     [*QUALITY_METRICS, *(f"{metric}.{end}" for metric in QUALITY_METRICS for end in _ENDS)]
 )
-_OF_FILE: dict[str, Callable[[Model], float | None]] = {
+_FILE_FIGURES: dict[str, Callable[[Model], float | None]] = {
     "size_mb": lambda model: model["bytes"] / _MEGA,
     "parameters": lambda model: model["parameters"],
     "macs": lambda model: model["macs"],
     "cold_start_s": lambda model: model["cold_start"]["median_s"],
     "peak_memory_mb": lambda model: _mega(model["peak_memory_bytes"]),
 }
-_OF_SETTING: dict[str, Callable[[Latency], float | None]] = {
+_SETTING_FIGURES: dict[str, Callable[[Latency], float | None]] = {
     "p50_ms": lambda latency: latency["model"]["p50_ms"],
     "p95_ms": lambda latency: latency["model"]["p95_ms"],
     "p99_ms": lambda latency: latency["model"]["p99_ms"],
@@ -42,13 +42,13 @@ _OF_SETTING: dict[str, Callable[[Latency], float | None]] = {
     "decision_p95_ms": lambda latency: latency["decision"]["p95_ms"],
     "decision_p99_ms": lambda latency: latency["decision"]["p99_ms"],
 }
-# Why one of them would be missing.
-_UNTOLD = {
+# Reason why a figure is None.
+_MISSING_REASONS = {
     "parameters": "it has layers that are not counted",
     "macs": "it has layers that are not counted",
     "peak_memory_mb": "this system does not tell",
 }
-NAMES = (*QUALITY_METRICS, *_OF_SETTING, *_OF_FILE)
+NAMES = (*QUALITY_METRICS, *_SETTING_FIGURES, *_FILE_FIGURES)
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,10 @@ def parse(text: str) -> Requirement:
 
     Shares may be written in per cent, `accuracy>=60%`.
 
-    Raises: EdgeDistillError for another form, an unknown name, or a share outside 0..1.
+    Raises:
+        BenchError: another form, an unknown name, or a share outside 0..1.
     """
-    match = _WRITTEN.fullmatch(text)
+    match = _REQUIREMENT.fullmatch(text)
     shown = " ".join(text.split())
     if match is None:
         raise BenchError(f'--require: {shown!r}: write a comparison, "h_score>=0.6"')
@@ -108,7 +109,7 @@ def failures(
 
 
 def refuse_unanswerable(requirements: Sequence[Requirement], quality: Quality) -> None:
-    """Raise EdgeDistillError for a figure that the images of `quality` say nothing about."""
+    """Raise BenchError for a figure that the images of `quality` do not determine."""
     for requirement in requirements:
         if requirement.needs_data and _figure(quality, requirement.name) is None:
             raise BenchError(
@@ -129,7 +130,7 @@ def _failing(model: Model, requirement: Requirement) -> list[str]:
     holds = _COMPARE[requirement.compare]
     return [
         f"{requirement} does not hold: "
-        + (f"not measured{where}: {why}" if value is None else _said(value, requirement) + where)
+        + (f"not measured{where}: {why}" if value is None else _digits(value, requirement) + where)
         for value, where, why in _values(model, requirement.name)
         if value is None or not holds(value, requirement.value)
     ]
@@ -137,12 +138,12 @@ def _failing(model: Model, requirement: Requirement) -> list[str]:
 
 def _values(model: Model, name: str) -> list[_Value]:
     """Every value that a name stands for."""
-    if name in _OF_FILE:
-        return [_Value(_OF_FILE[name](model), "", _UNTOLD.get(name, ""))]
-    if name in _OF_SETTING:
+    if name in _FILE_FIGURES:
+        return [_Value(_FILE_FIGURES[name](model), "", _MISSING_REASONS.get(name, ""))]
+    if name in _SETTING_FIGURES:
         return [
             _Value(
-                _OF_SETTING[name](latency),
+                _SETTING_FIGURES[name](latency),
                 f" ({setting(latency['threads'], latency['batch'])})",
                 _too_few(name, latency),
             )
@@ -190,8 +191,8 @@ def _number(shown: str, name: str, text: str) -> float:
     return value
 
 
-def _said(value: float, requirement: Requirement) -> str:
-    """A value that breaks a requirement, in so many digits that what is said breaks it too."""
+def _digits(value: float, requirement: Requirement) -> str:
+    """A value that breaks a requirement, with enough digits that the printed number does too."""
     if isinstance(value, int):
         return str(value)
     shown = (float(f"{value:.{digits}g}") for digits in range(4, 18))

@@ -44,10 +44,15 @@ def render(result: Result, picture: bytes | None) -> str:
 def write_report(folder: Path, result: Result) -> list[Path]:
     """Write report.html, result.json, result.md and, with labelled images, pareto.png.
 
-    Each appears complete or not at all; the folder is made. Without labelled images the picture of
-    an earlier report is removed. Returns the paths.
+    Each is written atomically; the folder is created. Without labelled images the plot of an
+    earlier report is removed.
 
-    Raises: EdgeDistillError when the folder cannot be made or written.
+    Returns:
+        The paths.
+
+    Raises:
+        BenchError: the folder cannot be created.
+        OutputError: a file cannot be written.
     """
     data, markdown, page, drawn = (folder / name for name in FILES)
     try:

@@ -1,4 +1,4 @@
-"""The machine a benchmark ran on, and what else it was doing."""
+"""Facts about the machine of a benchmark, and its load meanwhile."""
 
 import os
 import platform
@@ -23,7 +23,12 @@ _ROOT = Path("/")
 
 
 class Moment(NamedTuple):
-    """load: 1-minute average; ticks, stolen: CPU time of the whole machine since it started."""
+    """Load of the machine at a moment.
+
+    load: 1-minute average. ticks, stolen: CPU time of the whole machine since it started, and the
+    part of it that a hypervisor gave to others, in clock ticks. None where the system has no such
+    figure.
+    """
 
     load: float | None
     ticks: int | None
@@ -31,7 +36,7 @@ class Moment(NamedTuple):
 
 
 def moment(root: Path = _ROOT) -> Moment:
-    """Now; None for what this system does not tell. `root` is where /proc lies."""
+    """The current load; `root` is the folder that /proc lies in."""
     try:
         load = os.getloadavg()[0]
     except (AttributeError, OSError):
@@ -45,11 +50,12 @@ def moment(root: Path = _ROOT) -> Moment:
 
 
 def machine(before: Moment, after: Moment, date: datetime, root: Path = _ROOT) -> Machine:
-    """What is known about this machine.
+    """CPU, load and software versions of this machine.
 
     Args:
-        before, after: moments around the measurement; date: of its beginning, UTC.
-        root: where /proc and /sys lie.
+        before, after: moments around the measurement.
+        date: of its beginning, UTC.
+        root: folder that /proc and /sys lie in.
     """
     name, flags = _processor(_read(root / "proc/cpuinfo") or "")
     governor = _read(root / _GOVERNOR)

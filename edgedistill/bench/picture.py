@@ -1,4 +1,4 @@
-"""The picture that times are taken with when the user gives none."""
+"""A generated image that latencies are measured with when the user gives none."""
 
 from pathlib import Path
 
@@ -30,7 +30,11 @@ def write_picture(folder: Path) -> Path:
 
 
 def describe(path: Path) -> str:
-    """ "640x480 JPEG, 57000 bytes". Raises: EdgeDistillError for what is no readable image."""
+    """Size, format and bytes of an image file: "640x480 JPEG, 57000 bytes".
+
+    Raises:
+        BenchError: it is no readable image.
+    """
     try:
         read_rgb(path, 8)
         with Image.open(path) as image:

@@ -1,4 +1,4 @@
-"""A fresh process per start: how long until the first answer, and how much memory it takes."""
+"""Cold starts: seconds and memory of fresh processes until their first answer."""
 
 import json
 import os
@@ -23,8 +23,11 @@ LIMIT_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Start:
-    """seconds: until the answer was there; user_s: user CPU time until then; peak_bytes: resident
-    memory, None where the system does not tell."""
+    """A cold start.
+
+    seconds: wall-clock time until the answer. user_s: user CPU time until then. peak_bytes: peak
+    resident memory, None where the system has no such figure.
+    """
 
     seconds: float
     user_s: float
@@ -41,8 +44,15 @@ def start(
 ) -> Start:
     """Start Python, load the model, answer one image file.
 
-    Raises: EdgeDistillError with what the process said when it does not answer, or not within
-        `limit` seconds.
+    Args:
+        model, image: files.
+        threads: of onnxruntime.
+        providers: onnxruntime execution providers.
+        clock: seconds.
+        limit: seconds after which the process is killed.
+
+    Raises:
+        BenchError: it does not answer, with its last line on stderr, or not within `limit`.
     """
     command = [sys.executable, "-P", "-m", _MODULE, str(model), str(image), str(threads)]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
@@ -86,8 +96,8 @@ def start(
         )
     if process.returncode or not answer:
         lines = stderr.decode(errors="replace").split("\n")
-        why = next((line for line in reversed(lines) if line.strip()), "it said nothing")
-        # What the runtime says has its own advice.
+        why = next((line for line in reversed(lines) if line.strip()), "without a message")
+        # Messages of the runtime have advice of their own.
         advice = (
             "" if process.returncode == 2 else "; close other programs, or try edgedistill predict"
         )
@@ -109,6 +119,6 @@ def cold_start(starts: Sequence[Start]) -> ColdStart:
 
 
 def peak_memory(starts: Sequence[Start]) -> int | None:
-    """Median over starts, bytes; None where the system does not tell."""
+    """Median over starts, bytes; None where the system has no such figure."""
     peaks = [s.peak_bytes for s in starts if s.peak_bytes is not None]
     return int(statistics.median(peaks)) if peaks else None

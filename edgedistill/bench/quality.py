@@ -1,4 +1,4 @@
-"""What the answers of exported files are worth, with intervals, and paired against a baseline."""
+"""Metrics of exported files on labelled images, with intervals and paired differences."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,14 +59,15 @@ class Answered:
 def answer(
     models: Mapping[str, Path], images: TestImages, providers: Sequence[str], display: Display
 ) -> Answered:
-    """Let every model answer every image; each image is decoded once per input size.
+    """Predictions of every model for every image; each image is decoded once per input size.
 
     Args:
         models: name -> exported file, all with the same set of classes.
         providers: onnxruntime execution providers.
 
     Raises:
-        EdgeDistillError: a file that is no model, or no image that can be read.
+        ModelFileError: a file is no model.
+        BenchError: no image can be read.
     """
     opened = {name: Classifier(path, providers=providers) for name, path in models.items()}
     sizes = sorted({classifier.info.size for classifier in opened.values()})
@@ -109,7 +110,7 @@ def answer(
     )
 
 
-def judge(
+def evaluate_answers(
     answered: Answered, images: TestImages, baseline: str, resamples: int = RESAMPLES
 ) -> tuple[dict[str, Quality], dict[str, dict[QualityMetric, Difference]]]:
     """Every metric of every model, and its differences from the baseline.

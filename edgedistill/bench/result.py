@@ -1,4 +1,4 @@
-"""What `edgedistill bench` found, exactly as its JSON file holds it.
+"""Schema of a benchmark's result, as the JSON file of `edgedistill bench` holds it.
 
 A `Result` is plain dictionaries, lists, numbers and texts, so that `json.load` of a file gives the
 same thing back. `SCHEMA` grows when a key changes its meaning or goes away; new keys may appear
@@ -12,9 +12,9 @@ without. Rules for all of it:
 - `latency` of every model and of every comparison has the same settings in the same order:
   threads outside, batch inside.
 
-Who fills what: `timing` the latencies, their ratios and the noise; `process` cold start and
-memory; `cost` parameters and MACs; `machine` the machine; `quality` the `Quality` of a model and
-the `quality` of a comparison; `collect` puts it together.
+Sources: `timing` for the latencies, their ratios and the noise; `process` for cold start and
+memory; `cost` for parameters and MACs; `machine` for the machine; `quality` for the `Quality` of a
+model and the `quality` of a comparison; `collect` assembles the result.
 """
 
 from typing import Literal, TypedDict
@@ -47,7 +47,7 @@ QUALITY_METRICS: tuple[QualityMetric, ...] = (
 
 
 class Machine(TypedDict):
-    """Where it was measured.
+    """The machine of the measurement.
 
     cpu: model name. arch: as `uname -m`. cores: logical ones this process may use. flags: those of
     the CPU's flags that decide which kernels run, such as "avx512_vnni". governor: of the first
@@ -72,7 +72,7 @@ class Machine(TypedDict):
 
 
 class Contract(TypedDict):
-    """What the file says about itself. threshold is its default; size the input's side, pixels."""
+    """Metadata of the file. threshold: its default. size: side of the input, pixels."""
 
     student: str
     method: str
@@ -241,7 +241,7 @@ class Comparison(TypedDict):
 
 
 class SelfRatio(TypedDict):
-    """The baseline's file against itself, loaded a second time: what equal files come out as.
+    """The baseline's file, loaded a second time, against itself.
 
     noise: the largest distance of low, high from 1.
     """
@@ -262,7 +262,7 @@ class SettingNoise(TypedDict):
 
 
 class Noise(TypedDict):
-    """How far two equal files lie apart on this machine, now.
+    """Time ratios of two equal files on this machine during the measurement.
 
     verdict: "noisy" where `worst`, the largest noise of all settings, is above `limit`.
     """
@@ -274,13 +274,13 @@ class Noise(TypedDict):
 
 
 class Method(TypedDict):
-    """How it was measured.
+    """Settings of the measurement.
 
     rounds: of each setting. warm_up: calls after each loading that do not count. round_seconds: a
     model is called as often in a round as fits into these, but at least calls_per_round[0] and at
     most calls_per_round[1] times. starts: fresh processes per model, for cold start and memory.
-    image: what `decision`, cold start and memory read: "WxH FORMAT, n
-    bytes" and where it comes from.
+    image: the file that `decision`, cold start and memory read: "WxH FORMAT, n bytes" and its
+    origin.
     """
 
     rounds: int
@@ -294,7 +294,7 @@ class Method(TypedDict):
 
 
 class Result(TypedDict):
-    """Everything; one comparison per model other than the baseline's entry, in the same order."""
+    """The whole result; one comparison per model but the baseline, in the order of the models."""
 
     schema: int
     machine: Machine

@@ -1,4 +1,4 @@
-"""A result in words and rounded numbers: what the table, the Markdown and the page all show."""
+"""Text of a result: the rounded figures and notes of the table, the Markdown and the page."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ TIME = "time"
 LOWER_IS_BETTER = ("fpr95",)
 SIGNIFICANT = 0.05
 _NONE = "-"
-# So many columns of figures fit a page.
+# Columns of figures that fit a page.
 _ABREAST = 5
 
 
@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """Rows that belong together."""
+    """A titled group of rows."""
 
     title: str
     rows: tuple[Row, ...]
@@ -137,7 +137,7 @@ def comparisons(result: Result) -> list[Compared]:
 
 
 def notes(result: Result) -> list[str]:
-    """Which data, which threshold, which machine, and how far to trust the numbers."""
+    """Notes on data, threshold, machine and noise, a sentence each."""
     quality = next((model["quality"] for model in result["models"] if model["quality"]), None)
     return [
         *(_data_notes(quality) if quality else ()),
@@ -186,7 +186,7 @@ def _data_notes(quality: Quality) -> list[str]:
 
 
 def _seen_domain_notes(result: Result) -> list[str]:
-    """Files whose run held out another domain have trained on this one, or may have."""
+    """Notes on files whose run held out another domain: they may have trained on this one."""
     lines = []
     for model in result["models"]:
         quality = model["quality"]

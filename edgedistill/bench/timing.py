@@ -1,13 +1,12 @@
-"""Times that can be compared: interleaved rounds, medians of rounds, ratios pair by pair.
+"""Comparable latencies: interleaved rounds, medians of rounds, paired ratios.
 
-A round loads every subject afresh, warms it up, and calls it a number of times that was found
-once, before the first round. All subjects of a group are taken one after the other within a round,
-in an order drawn anew for every round, so that what slows the machine for a while slows all of them
-alike and none always follows the same other one. Loading afresh makes what differs from one loading
-of a file to the next (where its memory lies, which core its threads wake on) part of the rounds'
-spread.
+A round loads every subject afresh, warms it up, and calls it a number of times that is fixed before
+the first round. All subjects of a group are taken one after the other within a round, in an order
+drawn anew for every round, so that a slow phase of the machine slows all of them alike and none
+always follows the same other one. Loading afresh makes the differences between loadings of a file
+(memory layout, cores of its threads) part of the rounds' spread.
 
-Everything is decided from the medians of rounds. The interval of a median over rounds is that of
+All verdicts are based on the medians of rounds. The interval of a median over rounds is that of
 order statistics: it assumes nothing about how the rounds are distributed but that they are drawn
 alike.
 """
@@ -25,7 +24,7 @@ from edgedistill.bench.result import Ratio, SelfRatio, Timing, Verdict
 
 Work = Callable[[], object]
 Load = Callable[[], Work]
-"""Loads a subject afresh; what it returns is then called and timed."""
+"""Loads a subject afresh; the function it returns is called and timed."""
 
 WARM_UP = 3
 # Calls of a subject in one round: as many as fit into this time, within these limits.
@@ -63,7 +62,7 @@ def measure(
         rounds: how many, 1 or more. One more round goes before, to find how often each subject
             is called; it does not count.
         clock: seconds.
-        tick: told how many of all loadings are done, and how many there are.
+        tick: called with (loadings done, loadings in all).
 
     Returns:
         The samples of every subject, as `groups` is nested.
@@ -122,7 +121,7 @@ def ratio(samples: Samples, baseline: Samples, noise: float) -> Ratio:
 
 
 def verdict(low: float, high: float, noise: float) -> Verdict:
-    """What an interval of time ratios says: nothing where it meets 1 ± noise."""
+    """The verdict of an interval of time ratios; "not ranked" where it meets 1 ± noise."""
     if high < 1 - noise:
         return "faster"
     return "slower" if low > 1 + noise else "not ranked"

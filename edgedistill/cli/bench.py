@@ -183,7 +183,7 @@ def _answers(
     assert request.data is not None
     with needs_extra("bench", "--data"):
         from edgedistill.bench.data import find_images, same_classes
-        from edgedistill.bench.quality import answer, judge
+        from edgedistill.bench.quality import answer, evaluate_answers
 
         known = same_classes([(model.name, model.info.classes) for model in models])
         images = find_images(request.data, known)
@@ -194,7 +194,7 @@ def _answers(
     answered = answer(paths, images, request.providers, display)
     for line in answered.unreadable:
         display.warn(line)
-    return Answers(*judge(answered, images, baseline))
+    return Answers(*evaluate_answers(answered, images, baseline))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.errors import ExportError
+from edgedistill.errors import ExportRefused
 from edgedistill.export.session import Answers
 from edgedistill.openset import compute_metrics
 
@@ -51,7 +51,7 @@ def within(drops: Sequence[MetricDrop], max_drop: float) -> bool:
 
 
 def refuse_metric_drop(drops: Sequence[MetricDrop], max_drop: float) -> None:
-    """Raise EdgeDistillError with the numbers when a rate drops by more than `max_drop`."""
+    """Raise ExportRefused with the numbers when a rate drops by more than `max_drop`."""
     if within(drops, max_drop):
         return
     told = ", ".join(
@@ -59,7 +59,8 @@ def refuse_metric_drop(drops: Sequence[MetricDrop], max_drop: float) -> None:
         for rate in drops
         if rate.fp32 is not None
     )
-    raise ExportError(
+    raise ExportRefused(
         f"int8 loses more than the {100 * max_drop:.1f} points allowed on source validation: "
-        f"{told}; nothing was written; ship the fp32 file, or allow more with --max-drop"
+        f"{told}; nothing was written; ship the fp32 file, or allow more with --max-drop",
+        {rate.name: (rate.fp32, rate.int8) for rate in drops},
     )

@@ -1,4 +1,4 @@
-"""What a report is made of, and how an answer to one image is judged."""
+"""Data of a run's report, and the kinds of answers to one image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What all pages share: one file that needs nothing else, with the same looks."""
+"""Jinja environment of the HTML pages: self-contained files with a common style sheet."""
 
 import base64
 from importlib.resources import files

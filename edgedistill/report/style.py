@@ -1,7 +1,7 @@
-"""How every picture looks: colours, fonts, and the way to a PNG.
+"""Style of all plots: colours, fonts, and rendering to PNG.
 
-Nothing here touches pyplot or the user's matplotlib settings, so the same arrays give the same
-picture in every process. Colours are Okabe & Ito's, which stay apart for colour-blind readers.
+Neither pyplot nor the user's matplotlib settings are used, so the same arrays give the same plot in
+every process. Colours are Okabe & Ito's, which stay apart for colour-blind readers.
 """
 
 from collections.abc import Callable

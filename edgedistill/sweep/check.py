@@ -1,4 +1,4 @@
-"""Whether the images and classes that a sweep's runs ask for can be had, before one starts."""
+"""Check that the images and classes that a sweep's runs need exist, before one starts."""
 
 from collections.abc import Callable, Iterable
 
@@ -10,10 +10,13 @@ from edgedistill.sweep.plan import PlannedRun
 
 
 def check_data(runs: Iterable[PlannedRun], say: Callable[[str], None]) -> None:
-    """Find every dataset of the runs once, and make every split once.
+    """Index every dataset of the runs once, and resolve every split once.
 
-    `say` is told before a dataset is looked through. Raises EdgeDistillError, naming the first run
-    that cannot have what it asks for.
+    Args:
+        say: prints a line; called before a dataset is indexed.
+
+    Raises:
+        SweepError: a dataset or split of a run is missing; names the first such run.
     """
     indexes: dict[tuple[str, str | None], Index] = {}
     seen = set()

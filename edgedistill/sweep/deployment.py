@@ -1,4 +1,4 @@
-"""What a sweep's students are worth as files: exported, answered with, and timed."""
+"""Exported files of a sweep's runs: their metrics on the target, sizes and latencies."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ from edgedistill._utils.console import Display
 from edgedistill.sweep.drive import reason
 from edgedistill.sweep.engines import Engine
 from edgedistill.sweep.export_task import export_job
-from edgedistill.sweep.exported import already_exported
+from edgedistill.sweep.exports import read_exported
 from edgedistill.sweep.folder import SweepFolder
+from edgedistill.sweep.latency import representative_runs, time_files
 from edgedistill.sweep.plan import Plan
 from edgedistill.sweep.results import Row, make_table, percent, series_of
-from edgedistill.sweep.timed import one_of_each, timed
 
 _SHOWN = {"accuracy": "accuracy", "h_score": "H deployed", "auroc": "AUROC"}
 
@@ -23,15 +23,18 @@ _SHOWN = {"accuracy": "accuracy", "h_score": "H deployed", "auroc": "AUROC"}
 def export_runs(
     plan: Plan, folder: SweepFolder, engine: Engine, display: Display, at_once: int | None
 ) -> dict[str, dict[str, Any]]:
-    """Run -> precision -> what its file answers, of every finished run, in the plan's order.
+    """Files of every finished run, with their metrics on the target.
 
-    Runs whose files are not there yet are jobs of the engine, `at_once` at a time or as many as
-    there is room for. A run whose files cannot be made is named, and left out.
+    Runs whose files are missing are jobs of the engine, `at_once` at a time or as many as there is
+    room for. A run that cannot be exported is reported on the display and left out.
+
+    Returns:
+        Run -> precision -> `export_and_evaluate`'s entry, in the plan's order.
     """
     assert plan.export is not None
     int8 = plan.export.int8
     names = [run.name for run in plan.runs if folder.metrics(run.name)]
-    entries = {name: already_exported(name, folder, int8) for name in names}
+    entries = {name: read_exported(name, folder, int8) for name in names}
     jobs = [export_job(name, folder, int8) for name, files in entries.items() if files is None]
 
     def tell(name: str, text: str) -> None:
@@ -41,7 +44,7 @@ def export_runs(
         bar(len(names) - len(jobs), len(names))
         for number, outcome in enumerate(ended, len(names) - len(jobs) + 1):
             name = outcome.name
-            entries[name] = already_exported(name, folder, int8) if outcome.status == 0 else None
+            entries[name] = read_exported(name, folder, int8) if outcome.status == 0 else None
             if entries[name] is None:
                 display.warn(f"{name}: no files: {reason(outcome, folder.log(name))}")
             bar(number, len(names), name)
@@ -54,12 +57,12 @@ def bench_series(
     rows: Sequence[Row],
     files: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any] | None:
-    """Times of one run's files for every series, see `timed`; None where none are asked for."""
-    chosen = one_of_each({row["run"]: series_of(plan, row) for row in rows}, files)
+    """`time_files` of one run's files for every series; None where no times are asked for."""
+    chosen = representative_runs({row["run"]: series_of(plan, row) for row in rows}, files)
     if plan.export is None or not plan.export.bench or not chosen:
         return None
     spec = plan.export
-    return timed(list(chosen.values()), files, folder, spec.threads, spec.rounds)
+    return time_files(list(chosen.values()), files, folder, spec.threads, spec.rounds)
 
 
 def write_files(
@@ -93,7 +96,7 @@ def lines(
         for model in (bench or {"models": []})["models"]
     }
     series = {row["run"]: series_of(plan, row) for row in rows}
-    chosen = one_of_each(series, files)
+    chosen = representative_runs(series, files)
     table_rows = []
     for name in dict.fromkeys(series.values()):
         for precision in files.get(chosen.get(name, ""), {}):
@@ -148,7 +151,7 @@ def _table(
     metric: str,
 ) -> Any:
     """The sweep's table of a metric, with the file's value in place of the run's."""
-    answered = [
+    rows_of_files = [
         {**row, metric: files.get(row["run"], {}).get(precision, {}).get(metric)} for row in rows
     ]
-    return make_table(plan, answered, metric)
+    return make_table(plan, rows_of_files, metric)

@@ -1,4 +1,4 @@
-"""Run a plan: what is finished stays, what fails is tried once more, every run is one line."""
+"""Execution of a sweep's plan: finished runs are kept, and a failed one is tried once more."""
 
 import signal
 import sys
@@ -46,8 +46,8 @@ def drive(
 
     Args:
         plan: the runs.
-        folder: where everything goes.
-        engine: what runs the processes.
+        folder: the sweep's folder.
+        engine: runs the processes.
         at_once: how many at a time; None for as many as there is room for.
         say: prints a line.
         collect: called after every finished run, to bring the results up to date.
@@ -56,10 +56,10 @@ def drive(
         chosen: the runs of the plan to do, by default all.
 
     Returns:
-        Name -> what went wrong, of every run that failed twice.
+        Name -> reason, of every run that failed twice.
 
     Raises:
-        EdgeDistillError: the folder holds other runs, is in use, or cannot be written.
+        SweepError: the folder holds other runs, is in use, or cannot be written.
     """
     refuse_other_recipes(folder, plan)
     runs = plan.runs if chosen is None else chosen
@@ -96,7 +96,7 @@ def estimate(pending: Iterable[PlannedRun], seconds: dict[str, float], plan: Pla
     return sum(fmean(alike[_kind(run)]) if _kind(run) in alike else everything for run in pending)
 
 
-def spoken(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`40 s`, `12 min` or `3 h 05 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -121,7 +121,7 @@ def _fill_caches(
         for outcome in outcomes:
             data = shared[outcome.name].recipe.data.dataset
             if outcome.status == 0:
-                say(f"caches of {data}: complete, {spoken(outcome.seconds)}")
+                say(f"caches of {data}: complete, {format_duration(outcome.seconds)}")
             else:
                 # Whatever is wrong, the runs meet it too, and are tried again.
                 why = reason(outcome, folder.log(outcome.name))
@@ -135,8 +135,8 @@ def _teller(say: Say) -> Callable[[str, str], None]:
 def time_left(seconds: float, at_once: int | None) -> str:
     """`about 12 min`, or how much work that is where it is not known how many share it."""
     if at_once is None:
-        return f"about {spoken(seconds)} of work"
-    return f"about {spoken(seconds / at_once)}"
+        return f"about {format_duration(seconds)} of work"
+    return f"about {format_duration(seconds / at_once)}"
 
 
 def _attempts(
@@ -175,7 +175,7 @@ def _attempts(
                 done = sum(name in seconds for name in runs)
                 say(
                     f"{done}/{len(runs)} {outcome.name}: {_scores(metrics)}, "
-                    f"{spoken(outcome.seconds)}{rest}"
+                    f"{format_duration(outcome.seconds)}{rest}"
                 )
         if not failed:
             break
@@ -208,7 +208,7 @@ def _scores(metrics: dict[str, object]) -> str:
 
 
 def reason(outcome: Outcome, log: Path) -> str:
-    """Why a job failed, from its exit status and the last line of its log."""
+    """The reason why a job failed: its signal, or exit status and last line of its log."""
     if outcome.why:
         return outcome.why
     try:

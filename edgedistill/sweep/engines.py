@@ -1,4 +1,4 @@
-"""What runs the jobs of a sweep. An engine is one module with a function `open_engine`."""
+"""Engines that run the jobs of a sweep, each a module with a function `open_engine`."""
 
 import os
 from collections.abc import Callable, Generator, Sequence
@@ -48,7 +48,7 @@ class Outcome:
         name: the job's.
         status: exit status, negative for a signal.
         seconds: wall-clock time.
-        why: what went wrong where the process itself cannot say it.
+        why: the reason for a failure that is in no log, or "".
     """
 
     name: str
@@ -59,7 +59,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Request:
-    """What a job asks of a cluster; None is for the engine to choose."""
+    """Resources that a job asks of a cluster; None leaves the choice to the engine."""
 
     address: str | None = None
     cpus: float | None = None
@@ -67,10 +67,10 @@ class Request:
 
 
 class Engine(Protocol):
-    """Runs jobs and yields each as it ends, in any order.
+    """A generator that runs jobs and yields the outcome of each as it ends, in any order.
 
     At most `at_once` run at a time, or as many as there is room for. `tell` is called with a job's
-    name and something worth knowing about it. A job that ends badly is an outcome, never an
+    name and a message about it. A job that ends badly is an outcome, never an
     exception. Closing the generator stops what is still running and waits for it.
     """
 
@@ -80,7 +80,7 @@ class Engine(Protocol):
 
 
 class Opener(Protocol):
-    """Connects an engine for as long as the block lasts. Raises EdgeDistillError."""
+    """A context manager that connects an engine. Raises SweepError."""
 
     def __call__(
         self, request: Request, tell: Callable[[str, str], None]
@@ -88,7 +88,7 @@ class Opener(Protocol):
 
 
 def find_engine(name: str) -> Opener:
-    """The engine of that name. Raises EdgeDistillError."""
+    """The opener of an engine by name. Raises SweepError for an unknown or uninstalled one."""
     if name not in ENGINES:
         raise SweepError(f"--engine {name}: no such engine; {choices(name, list(ENGINES))}")
     if name == "ray":

@@ -14,12 +14,12 @@ from edgedistill._utils.locks import lock
 from edgedistill.errors import EdgeDistillError, SweepError
 from edgedistill.run.folder import RunFolder
 from edgedistill.sweep.engines import Job
-from edgedistill.sweep.exported import exported
+from edgedistill.sweep.exports import export_and_evaluate
 from edgedistill.sweep.folder import SweepFolder
 
 
 def export_job(name: str, folder: SweepFolder, int8: bool) -> Job:
-    """The job of an engine that makes a run's files, see `exported`; its log is the run's."""
+    """A job of an engine: `export_and_evaluate` of a run, with the run's log."""
     python = (sys.executable, "-m", __name__)
     command = (*python, str(folder.path), name, "int8" if int8 else "fp32")
     return Job(name, command, folder.run(name), folder.log(name))
@@ -36,7 +36,7 @@ def main() -> NoReturn:
         # A sweep that is started after a kill waits for what the killed one has left at work.
         advice = "make the sweep's folder writable"
         with lock(RunFolder(folder.run(name)).lock, SweepError, advice):
-            exported(name, folder, precision == "int8")
+            export_and_evaluate(name, folder, precision == "int8")
     except EdgeDistillError as error:
         print(f"edgedistill: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

@@ -1,8 +1,8 @@
-"""The folder of a sweep, and what its runs have come to.
+"""The folder of a sweep.
 
-`recipes/` and `logs/` hold a file per run, `runs/` their run folders, `files/` what their exported
-files answered; `results.csv`, `tables.md` and the pictures are made again whenever a run ends or
-the sweep does.
+`recipes/` and `logs/` hold a file per run, `runs/` their run folders, `files/` the results of their
+exported files; `results.csv`, `tables.md` and the plots are written again whenever a run or the
+sweep ends.
 """
 
 import csv
@@ -49,7 +49,7 @@ class SweepFolder:
         return self.path / "logs" / f"{name}.log"
 
     def metrics(self, name: str) -> dict[str, Any] | None:
-        """A finished run's metrics, None for any other. Raises EdgeDistillError if damaged."""
+        """A finished run's metrics, None for any other. Raises SweepError if damaged."""
         path = self.run(name) / "metrics.json"
         if not path.exists():
             return None
@@ -74,7 +74,7 @@ class SweepFolder:
 
 
 def refuse_other_recipes(folder: SweepFolder, plan: Plan) -> None:
-    """Raise EdgeDistillError when a run of the same name and another recipe is there already."""
+    """Raise SweepError when a run of the same name and another recipe is there already."""
     for run in plan.runs:
         path = folder.run(run.name) / "recipe.toml"
         if not path.exists():

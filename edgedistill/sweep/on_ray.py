@@ -1,7 +1,7 @@
 """The engine `ray`: one task of a Ray cluster for each job.
 
-A job is a process on its task's node, and all it leaves behind lies in folders that every node
-shares; so whatever of the cluster is lost, the same job goes on elsewhere from what is there.
+A job is a process on its task's node, and all its files lie in folders that every node shares; so
+after the loss of a worker or a node the job resumes on another.
 """
 
 import logging
@@ -40,7 +40,7 @@ Tell = Callable[[str, str], None]
 _POLL_SECONDS = 0.1
 _CONNECT_SECONDS = 20.0
 # Beyond that a job is what kills its workers.
-_MOST_LOST = 3
+_MAX_LOST = 3
 # Results are a few bytes; nothing else goes through Ray.
 _STORE_BYTES = 100 * 2**20
 _LOST = (WorkerCrashedError, NodeDiedError, LocalRayletDiedError, ObjectLostError)
@@ -56,7 +56,7 @@ def open_engine(request: Request, tell: Tell) -> Iterator[Engine]:
     `request` says otherwise.
     """
     address = request.address or os.environ.get("RAY_ADDRESS") or "local"
-    _refuse_deaf(address)
+    _check_reachable(address)
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -98,7 +98,7 @@ def run_jobs(
 ) -> Generator[Outcome, None, None]:
     """Run jobs as tasks, each with so many CPUs and GPUs of a node; see `Engine`.
 
-    What a lost worker or node was at starts again on another, up to three times a job.
+    The job of a lost worker or node starts again on another, up to three times a job.
     """
     task = ray.remote(run_here)
     options = {"num_cpus": cpus, "num_gpus": gpus, "scheduling_strategy": "SPREAD"}
@@ -107,7 +107,7 @@ def run_jobs(
     queue = deque(jobs)
     running: dict[ray.ObjectRef, Job] = {}
     lost: Counter[str] = Counter()
-    with _kept_signals() as signals:
+    with _deferred_signals() as signals:
         try:
             while queue or running:
                 if signals:
@@ -121,7 +121,7 @@ def run_jobs(
                 for reference in ended:
                     job = running.pop(reference)
                     outcome = _outcome(reference, job)
-                    if outcome is None and lost[job.name] < _MOST_LOST:
+                    if outcome is None and lost[job.name] < _MAX_LOST:
                         lost[job.name] += 1
                         queue.appendleft(job)
                         tell(job.name, "its worker or its node was lost; it starts again")
@@ -129,7 +129,7 @@ def run_jobs(
                             tell("ray", f"no node has {_amount(cpus, gpus)}; waiting for one")
                         continue
                     yield outcome or Outcome(
-                        job.name, 1, 0.0, f"its worker or its node was lost {_MOST_LOST + 1} times"
+                        job.name, 1, 0.0, f"its worker or its node was lost {_MAX_LOST + 1} times"
                     )
                 if not ended:
                     time.sleep(_POLL_SECONDS)
@@ -138,8 +138,8 @@ def run_jobs(
             _stop(running, signals)
 
 
-def _refuse_deaf(address: str) -> None:
-    """Raise where nobody listens: Ray itself would go on trying for many minutes."""
+def _check_reachable(address: str) -> None:
+    """Raise SweepError where nothing listens at an address; Ray itself retries for minutes."""
     host, _, port = address.rpartition(":")
     if "/" in host or not port.isdigit():
         return
@@ -213,8 +213,8 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _kept_signals() -> Iterator[list[int]]:
-    """Signals to stop, kept: what a handler raises within Ray's own code is lost there."""
+def _deferred_signals() -> Iterator[list[int]]:
+    """Signals to stop, collected in a list: an exception of a handler is lost in Ray's code."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received

@@ -1,6 +1,6 @@
-"""What a task of the engine `ray` does on its node: run one job as a process of its own.
+"""Tasks of the engine `ray`: one job, run as a process of its own on the task's node.
 
-Nothing but names, paths and numbers comes here and goes back.
+Arguments and results are names, paths and numbers only.
 """
 
 import os
@@ -30,19 +30,19 @@ def run_here(
 ) -> tuple[int, float, str]:
     """Run a job on this node.
 
-    A run that another process is at work on is waited for: it may be what a lost worker or a
-    killed driver left, saving. Cancelling the task lets the process save and end.
+    A run whose lock is held is waited for: the process of a lost worker or a killed driver may
+    still be saving. Cancelling the task lets the process save and end.
 
     Args:
         command: program and arguments.
         lock: the lock file of the run's folder.
         log: file that its output is appended to.
-        where: the folder to work in.
+        where: the working directory.
         python: the driver's interpreter; in `command` it becomes this node's.
-        environment: what differs from this node's.
+        environment: variables that differ from this node's.
 
     Returns:
-        Exit status, seconds, and what went wrong where the process itself cannot say it.
+        Exit status, seconds, and the reason of a failure that is in no log, or "".
     """
     while is_locked(Path(lock)):
         time.sleep(_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""A sweep file: which recipe, which fields take which values, and what is averaged over."""
+"""Schema of sweep files: the recipe, the values that fields take, the axes averaged over."""
 
 import tomllib
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class ExportSpec(BaseModel):
-    """What becomes of the finished runs of a sweep: files, and what they answer on the target.
+    """Export section of a sweep file: the files to export and evaluate, and their timing.
 
     Attributes:
         int8: a file in int8 beside the one in float32.
@@ -46,7 +46,7 @@ class ExportSpec(BaseModel):
 
 
 class SweepSpec(BaseModel):
-    """What a sweep file may say.
+    """Content of a sweep file.
 
     Attributes:
         recipe: the recipe that every run starts from, relative to the sweep file.
@@ -56,9 +56,9 @@ class SweepSpec(BaseModel):
             a recipe of its own.
         replicates: axes that are averaged over; by default the seeds among the axes.
         tune: axes of which the value with the best source validation is kept.
-        spread: what stands behind ±: "std", the standard deviation over replicates, or "sem", the
+        spread: the number after ±: "std", the standard deviation over replicates, or "sem", the
             population's divided by the square root of their number, as DomainBed reports.
-        export: what is made and measured of the finished runs; nothing without it.
+        export: files that the finished runs are exported to; None for none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -87,7 +87,7 @@ class SweepSpec(BaseModel):
 
 
 def read_sweep(path: Path) -> SweepSpec:
-    """Read and check a sweep file. Raises EdgeDistillError with one line."""
+    """Read and check a sweep file. Raises RecipeError naming file and key."""
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

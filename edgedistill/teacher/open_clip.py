@@ -32,11 +32,14 @@ class Teacher:
     """A CLIP model in eval mode without gradients.
 
     Attributes:
-        name: what identifies it to a person.
-        fingerprint: hash of its weights.
+        model: the open_clip network.
+        tokenizer: texts to token ids int64 `[n, L]`.
+        name: model name and tag, as a recipe gives them.
+        fingerprint: hash of its weights, hex.
         size: input side in pixels.
-        mean, std: its own normalisation of pixels in 0..1.
+        mean, std: normalization of pixels in 0..1 that it was trained with.
         logit_scale: exp of its learned log-scale.
+        device: of the network.
     """
 
     model: nn.Module
@@ -53,9 +56,10 @@ class Teacher:
     def encode_images(
         self, pixels: Tensor, mean: Channels | None = None, std: Channels | None = None
     ) -> Tensor:
-        """float32 `[B, 3, size, size]` in 0..1 to unit-norm float32 `[B, D]`.
+        """Embed images: float32 `[B, 3, size, size]` in 0..1 to unit-norm float32 `[B, D]`.
 
-        `mean` and `std` replace the model's own normalisation (the authors' quirk).
+        `mean` and `std` replace the model's own normalization, as in the code of the methods'
+        authors.
         """
         x = normalize(pixels, mean or self.mean, std or self.std)
         x = x.contiguous(memory_format=torch.channels_last)
@@ -63,7 +67,7 @@ class Teacher:
 
     @torch.no_grad()
     def encode_texts(self, texts: list[str], batch: int = 256) -> Tensor:
-        """Texts to unit-norm float32 `[n, D]` on the CPU."""
+        """Embed texts: unit-norm float32 `[n, D]` on the CPU."""
         parts = [
             self.model.encode_text(  # type: ignore[operator]
                 self.tokenizer(texts[i : i + batch]).to(self.device)
@@ -82,8 +86,8 @@ def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
         pretrained: open_clip's tag or a checkpoint file, for a plain model name only.
 
     Raises:
-        EdgeDistillError: unknown model or tag, missing or unreadable weights, in one line that
-            says where to put a file by hand.
+        WeightsError: unknown model or tag, missing or unreadable weights; says where to put a file
+            by hand.
     """
     source = model
     if model in EMBEDDED:
@@ -208,7 +212,7 @@ def _weights_hash(net: nn.Module) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """open_clip logs and warns about choices that are ours."""
+    """Silence open_clip, which logs and warns about choices that are made here."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):

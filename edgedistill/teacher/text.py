@@ -1,4 +1,4 @@
-"""Class texts: prompts encoded once, and how similar an embedding is to each class."""
+"""Class names and prompts, and their text embeddings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
@@ -20,8 +20,15 @@ def class_names(
 ) -> list[list[str]]:
     """The names of each known class, in label order.
 
-    A recipe's names win over the dataset's, which win over the folder name. Raises
-    EdgeDistillError when the recipe names a class that does not exist.
+    Args:
+        known: folder names of the known classes.
+        defaults: names that the dataset gives to classes.
+        overrides: names that the recipe gives to classes; they win over the dataset's, which win
+            over the folder name.
+        keep_underscores: leave underscores in folder names.
+
+    Raises:
+        RecipeError: the recipe names a class that does not exist.
     """
     unknown = sorted(set(overrides) - set(known) - set(defaults))
     if unknown:
@@ -49,6 +56,8 @@ def build_text_bank(
         encode: texts to unit-norm float32 `[n, D]`.
         names: for each class, its names.
         templates: each with one `{}`.
+        pool: similarity of an image to a class: to the mean of its names, or to the best of them.
+        logit_scale: factor of the cosines.
     """
     texts = [t.format(name) for group in names for name in group for t in templates]
     encoded = encode(texts).unflatten(0, (-1, len(templates)))

@@ -1,4 +1,4 @@
-"""Folders that are either complete or absent, whoever builds them and whatever kills the build."""
+"""Folders that are either complete or absent, also after a kill and between processes."""
 
 import shutil
 import uuid

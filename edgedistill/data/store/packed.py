@@ -1,7 +1,7 @@
-"""Images of one size, each compressed without loss, one after another in a file.
+"""A file of losslessly compressed images of one size.
 
 WebP lossless at its fastest setting; `benchmarks/speed/formats.py` compares it with PNG and with
-more effort. The file has no header: where each image ends is kept beside it.
+more effort. The file has no header: the offsets at which images end are stored beside it.
 """
 
 import io
@@ -16,14 +16,14 @@ from edgedistill.errors import CacheError
 
 
 def pack(image: NDArray[np.uint8]) -> bytes:
-    """uint8 `[S, S, 3]` to bytes; the same pixels always give the same picture back."""
+    """Encode uint8 `[S, S, 3]` as lossless WebP."""
     out = io.BytesIO()
     Image.fromarray(image).save(out, "WEBP", lossless=True, quality=0, method=0)
     return out.getvalue()
 
 
 def unpack(data: bytes, size: int) -> NDArray[np.uint8]:
-    """Bytes of `pack` to uint8 `[size, size, 3]`. Raises ValueError if they are not that."""
+    """Decode bytes of `pack` to uint8 `[size, size, 3]`. Raises ValueError for any others."""
     try:
         with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
             pixels = np.asarray(image.convert("RGB"))
@@ -38,7 +38,7 @@ def unpack(data: bytes, size: int) -> NDArray[np.uint8]:
 
 
 class PackedFile:
-    """A packed file, mapped; images are decoded by a pool of threads.
+    """A packed file, memory-mapped; images are decoded by a pool of threads.
 
     Attributes:
         path: the file.
@@ -54,7 +54,7 @@ class PackedFile:
         self._bytes = np.zeros(0, np.uint8) if empty else np.memmap(path, np.uint8, "r")
 
     def read(self, positions: NDArray[np.int64], pool: Executor) -> NDArray[np.uint8]:
-        """uint8 `[K, S, S, 3]`. Raises EdgeDistillError where the bytes are no image."""
+        """Images at positions `[K]`: uint8 `[K, S, S, 3]`. Raises CacheError for damaged bytes."""
         out = np.zeros((len(positions), self._size, self._size, 3), dtype=np.uint8)
 
         def decode(at: int) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from edgedistill._utils.console import Display
 from edgedistill.bench.data import find_images, same_classes
-from edgedistill.bench.quality import answer, judge
+from edgedistill.bench.quality import answer, evaluate_answers
 from edgedistill.bench.result import QUALITY_METRICS
 from edgedistill.errors import EdgeDistillError
 from edgedistill.runtime.contract import seal
@@ -59,7 +59,7 @@ def photos(tmp_path: Path) -> Path:
 def quality_of(models: dict[str, Path], photos: Path, baseline: str) -> tuple:
     images = find_images(photos, CLASSES)
     answered = answer(models, images, CPU, Display(quiet=True))
-    return answered, *judge(answered, images, baseline, resamples=200)
+    return answered, *evaluate_answers(answered, images, baseline, resamples=200)
 
 
 def test_metrics_by_hand(model: Callable[..., Path], photos: Path) -> None:

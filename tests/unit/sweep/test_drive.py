@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from edgedistill.errors import EdgeDistillError
 from edgedistill.recipe import load_recipe, to_toml
-from edgedistill.sweep.drive import drive, estimate, spoken, time_left
+from edgedistill.sweep.drive import drive, estimate, format_duration, time_left
 from edgedistill.sweep.engines import BUSY, Job, Outcome, Request, find_engine
 from edgedistill.sweep.folder import SweepFolder
 from edgedistill.sweep.local import open_engine, run_jobs, slot_environment
@@ -269,7 +269,7 @@ def test_time_is_estimated_from_runs_of_the_same_kind(plan_of: PlanOf) -> None:
     ("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (600, "10 min"), (11_100, "3 h 05 min")]
 )
 def test_durations_are_spoken(seconds: float, text: str) -> None:
-    assert spoken(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_ray_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
-"""Files of a sweep's finished runs, and what they answer on the target.
+"""Export of a sweep's finished runs, and metrics of the files on the target.
 
-What is done already is not done again, until the run, a file, the int8 policy, the code that
-exports and answers, or a version of what it is done with changes.
+Results are recorded, and used until the run, a file, the int8 policy, the code that exports and
+evaluates, or a version of the packages it uses changes.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from typing import Any
 
 from edgedistill._utils.atomic import write_json
 from edgedistill.data.images import LabelledImages
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import ExportRefused
 from edgedistill.export.build import export_fp32, export_int8
 from edgedistill.export.finished import load_finished
 from edgedistill.export.images import ExportImages
@@ -25,23 +25,24 @@ from edgedistill.runtime.contract import read_model
 from edgedistill.sweep.folder import SweepFolder
 
 FILES = {"fp32": "student.onnx", "int8": "student-int8.onnx"}
-# What files are made with and answer with, besides this package.
+# Packages besides this one that files are exported and evaluated with.
 VERSIONS = ("onnx", "onnxruntime", "torch")
 CODE = ("export", "methods", "openset", "students", "runtime")
 
 
-def exported(name: str, folder: SweepFolder, int8: bool) -> dict[str, Any]:
-    """A finished run's files and what they answer, read back where it is done already.
+def export_and_evaluate(name: str, folder: SweepFolder, int8: bool) -> dict[str, Any]:
+    """Export a finished run and evaluate its files on the target, or read the recorded result.
 
     Returns:
         Precision -> metrics on the target, threshold, bytes and sha256 of its file; an int8 file
         that lost too many answers has its reason under "refused" instead.
 
     Raises:
-        EdgeDistillError: the run cannot be read, its fp32 file fails a check, or a file cannot be
-            written.
+        RunFolderError: the run cannot be read.
+        ExportError: its fp32 file fails a check.
+        OutputError: a file cannot be written.
     """
-    done = already_exported(name, folder, int8)
+    done = read_exported(name, folder, int8)
     if done is not None:
         return done
     place = folder.run(name)
@@ -49,43 +50,40 @@ def exported(name: str, folder: SweepFolder, int8: bool) -> dict[str, Any]:
     run = load_finished(RunFolder(place))
     target = ExportImages(run, run.recipe.student.size).target()
     export_fp32(run, place / FILES["fp32"])
-    result: dict[str, Any] = {"fp32": answered(place / FILES["fp32"], target)}
+    result: dict[str, Any] = {"fp32": evaluate_file(place / FILES["fp32"], target)}
     if int8:
-        result["int8"] = _in_int8(run, place / FILES["int8"], target)
+        result["int8"] = _export_int8_file(run, place / FILES["int8"], target)
     folder.files.mkdir(exist_ok=True)
-    write_json(_kept(name, folder), {"key": key, **result})
+    write_json(_record_file(name, folder), {"key": key, **result})
     return result
 
 
-def already_exported(name: str, folder: SweepFolder, int8: bool) -> dict[str, Any] | None:
-    """What `exported` returned for a run, None where something of it is missing or has changed."""
+def read_exported(name: str, folder: SweepFolder, int8: bool) -> dict[str, Any] | None:
+    """The recorded result of `export_and_evaluate`; None where a file is missing or changed."""
     place = folder.run(name)
     wanted = ["fp32", "int8"] if int8 else ["fp32"]
-    done = kept_result(_kept(name, folder), fingerprint(place)) or {}
-    if all(_same(place / FILES[p], done.get(p)) for p in wanted):
+    done = read_record(_record_file(name, folder), fingerprint(place)) or {}
+    if all(_is_current(place / FILES[p], done.get(p)) for p in wanted):
         return {p: done[p] for p in wanted}
     return None
 
 
-def _kept(name: str, folder: SweepFolder) -> Path:
+def _record_file(name: str, folder: SweepFolder) -> Path:
     return folder.files / f"{name}.json"
 
 
-def _in_int8(run: Any, path: Path, target: LabelledImages) -> dict[str, Any]:
+def _export_int8_file(run: Any, path: Path, target: LabelledImages) -> dict[str, Any]:
     try:
         int8 = export_int8(run, path).int8
-    except EdgeDistillError as error:
-        # The verdict on the answers is a result; a full disk is not.
-        if not str(error).startswith("int8 loses"):
-            raise
+    except ExportRefused as error:
         path.unlink(missing_ok=True)
         return {"refused": str(error)}
     assert int8 is not None
-    return answered(path, target) | {"nodes": int8.nodes, "spared": int8.kept_float}
+    return evaluate_file(path, target) | {"nodes": int8.nodes, "spared": int8.kept_float}
 
 
-def answered(path: Path, target: LabelledImages) -> dict[str, Any]:
-    """Metrics of a file's own answers on the target's images, at its own threshold."""
+def evaluate_file(path: Path, target: LabelledImages) -> dict[str, Any]:
+    """Metrics of a file on the target's images, at its own threshold; bytes and SHA-256."""
     data, info = read_model(path)
     metrics = measure(answers(open_session(data), target.images), target.labels, info.threshold)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -93,7 +91,7 @@ def answered(path: Path, target: LabelledImages) -> dict[str, Any]:
 
 
 def fingerprint(run: Path) -> str:
-    """Changes with what a run's files come from: its results, the policy, `CODE`, `VERSIONS`."""
+    """SHA-256 over what a run's files depend on: its results, the policy, `CODE`, `VERSIONS`."""
     package = Path(__file__).parents[1]
     code = [p for name in CODE for p in sorted((package / name).rglob("*.py"))]
     results = [run / name for name in ("student.safetensors", "openset.json")]
@@ -102,8 +100,8 @@ def fingerprint(run: Path) -> str:
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
-def kept_result(path: Path, key: str) -> dict[str, Any] | None:
-    """What an earlier start wrote, None when there is nothing or it was about other files."""
+def read_record(path: Path, key: str) -> dict[str, Any] | None:
+    """A recorded JSON object of that key; None when it is missing or has another key."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -111,13 +109,13 @@ def kept_result(path: Path, key: str) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and content.get("key") == key else None
 
 
-def _same(path: Path, entry: Mapping[str, Any] | None) -> bool:
-    """Whether a file is the one that was answered with; of a refused one there is none."""
+def _is_current(path: Path, entry: Mapping[str, Any] | None) -> bool:
+    """Whether a file is the one of a recorded entry; a refused file has none."""
     if entry is None:
         return False
     return "refused" in entry or _sha256(path) == entry.get("sha256")
 
 
 def _sha256(path: Path) -> str:
-    """ "" where there is no file."""
+    """SHA-256 of a file in hex, "" where there is none."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from edgedistill.errors import EdgeDistillError
-from edgedistill.sweep import exported as module
-from edgedistill.sweep.exported import FILES, exported, fingerprint
+from edgedistill.errors import ExportRefused
+from edgedistill.sweep import exports as module
+from edgedistill.sweep.exports import FILES, export_and_evaluate, fingerprint
 from edgedistill.sweep.folder import SweepFolder
 
 RUN = "some-run"
@@ -30,7 +30,7 @@ class Exporter:
 
     def int8(self, found: Any, path: Path) -> Any:
         if self.refuse:
-            raise EdgeDistillError("int8 loses 3 points")
+            raise ExportRefused("int8 loses 3 points")
         path.write_bytes(b"int8")
         return SimpleNamespace(int8=SimpleNamespace(nodes=2, kept_float=1))
 
@@ -54,15 +54,15 @@ def exporter(monkeypatch: pytest.MonkeyPatch) -> Exporter:
     monkeypatch.setattr(module, "export_int8", made.int8)
     monkeypatch.setattr(
         module,
-        "answered",
+        "evaluate_file",
         lambda path, target: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
     )
     return made
 
 
 def test_what_is_done_is_kept(sweep: SweepFolder, exporter: Exporter) -> None:
-    first = exported(RUN, sweep, True)
-    assert exported(RUN, sweep, True) == first and exporter.exports == 1
+    first = export_and_evaluate(RUN, sweep, True)
+    assert export_and_evaluate(RUN, sweep, True) == first and exporter.exports == 1
     assert first["int8"]["nodes"] == 2
 
 
@@ -70,12 +70,12 @@ def test_what_is_done_is_kept(sweep: SweepFolder, exporter: Exporter) -> None:
 def test_a_file_that_is_gone_or_another_one_is_made_again(
     sweep: SweepFolder, exporter: Exporter, name: str
 ) -> None:
-    first = exported(RUN, sweep, True)
+    first = export_and_evaluate(RUN, sweep, True)
     file = sweep.run(RUN) / name
     file.write_bytes(b"exported by hand")
-    assert exported(RUN, sweep, True) == first and exporter.exports == 2
+    assert export_and_evaluate(RUN, sweep, True) == first and exporter.exports == 2
     file.unlink()
-    assert exported(RUN, sweep, True) == first and exporter.exports == 3
+    assert export_and_evaluate(RUN, sweep, True) == first and exporter.exports == 3
     assert file.is_file()
 
 
@@ -83,16 +83,16 @@ def test_an_int8_file_that_was_refused_is_not_tried_again(
     sweep: SweepFolder, exporter: Exporter
 ) -> None:
     exporter.refuse = True
-    first = exported(RUN, sweep, True)
+    first = export_and_evaluate(RUN, sweep, True)
     assert first["int8"] == {"refused": "int8 loses 3 points"}
-    assert exported(RUN, sweep, True) == first and exporter.exports == 1
+    assert export_and_evaluate(RUN, sweep, True) == first and exporter.exports == 1
 
 
 def test_an_int8_file_may_come_later(sweep: SweepFolder, exporter: Exporter) -> None:
-    assert set(exported(RUN, sweep, False)) == {"fp32"}
+    assert set(export_and_evaluate(RUN, sweep, False)) == {"fp32"}
     assert not (sweep.run(RUN) / FILES["int8"]).exists()
-    assert set(exported(RUN, sweep, True)) == {"fp32", "int8"}
-    assert set(exported(RUN, sweep, False)) == {"fp32"} and exporter.exports == 2
+    assert set(export_and_evaluate(RUN, sweep, True)) == {"fp32", "int8"}
+    assert set(export_and_evaluate(RUN, sweep, False)) == {"fp32"} and exporter.exports == 2
 
 
 def test_other_results_versions_or_code_are_other_files(

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from edgedistill.errors import EdgeDistillError
-from edgedistill.sweep import timed as module
+from edgedistill.sweep import latency as module
 from edgedistill.sweep.folder import SweepFolder
-from edgedistill.sweep.timed import one_of_each, timed
+from edgedistill.sweep.latency import representative_runs, time_files
 
 MADE = {"sha256": "1"}
 
@@ -25,7 +25,7 @@ def test_the_first_run_with_all_its_files_is_timed() -> None:
         "a2": {"fp32": MADE, "int8": MADE},
         "b0": {"fp32": MADE},
     }
-    assert one_of_each(series, files) == {"a": "a1", "b": "b0"}
+    assert representative_runs(series, files) == {"a": "a1", "b": "b0"}
 
 
 def test_times_are_kept_for_the_same_files_machine_and_options(
@@ -44,7 +44,7 @@ def test_times_are_kept_for_the_same_files_machine_and_options(
 
     monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=bench))
     for _ in range(2):
-        assert timed(["r"], files, folder, 1, None) == measured and len(asked) == 1
+        assert time_files(["r"], files, folder, 1, None) == measured and len(asked) == 1
     assert [Path(part).name for part in asked[0] if part.endswith(".onnx")] == [
         "student.onnx",
         "student-int8.onnx",
@@ -52,18 +52,18 @@ def test_times_are_kept_for_the_same_files_machine_and_options(
     machine = module.machine
     monkeypatch.setattr(module, "machine", lambda *a: {**machine(*a), "onnxruntime": "2.0"})
     for _ in range(2):
-        assert timed(["r"], files, folder, 1, None) == measured and len(asked) == 2
-    timed(["r"], files, folder, 2, None)
-    timed(["r"], files, folder, 2, 6)
+        assert time_files(["r"], files, folder, 1, None) == measured and len(asked) == 2
+    time_files(["r"], files, folder, 2, None)
+    time_files(["r"], files, folder, 2, 6)
     assert len(asked) == 4 and asked[3][asked[3].index("--rounds") + 1] == "6"
     # Another file lies there now than the one that was answered with.
     files["r"]["int8"] = {"sha256": "3"}
     with pytest.raises(EdgeDistillError, match="changed while they were timed"):
-        timed(["r"], files, folder, 2, 6)
+        time_files(["r"], files, folder, 2, 6)
 
 
 def test_what_bench_refuses_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failing = SimpleNamespace(run=lambda *a, **more: SimpleNamespace(returncode=2))
     monkeypatch.setattr(module, "subprocess", failing)
     with pytest.raises(EdgeDistillError, match="ended with status 2"):
-        timed(["r"], {"r": {"fp32": MADE}}, SweepFolder(tmp_path), 1, None)
+        time_files(["r"], {"r": {"fp32": MADE}}, SweepFolder(tmp_path), 1, None)

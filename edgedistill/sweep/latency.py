@@ -1,4 +1,4 @@
-"""Times of a sweep's files: `edgedistill bench` of one run of each series, all taking turns."""
+"""Latencies of a sweep's files: one interleaved `edgedistill bench` over a run of each series."""
 
 import hashlib
 import json
@@ -13,44 +13,50 @@ from typing import Any
 from edgedistill._utils.atomic import write_json
 from edgedistill.bench.machine import machine, moment
 from edgedistill.errors import SweepError
-from edgedistill.sweep.exported import FILES, kept_result
+from edgedistill.sweep.exports import FILES, read_record
 from edgedistill.sweep.folder import SweepFolder
 
-# What of a machine makes other times of the same file.
+# Facts of a machine with which the times of a file change.
 _WHERE = ("cpu", "cores", "flags", "onnxruntime", "edgedistill")
 
 
-def one_of_each(
+def representative_runs(
     series: Mapping[str, str], files: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, str]:
-    """Series -> the run that is timed for it, the first that has all its files.
+    """The run that is timed for each series: the first that has all its files.
 
     Runs of a series have the same fp32 graph, and nearly the same in int8.
 
     Args:
-        series: run -> its series. files: run -> what `exported` returned.
+        series: run -> its series.
+        files: run -> what `export_and_evaluate` returned.
+
+    Returns:
+        Series -> run.
     """
     chosen: dict[str, str] = {}
     for run, name in series.items():
-        if run in files and (name not in chosen or _made(files[run]) > _made(files[chosen[name]])):
+        if run not in files:
+            continue
+        if name not in chosen or _exported(files[run]) > _exported(files[chosen[name]]):
             chosen[name] = run
     return chosen
 
 
-def timed(
+def time_files(
     runs: Sequence[str],
     files: Mapping[str, Mapping[str, Any]],
     folder: SweepFolder,
     threads: int,
     rounds: int | None,
 ) -> dict[str, Any]:
-    """What `edgedistill bench --json` says of the files of `runs`.
+    """The result of `edgedistill bench --json` over the files of some runs.
 
-    Kept beside the sweep: for the same files, machine, versions and options it is not measured
-    again.
+    It is recorded beside the sweep, and measured again only for other files, another machine, other
+    versions or options.
 
     Raises:
-        EdgeDistillError: bench failed, or a file is not the one that was answered with.
+        SweepError: bench failed, or a file is not the one that was evaluated.
     """
     hashed_files = [
         (folder.run(run) / FILES[precision], entry["sha256"])
@@ -69,7 +75,7 @@ def timed(
         str(rounds),
     ]
     key = hashlib.sha256(" ".join(parts).encode()).hexdigest()
-    done = kept_result(record, key)
+    done = read_record(record, key)
     if done is not None:
         result: dict[str, Any] = done["result"]
         return result
@@ -87,9 +93,7 @@ def timed(
         out = Path(place) / "bench.json"
         status = subprocess.run([*command, "--json", str(out)], stdout=sys.stderr).returncode
         if status:
-            raise SweepError(
-                f"edgedistill bench: ended with status {status}; what it said is above"
-            )
+            raise SweepError(f"edgedistill bench: ended with status {status}; its output is above")
         result = json.loads(out.read_text(encoding="utf-8"))
     if {model["sha256"] for model in result["models"]} != set(hashes):
         raise SweepError(f"{folder.path}: files changed while they were timed; start again")
@@ -97,5 +101,5 @@ def timed(
     return result
 
 
-def _made(files: Mapping[str, Any]) -> int:
+def _exported(files: Mapping[str, Any]) -> int:
     return sum("sha256" in entry for entry in files.values())
