@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from edgedistill._utils.locks import is_locked
 from edgedistill.errors import SweepError
@@ -18,10 +19,22 @@ _POLL_SECONDS = 0.05
 _PATIENCE_SECONDS = 300.0
 
 
+class Process(Protocol):
+    """A child process as `subprocess.Popen` has it."""
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def kill(self) -> None: ...
+
+
+Spawn = Callable[[Job, Mapping[str, str]], Process]
+
+
 @dataclass
 class _Running:
     job: Job
-    process: subprocess.Popen[bytes]
+    process: Process
     started: float
 
 
@@ -34,13 +47,33 @@ def open_engine(request: Request, tell: Callable[[str, str], None]) -> Iterator[
     yield run_jobs
 
 
+def spawn_process(job: Job, environment: Mapping[str, str]) -> Process:
+    """Start a job's command in a session of its own, its output appended to the job's log.
+
+    Ctrl-C in a terminal reaches a whole process group: in one of their own, the children hear of a
+    stop once, from the sweep, and save.
+    """
+    with open(job.log, "ab") as log:
+        return subprocess.Popen(
+            job.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+
+
 def run_jobs(
-    jobs: Sequence[Job], at_once: int | None, tell: Callable[[str, str], None]
+    jobs: Sequence[Job],
+    at_once: int | None,
+    tell: Callable[[str, str], None],
+    spawn: Spawn = spawn_process,
 ) -> Generator[Outcome, None, None]:
     """Run jobs as child processes, one at a time unless told otherwise; see `Engine`.
 
-    A job whose run another process is at work on, such as one that an earlier, killed sweep
-    started, waits for that process.
+    `spawn` starts a job with an environment. A job whose run another process is at work on, such
+    as one that an earlier, killed sweep started, waits for that process.
     """
     at_once = at_once or 1
     queue = deque(jobs)
@@ -51,7 +84,8 @@ def run_jobs(
             for slot in range(at_once):
                 job = _next_free(queue, tell, announced) if slot not in slots else None
                 if job is not None:
-                    slots[slot] = _start(job, slot, at_once)
+                    environment = slot_environment(slot, at_once, os.environ, _cpus(), _gpus())
+                    slots[slot] = _Running(job, spawn(job, environment), time.monotonic())
             for slot, running in list(slots.items()):
                 status = running.process.poll()
                 if status is not None:
@@ -90,22 +124,6 @@ def _next_free(
             tell(job.name, BUSY)
         queue.append(job)
     return None
-
-
-def _start(job: Job, slot: int, at_once: int) -> _Running:
-    environment = slot_environment(slot, at_once, os.environ, _cpus(), _gpus())
-    # Ctrl-C in a terminal reaches a whole process group: in one of their own, the children hear
-    # of a stop once, from us, and save.
-    with open(job.log, "ab") as log:
-        process = subprocess.Popen(
-            job.command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-    return _Running(job, process, time.monotonic())
 
 
 def _cpus() -> int:

@@ -22,7 +22,8 @@ import tomli_w
 
 SERVER = """
 import json, os, sys, threading, traceback
-import edgedistill.cli.commands, edgedistill.cli.data_info, edgedistill.cli.export
+sys.path.append(sys.argv[1])
+import preload
 from edgedistill.run import pipeline
 from edgedistill.cli.app import main
 
@@ -260,7 +261,7 @@ def cli(private_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "PYTHONWARNINGS": "default",
     }
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER],
+        [sys.executable, "-c", SERVER, str(Path(__file__).parent)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

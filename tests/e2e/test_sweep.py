@@ -1,12 +1,16 @@
-"""`edgedistill sweep` with real training processes: killed, started again, asked for nonsense."""
+"""`edgedistill sweep` with real training processes: killed, started again, asked for nonsense.
+
+All but one train in forks (see `fork_engine`) of the process that has imported torch already.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ import pytest
 import tomli_w
 from filelock import FileLock, Timeout
 
+FORKED = ("sweep", "--engine", "fork")
 SWEEP = """
 recipe = "tiny.toml"
 [set]
@@ -25,30 +30,62 @@ data.hybridness = 0
 scipd = {}
 erm = { "method.name" = "erm" }
 """
+EXPORT = "[export]\n"
+BENCH = EXPORT + "bench = true\nrounds = 6\n"
+
+
+def write_sweep(folder: Path, tree: dict[str, Any]) -> Path:
+    (folder / "tiny.toml").write_text(tomli_w.dumps(tree))
+    path = folder / "pair.toml"
+    path.write_text(SWEEP)
+    return path
 
 
 @pytest.fixture
 def sweep(tmp_path: Path, tree_of: Callable[..., dict[str, Any]]) -> Path:
-    (tmp_path / "tiny.toml").write_text(tomli_w.dumps(tree_of(views={"count": 1})))
-    path = tmp_path / "pair.toml"
-    path.write_text(SWEEP)
-    return path
+    return write_sweep(tmp_path, tree_of(views={"count": 1}))
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A sweep whose runs are trained, two at a time, exported and timed."""
+
+    path: Path
+    folder: Path
+    result: Any
+
+    def copy_to(self, folder: Path, bench: bool) -> Path:
+        """A copy of the sweep that is timed or not; the path of its file."""
+        shutil.copytree(self.folder, folder / self.folder.name)
+        shutil.copy(self.path.with_name("tiny.toml"), folder)
+        path = folder / self.path.name
+        path.write_text(SWEEP + (BENCH if bench else EXPORT))
+        return path
+
+
+@pytest.fixture(scope="module")
+def exported(
+    cli: Any, tree_of: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Exported:
+    folder = tmp_path_factory.mktemp("exported_sweep")
+    path = write_sweep(folder, tree_of(views={"count": 1}))
+    path.write_text(SWEEP + BENCH)
+    result = cli(*FORKED, path, "--out", folder, "--jobs", "2")
+    return Exported(path, folder / "pair", result)
 
 
 def test_a_killed_sweep_goes_on_and_repeats_nothing(cli: Any, sweep: Path, tmp_path: Path) -> None:
     out = tmp_path / "pair"
     first = out / "runs" / "scipd" / "metrics.json"
-    running = cli.start("sweep", sweep, "--out", tmp_path)
-    # As long as it takes: a process that imports torch has no time limit on a loaded machine.
-    while not first.exists():
-        time.sleep(0.01)
+    running = cli.start(*FORKED, sweep, "--out", tmp_path)
+    running.wait_for(first.exists)
     running.kill(signal.SIGKILL)
     running.wait()
     kept = first.read_bytes()
     metrics = json.loads(kept)
     assert (metrics["protocol"], metrics["hybridness"]) == ("hdg", 0)
 
-    again = cli("sweep", sweep, "--out", tmp_path)
+    again = cli(*FORKED, sweep, "--out", tmp_path)
     assert again.status == 0, again.err
     assert "pair: 2 runs = 2 method" in again.out
     assert "teacher: 1 cached pass over the images" in again.out
@@ -66,15 +103,14 @@ def test_a_killed_sweep_goes_on_and_repeats_nothing(cli: Any, sweep: Path, tmp_p
     assert "| erm |" in (out / "tables.md").read_text()
     assert (out / "heat_accuracy.png").is_file()
 
-    third = cli("sweep", sweep, "--out", tmp_path)
+    third = cli(*FORKED, sweep, "--out", tmp_path)
     assert third.status == 0 and "all runs are finished" in third.out
 
 
 def test_a_stopped_sweep_leaves_no_process_behind(cli: Any, sweep: Path, tmp_path: Path) -> None:
-    running = cli.start("sweep", sweep, "--out", tmp_path)
+    running = cli.start(*FORKED, sweep, "--out", tmp_path)
     run = tmp_path / "pair" / "runs" / "scipd"
-    while not (run / "recipe.toml").exists():
-        time.sleep(0.01)
+    running.wait_for((run / "recipe.toml").exists)
     running.kill(signal.SIGINT)
     stopped = running.wait()
     assert stopped.status == 130 and "the same command goes on from there" in stopped.error
@@ -83,7 +119,7 @@ def test_a_stopped_sweep_leaves_no_process_behind(cli: Any, sweep: Path, tmp_pat
 
 
 def test_the_plan_is_printed_and_nothing_runs(cli: Any, sweep: Path, tmp_path: Path) -> None:
-    found = cli("sweep", sweep, "--out", tmp_path, "--dry-run")
+    found = cli(*FORKED, sweep, "--out", tmp_path, "--dry-run")
     assert found.status == 0
     assert "  scipd\n  erm\n" in found.out and "known after the first runs" in found.out
     assert not (tmp_path / "pair").exists()
@@ -93,8 +129,9 @@ def test_a_part_of_the_plan(cli: Any, sweep: Path, tmp_path: Path) -> None:
     found = cli("sweep", sweep, "--out", tmp_path, "--dry-run", "--only", "method=erm")
     assert found.status == 0
     assert "only: 1 of them" in found.out and found.out.endswith("  erm\n")
+    # With a new interpreter for each run, as a user has it.
     done = cli("sweep", sweep, "--out", tmp_path, "--only", "method=erm")
-    assert done.status == 0
+    assert done.status == 0, done.err
     table = done.out.partition("Mean over target domains")[2]
     assert "erm" in table and "scipd" not in table.partition("results")[0]
     assert [path.name for path in (tmp_path / "pair" / "runs").iterdir()] == ["erm"]
@@ -116,14 +153,14 @@ def test_wrong_options_are_one_line(cli: Any, sweep: Path, options: list[str], w
 def test_a_run_that_cannot_work_is_reported(cli: Any, sweep: Path, tmp_path: Path) -> None:
     missing = SWEEP.replace("scipd = {}", 'scipd = { "teacher.model" = "local-dir:absent" }')
     sweep.write_text(missing.replace('erm = { "method.name" = "erm" }\n', ""))
-    found = cli("sweep", sweep, "--out", tmp_path)
+    found = cli(*FORKED, sweep, "--out", tmp_path)
     assert found.status == 1
     assert "1 of 1 runs failed twice" in found.out
     assert "failed    scipd: exit status 2: " in found.out and "absent" in found.out
 
     # What it was begun with was wrong, so nothing hinders the corrected one.
     sweep.write_text(SWEEP)
-    assert cli("sweep", sweep, "--out", tmp_path).status == 0
+    assert cli(*FORKED, sweep, "--out", tmp_path, "--only", "method=scipd").status == 0
 
 
 @pytest.mark.parametrize(
@@ -139,19 +176,18 @@ def test_what_the_data_cannot_give_stops_a_sweep_before_it_starts(
 ) -> None:
     kept = SWEEP.replace("data.hybridness = 0\n", "") if field == "hybridness" else SWEEP
     sweep.write_text(kept.replace("[variants", f"data.{field} = {value}\n[variants"))
-    found = cli("sweep", sweep, "--out", tmp_path)
+    found = cli(*FORKED, sweep, "--out", tmp_path)
     assert found.status == 2 and found.error.startswith("run scipd: ")
     assert says in found.error
     assert not (tmp_path / "pair" / "runs").exists()
 
 
 def test_files_of_a_sweep_are_made_answered_and_timed(
-    cli: Any, sweep: Path, tmp_path: Path
+    cli: Any, exported: Exported, tmp_path: Path
 ) -> None:
-    with open(sweep, "a") as file:
-        file.write("[export]\nbench = true\nrounds = 6\n")
-    first = cli("sweep", sweep, "--out", tmp_path, "--jobs", "2")
+    first = exported.result
     assert first.status == 0, first.err
+    sweep = exported.copy_to(tmp_path, bench=True)
     out = tmp_path / "pair"
     assert "files: fp32, timed for every series" in first.out
     assert "Files, mean over target domains" in first.out
@@ -165,61 +201,62 @@ def test_files_of_a_sweep_are_made_answered_and_timed(
     assert "| scipd | fp32 |" in (out / "files.md").read_text()
 
     student = out / "runs" / "erm" / "student.onnx"
-    made = student.stat().st_mtime_ns
-    again = cli("sweep", sweep, "--out", tmp_path)
-    assert again.status == 0 and student.stat().st_mtime_ns == made
+    written_at = student.stat().st_mtime_ns
+    again = cli(*FORKED, sweep, "--out", tmp_path)
+    assert again.status == 0 and student.stat().st_mtime_ns == written_at
     assert json.loads((out / "files.json").read_text()) == record
 
 
-@pytest.fixture
-def trained(cli: Any, sweep: Path, tmp_path: Path) -> Path:
-    """The sweep with its runs finished, and nothing exported yet."""
-    assert cli("sweep", sweep, "--out", tmp_path).status == 0
-    with open(sweep, "a") as file:
-        file.write("[export]\n")
-    return sweep
-
-
-def test_a_run_without_files_is_named_and_the_other_is_exported(
-    cli: Any, trained: Path, tmp_path: Path
+def test_a_run_that_cannot_be_exported_is_named_and_the_other_keeps_its_files(
+    cli: Any, exported: Exported, tmp_path: Path
 ) -> None:
+    sweep = exported.copy_to(tmp_path, bench=False)
     out = tmp_path / "pair"
     weights = out / "runs" / "erm" / "student.safetensors"
-    kept = weights.read_bytes()
-    weights.write_bytes(kept[:100])
-    found = cli("sweep", trained, "--out", tmp_path)
-    assert found.status == 0
-    (line,) = [line for line in found.err.splitlines() if "no files" in line]
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:100])
+    result = cli(*FORKED, sweep, "--out", tmp_path)
+    assert result.status == 0
+    (line,) = [line for line in result.err.splitlines() if "no files" in line]
     assert line.startswith("warning: erm: no files: exit status 2: ")
     assert "student.safetensors" in line and line.endswith("erm.log")
     assert set(json.loads((out / "files.json").read_text())["files"]) == {"scipd"}
 
-    weights.write_bytes(kept)
-    assert cli("sweep", trained, "--out", tmp_path).status == 0
+    weights.write_bytes(whole)
+    assert cli(*FORKED, sweep, "--out", tmp_path).status == 0
     assert set(json.loads((out / "files.json").read_text())["files"]) == {"scipd", "erm"}
 
 
 def test_a_stopped_export_leaves_no_process_and_no_part_of_a_file(
-    cli: Any, trained: Path, tmp_path: Path
+    cli: Any, exported: Exported, tmp_path: Path
 ) -> None:
-    run = tmp_path / "pair" / "runs" / "scipd"
+    sweep = exported.copy_to(tmp_path, bench=False)
+    out = tmp_path / "pair"
+    run = out / "runs" / "scipd"
+    (out / "files" / "scipd.json").unlink()
+    (run / "student.onnx").unlink()
     lock = FileLock(run / ".lock")
-    # Until the export holds the lock of the run's folder.
-    running = cli.start("sweep", trained, "--out", tmp_path)
-    while True:
+
+    def is_locked() -> bool:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            break
+            return True
         lock.release()
-        time.sleep(0.01)
+        return False
+
+    # Until the export holds the lock of the run's folder.
+    running = cli.start(*FORKED, sweep, "--out", tmp_path)
+    running.wait_for(is_locked)
     running.kill(signal.SIGINT)
     stopped = running.wait()
     assert stopped.status == 130 and "the same command goes on from there" in stopped.error
     with FileLock(run / ".lock", timeout=0):
         assert not list(run.glob(".*.tmp*")) and not list(run.glob("*.tmp*"))
-    assert cli("sweep", trained, "--out", tmp_path).status == 0
-    assert {path.stem for path in (tmp_path / "pair" / "files").glob("*.json")} == {"scipd", "erm"}
+    assert not (out / "files" / "scipd.json").exists()
+    assert cli(*FORKED, sweep, "--out", tmp_path).status == 0
+    assert (out / "files" / "scipd.json").is_file()
+    assert (run / "student.onnx").is_file()
 
 
 def test_an_unknown_key_of_export_is_one_line(cli: Any, sweep: Path) -> None:

@@ -1,0 +1,28 @@
+"""Imports of the command line's server: all that its forks would each import again.
+
+torch imports most of its exporter at the first export, so one of a layer is made here.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import torch
+
+import edgedistill.cli.commands
+import edgedistill.cli.data_info
+import edgedistill.cli.export
+import edgedistill.cli.sweep
+import edgedistill.export.build
+import edgedistill.report.page
+import edgedistill.sweep.export_task  # noqa: F401
+from edgedistill.sweep.engines import ENGINES
+
+ENGINES["fork"] = "fork_engine"
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    torch.onnx.export(
+        torch.nn.ReLU().eval(), (torch.zeros(1),), io.BytesIO(), dynamo=True, verbose=False
+    )
