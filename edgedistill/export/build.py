@@ -1,4 +1,4 @@
-"""`edgedistill export --onnx`: build the file, check it, and only then write it."""
+"""Export of a finished run's student: the file is built and checked in memory, then written."""
 
 import os
 from dataclasses import dataclass, replace
@@ -9,42 +9,38 @@ import numpy as np
 from onnx import ModelProto, numpy_helper
 
 from edgedistill._utils.atomic import write_bytes
+from edgedistill.data.images import LabelledImages
 from edgedistill.errors import ExportError
 from edgedistill.export.finished import Calibration, FinishedRun
 from edgedistill.export.images import ExportImages
 from edgedistill.export.int8.calibrate import calibrate_ranges, fallback_sets, to_int8
+from edgedistill.export.int8.evaluate import Int8Evaluation, evaluate_int8, measure_fp32
 from edgedistill.export.int8.policy import chosen_nodes
 from edgedistill.export.latency import interleaved, ratio
-from edgedistill.export.measure import (
-    MetricDrop,
-    compare_metrics,
-    measure,
-    refuse_metric_drop,
-    within,
-)
+from edgedistill.export.measure import MetricDrop, measure, refuse_metric_drop, within
 from edgedistill.export.onnx.graph import export_graph, stored_threshold, to_bytes
 from edgedistill.export.onnx.metadata import Precision, metadata
 from edgedistill.export.onnx.module import Deployed
-from edgedistill.export.session import BATCH, Answers, answers, concatenate, open_session
+from edgedistill.export.session import BATCH, Answers, answers, open_session
 from edgedistill.export.verify import IMAGES, Agreement, compare, torch_answers, try_inputs, verify
 from edgedistill.openset import calibrate
 from edgedistill.runtime.contract import INPUTS
 
-VIEWS = 128
+CALIBRATION_VIEWS = 128
 _ROUNDS = 40
 _SOURCE_METRICS = ("accuracy", "known_acceptance", "images_known")
 
 
 @dataclass(frozen=True)
 class Int8:
-    """What int8 costs and gains beside the fp32 file of the same student.
+    """Costs and gains of an int8 file beside the fp32 file of the same student.
 
     Attributes:
-        nodes: how many nodes are in int8.
-        spared: how many of the policy's nodes stayed float to keep the answers.
-        held: rates on source validation, and on source images of unknown classes if there are any.
-        unknown: how many such images there are.
-        time_ratio: median time of int8 over that of fp32 here, one image, one thread.
+        nodes: number of nodes in int8.
+        kept_float: number of the policy's nodes that stayed float to keep the metrics.
+        drops: metrics of both files on source validation, and on source images of unknown classes.
+        unknown: number of those images of unknown classes.
+        time_ratio: median time of int8 over that of fp32 on this machine, one image, one thread.
         fp32_bytes: size of the fp32 file.
     """
 
@@ -58,9 +54,16 @@ class Int8:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and what it was checked with.
+    """A written file and the results of its checks.
 
-    `agreement` compares the file with the torch student; `metrics` has "source_val" and "target".
+    Attributes:
+        path, bytes: the file and its size.
+        size: input side in pixels.
+        precision: "fp32" or "int8".
+        calibration: of the file's own threshold.
+        agreement: of the file's outputs with the torch student's.
+        metrics: of the file, under "source_val" and "target".
+        int8: beside fp32; None for an fp32 file.
     """
 
     path: Path
@@ -73,23 +76,17 @@ class Exported:
     int8: Int8 | None = None
 
 
-@dataclass(frozen=True)
-class _Built:
-    """A checked fp32 file in memory."""
-
-    model: ModelProto
-    data: bytes
-    exported: Exported
-    images: ExportImages
-
-
 def export_fp32(run: FinishedRun, output: Path, size: int | None = None) -> Exported:
     """Write the run's student as one ONNX file.
 
     At another input size than the run's, the threshold is calibrated and the metrics are measured
-    anew at that size. Raises EdgeDistillError, and leaves no file, when a check fails.
+    anew at that size.
+
+    Raises:
+        ExportError: `output` cannot be written, or a check failed; no file is left.
+        DataError: the run's images are gone or changed.
     """
-    built = _fp32(run, output, size)
+    built = _build_fp32(run, output, size)
     write_bytes(output, built.data)
     return built.exported
 
@@ -100,107 +97,124 @@ def export_int8(
     """Write the run's student with the nodes of its policy in int8.
 
     Activations are calibrated on training views, the threshold on the int8 scores of source
-    validation. Accuracy, the share of known images accepted and, where the sources have images of
-    unknown classes, the H-score may each drop by `max_drop` against fp32; beyond that fewer nodes
-    are tried, and in the end the file is refused with the numbers. Raises EdgeDistillError, and
-    leaves no file, when a check fails.
-    """
-    built = _fp32(run, output, size)
-    images, fp32 = built.images, built.exported
-    evaluate_int8 = _Int8Evaluator(built)
-    policy = chosen_nodes(run.recipe.student.model, built.model)
-    calibrated = calibrate_ranges(built.model, policy, images.training_views(VIEWS))
-    for chosen in fallback_sets(calibrated, policy):
-        model = to_int8(calibrated, chosen)
-        evaluation = evaluate_int8(model)
-        if within(evaluation.drops, max_drop):
-            break
-    refuse_metric_drop(evaluation.drops, max_drop)
+    validation. Accuracy, the share of known images kept and, where the sources have images of
+    unknown classes, the H-score may each drop by `max_drop`, a share, below fp32. Where they drop
+    more, fewer nodes are tried.
 
-    stored = stored_threshold(evaluation.threshold)
-    _set_threshold(model, stored)
-    calibration = replace(
-        fp32.calibration, threshold=evaluation.threshold, images=len(evaluation.validation.label)
-    )
-    target = images.target()
-    int8_outputs = answers(open_session(model.SerializeToString()), target.images)
-    metrics = {
-        "source_val": _source_part(
-            measure(evaluation.validation, evaluate_int8.val.labels, stored)
-        ),
-        "target": {
-            "domain": run.recipe.data.target,
-            **measure(int8_outputs, target.labels, stored),
-        },
-    }
-    data = to_bytes(model, metadata(run, calibration, metrics, images.size, "int8"))
-    sample = images.sample(IMAGES).images
-    session = open_session(data)
-    try_inputs(session, sample[:BATCH], stored)
-    agreement = compare(torch_answers(run, sample, stored), answers(session, sample), stored)
-    seconds = interleaved({"fp32": built.data, "int8": data}, sample[:1], _ROUNDS)
+    Raises:
+        ExportRefused: the metrics drop by more than `max_drop` whatever nodes are left float; with
+            the numbers. No file is left.
+        ExportError: `output` cannot be written, or a check failed; no file is left.
+        DataError: the run's images are gone or changed.
+    """
+    built = _build_fp32(run, output, size)
+    quantized = _quantize_within(built, run, max_drop)
+    exported, data = _finish_int8(built, quantized, run, output)
     write_bytes(output, data)
-    gain = Int8(
-        nodes=len(chosen),
-        kept_float=len(policy) - len(chosen),
-        drops=evaluation.drops,
-        unknown=len(evaluate_int8.unknown),
-        time_ratio=ratio(seconds, "int8", "fp32"),
-        fp32_bytes=len(built.data),
-    )
-    return Exported(output, len(data), images.size, "int8", calibration, agreement, metrics, gain)
+    return exported
 
 
 @dataclass(frozen=True)
-class _Int8Evaluation:
-    """An int8 model's answers on source validation, its own threshold, and its rates."""
+class _BuiltFp32:
+    """A checked fp32 file in memory; `model` is without metadata, `data` the whole file."""
 
-    validation: Answers
-    threshold: float
-    drops: list[MetricDrop]
-
-
-class _Int8Evaluator:
-    """Holds int8 models against the fp32 file, on source images that nothing is trained on."""
-
-    def __init__(self, built: _Built) -> None:
-        self.val, self.unknown = built.images.validation(), built.images.source_unknown()
-        self._acceptance = built.exported.calibration.target_keep_rate
-        threshold = built.exported.calibration.threshold
-        self._fp32 = self._rates(*self._answers(built.data), threshold)
-
-    def __call__(self, model: ModelProto) -> _Int8Evaluation:
-        val, unknown = self._answers(model.SerializeToString())
-        threshold = calibrate(val.score, self._acceptance)
-        return _Int8Evaluation(
-            val, threshold, compare_metrics(self._fp32, self._rates(val, unknown, threshold))
-        )
-
-    def _answers(self, data: bytes) -> tuple[Answers, Answers | None]:
-        session = open_session(data)
-        unknown = answers(session, self.unknown.images) if len(self.unknown) else None
-        return answers(session, self.val.images), unknown
-
-    def _rates(self, val: Answers, unknown: Answers | None, threshold: float) -> dict[str, Any]:
-        both = val if unknown is None else concatenate([val, unknown])
-        labels = np.concatenate([self.val.labels, self.unknown.labels])
-        return measure(both, labels, stored_threshold(threshold))
+    model: ModelProto
+    data: bytes
+    exported: Exported
+    images: ExportImages
 
 
-def _fp32(run: FinishedRun, output: Path, size: int | None) -> _Built:
+@dataclass(frozen=True)
+class _QuantizedModel:
+    """An int8 model whose metrics are within the budget, with its own threshold as default."""
+
+    model: ModelProto
+    nodes: int
+    kept_float: int
+    validation: LabelledImages
+    unknown: int
+    evaluation: Int8Evaluation
+
+
+def _build_fp32(run: FinishedRun, output: Path, size: int | None) -> _BuiltFp32:
     _check_output(output)
     side = size or run.recipe.student.size
     images = ExportImages(run, side)
     calibration, metrics = run.calibration, run.metrics
     if side != run.recipe.student.size:
-        calibration, metrics = _measured_at(run, images)
+        calibration, metrics = _calibrate_at(run, images)
     module = Deployed(run.student, run.openset)
     model = export_graph(module, side, len(run.classes), calibration.threshold)
     data = to_bytes(model, metadata(run, calibration, metrics, side, "fp32"))
     sample = images.sample(IMAGES).images
     agreement = verify(data, run, sample, stored_threshold(calibration.threshold))
     exported = Exported(output, len(data), side, "fp32", calibration, agreement, dict(metrics))
-    return _Built(model, data, exported, images)
+    return _BuiltFp32(model, data, exported, images)
+
+
+def _quantize_within(built: _BuiltFp32, run: FinishedRun, max_drop: float) -> _QuantizedModel:
+    """The model with the most nodes in int8 that stays within the budget."""
+    images, calibration = built.images, built.exported.calibration
+    baseline = measure_fp32(
+        built.data,
+        calibration.threshold,
+        calibration.target_keep_rate,
+        images.validation(),
+        images.source_unknown(),
+    )
+    policy = chosen_nodes(run.recipe.student.model, built.model)
+    calibrated = calibrate_ranges(built.model, policy, images.training_views(CALIBRATION_VIEWS))
+    for nodes in fallback_sets(calibrated, policy):
+        model = to_int8(calibrated, nodes)
+        evaluation = evaluate_int8(model, baseline)
+        if within(evaluation.drops, max_drop):
+            break
+    refuse_metric_drop(evaluation.drops, max_drop)
+    _set_threshold(model, stored_threshold(evaluation.threshold))
+    return _QuantizedModel(
+        model,
+        nodes=len(nodes),
+        kept_float=len(policy) - len(nodes),
+        validation=baseline.validation,
+        unknown=len(baseline.unknown),
+        evaluation=evaluation,
+    )
+
+
+def _finish_int8(
+    built: _BuiltFp32, quantized: _QuantizedModel, run: FinishedRun, output: Path
+) -> tuple[Exported, bytes]:
+    """Measure and check an int8 model; returns what is known of it and the whole file."""
+    images, evaluation = built.images, quantized.evaluation
+    threshold = stored_threshold(evaluation.threshold)
+    calibration = replace(
+        built.exported.calibration,
+        threshold=evaluation.threshold,
+        images=len(quantized.validation),
+    )
+    target = images.target()
+    target_outputs = answers(open_session(quantized.model.SerializeToString()), target.images)
+    metrics = _metrics(
+        run, evaluation.int8_outputs, quantized.validation, target_outputs, target, threshold
+    )
+    data = to_bytes(quantized.model, metadata(run, calibration, metrics, images.size, "int8"))
+    sample = images.sample(IMAGES).images
+    session = open_session(data)
+    try_inputs(session, sample[:BATCH], threshold)
+    agreement = compare(torch_answers(run, sample, threshold), answers(session, sample), threshold)
+    seconds = interleaved({"fp32": built.data, "int8": data}, sample[:1], _ROUNDS)
+    gain = Int8(
+        nodes=quantized.nodes,
+        kept_float=quantized.kept_float,
+        drops=evaluation.drops,
+        unknown=quantized.unknown,
+        time_ratio=ratio(seconds, "int8", "fp32"),
+        fp32_bytes=len(built.data),
+    )
+    exported = Exported(
+        output, len(data), images.size, "int8", calibration, agreement, metrics, gain
+    )
+    return exported, data
 
 
 def _check_output(output: Path) -> None:
@@ -215,26 +229,36 @@ def _check_output(output: Path) -> None:
         raise ExportError(f"{output.parent}: cannot be written to; choose another -o")
 
 
-def _measured_at(run: FinishedRun, images: ExportImages) -> tuple[Calibration, dict[str, Any]]:
+def _calibrate_at(run: FinishedRun, images: ExportImages) -> tuple[Calibration, dict[str, Any]]:
     """Threshold and metrics of the torch student at an input size it was not calibrated at."""
-    val, target = images.validation(), images.target()
-    torch_outputs = torch_answers(run, val.images, 0.0)
+    validation, target = images.validation(), images.target()
+    torch_outputs = torch_answers(run, validation.images, 0.0)
     limit = calibrate(torch_outputs.score, run.calibration.target_keep_rate)
-    stored = stored_threshold(limit)
-    metrics = {
-        "source_val": _source_part(measure(torch_outputs, val.labels, stored)),
+    threshold = stored_threshold(limit)
+    target_outputs = torch_answers(run, target.images, threshold)
+    metrics = _metrics(run, torch_outputs, validation, target_outputs, target, threshold)
+    return replace(run.calibration, threshold=limit, images=len(validation)), metrics
+
+
+def _metrics(
+    run: FinishedRun,
+    validation_outputs: Answers,
+    validation: LabelledImages,
+    target_outputs: Answers,
+    target: LabelledImages,
+    threshold: float,
+) -> dict[str, Any]:
+    """Metrics on source validation and target, in the form of metrics.json."""
+    source = measure(validation_outputs, validation.labels, threshold)
+    return {
+        "source_val": {key: source[key] for key in _SOURCE_METRICS},
         "target": {
             "domain": run.recipe.data.target,
-            **measure(torch_answers(run, target.images, stored), target.labels, stored),
+            **measure(target_outputs, target.labels, threshold),
         },
     }
-    return replace(run.calibration, threshold=limit, images=len(val)), metrics
-
-
-def _source_part(found: dict[str, Any]) -> dict[str, Any]:
-    return {key: found[key] for key in _SOURCE_METRICS}
 
 
 def _set_threshold(model: ModelProto, value: float) -> None:
-    stored = next(t for t in model.graph.initializer if t.name == INPUTS[1])
-    stored.CopyFrom(numpy_helper.from_array(np.array(value, np.float32), INPUTS[1]))
+    initializer = next(t for t in model.graph.initializer if t.name == INPUTS[1])
+    initializer.CopyFrom(numpy_helper.from_array(np.array(value, np.float32), INPUTS[1]))

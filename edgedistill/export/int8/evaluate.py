@@ -1,0 +1,83 @@
+"""Metrics of int8 models beside the fp32 model's, on source images that nothing is trained on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+
+from edgedistill.data.images import LabelledImages
+from edgedistill.export.measure import MetricDrop, compare_metrics, measure
+from edgedistill.export.onnx.graph import stored_threshold
+from edgedistill.export.session import Answers, answers, concatenate, open_session
+from edgedistill.openset import calibrate
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The fp32 model's metrics, and the images they were measured on.
+
+    Attributes:
+        validation: source validation, images of known classes.
+        unknown: source images of unknown classes, perhaps none.
+        target_keep_rate: share of `validation` that a threshold is calibrated to keep.
+        metrics: of fp32 on both sets of images at its own threshold, as `measure` names them.
+    """
+
+    validation: LabelledImages
+    unknown: LabelledImages
+    target_keep_rate: float
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Int8Evaluation:
+    """An int8 model's outputs on source validation, its own threshold, and its drops below fp32."""
+
+    int8_outputs: Answers
+    threshold: float
+    drops: list[MetricDrop]
+
+
+def measure_fp32(
+    fp32: bytes,
+    threshold: float,
+    target_keep_rate: float,
+    validation: LabelledImages,
+    unknown: LabelledImages,
+) -> Baseline:
+    """The baseline of a serialized fp32 model at its calibrated threshold."""
+    known_outputs, unknown_outputs = _outputs(fp32, validation, unknown)
+    metrics = _metrics(known_outputs, unknown_outputs, validation, unknown, threshold)
+    return Baseline(validation, unknown, target_keep_rate, metrics)
+
+
+def evaluate_int8(model: ModelProto, baseline: Baseline) -> Int8Evaluation:
+    """Calibrate an int8 model's threshold on its own scores; compare its metrics with fp32's."""
+    validation, unknown = baseline.validation, baseline.unknown
+    known_outputs, unknown_outputs = _outputs(model.SerializeToString(), validation, unknown)
+    threshold = calibrate(known_outputs.score, baseline.target_keep_rate)
+    metrics = _metrics(known_outputs, unknown_outputs, validation, unknown, threshold)
+    return Int8Evaluation(known_outputs, threshold, compare_metrics(baseline.metrics, metrics))
+
+
+def _outputs(
+    model: bytes, validation: LabelledImages, unknown: LabelledImages
+) -> tuple[Answers, Answers | None]:
+    session = open_session(model)
+    unknown_outputs = answers(session, unknown.images) if len(unknown) else None
+    return answers(session, validation.images), unknown_outputs
+
+
+def _metrics(
+    known_outputs: Answers,
+    unknown_outputs: Answers | None,
+    validation: LabelledImages,
+    unknown: LabelledImages,
+    threshold: float,
+) -> dict[str, Any]:
+    outputs = known_outputs
+    if unknown_outputs is not None:
+        outputs = concatenate([known_outputs, unknown_outputs])
+    labels = np.concatenate([validation.labels, unknown.labels])
+    return measure(outputs, labels, stored_threshold(threshold))
