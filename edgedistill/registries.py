@@ -1,5 +1,7 @@
 """The registries: what a recipe or a command can name, and what a program can add to.
 
+- `DATASETS`: functions that return a `data.index.Index`; built in are those of `data/datasets/`. A
+  function with a parameter `root` is given the recipe's `data.root`.
 - `METHODS`: subclasses of `methods.base.Method`; built in are those of `methods/`.
 - `SCORES`: subclasses of `openset.scores.base.Score`; built in are those of `openset/scores/`.
 - `STUDENTS`: a `students.base.Architecture` or a function that makes an `nn.Module`; `students/`.
@@ -18,10 +20,12 @@ from edgedistill._utils.registry import Registry
 if TYPE_CHECKING:
     from torch import nn
 
+    from edgedistill.data.index import Index
     from edgedistill.methods.base import Method
     from edgedistill.openset.scores.base import Score
     from edgedistill.students.base import Architecture
 
+DATASETS: Registry[Callable[..., Index]] = Registry("dataset", "edgedistill.data.datasets")
 METHODS: Registry[type[Method[Any, Any]]] = Registry("method", "edgedistill.methods")
 SCORES: Registry[type[Score]] = Registry("score", "edgedistill.openset.scores")
 STUDENTS: Registry[Architecture | Callable[[], nn.Module]] = Registry(

@@ -28,7 +28,7 @@ MakeRecipe = Callable[..., Path]
         (["data.target=see"], "did you mean 'sea'"),
         (['data.unknown=["stra"]'], "did you mean 'star'"),
         (['data.known=["circle", "crss"]'], "did you mean 'cross'"),
-        (["data.dataset=no/such/folder"], "neither a folder nor an embedded dataset"),
+        (["data.dataset=no/such/folder"], "neither a folder nor a dataset"),
         (["teacher.model=ViT-B-61"], "did you mean 'ViT-B-16'"),
         (["teacher.model=ViT-B-16"], "needs weights"),
         (["teacher.model=ViT-B-16", "teacher.pretrained=no.pt"], "neither a file nor a tag"),

@@ -110,7 +110,7 @@ def test_missing_root_and_file_as_root(tmp_path: Path) -> None:
     Image.new("RGB", (1, 1)).save(tmp_path / "a.png")
     with pytest.raises(EdgeDistillError, match="is a file"):
         read_folder(tmp_path / "a.png")
-    with pytest.raises(EdgeDistillError, match="neither a folder nor an embedded dataset"):
+    with pytest.raises(EdgeDistillError, match="neither a folder nor a dataset"):
         load_dataset("emojis")
 
 

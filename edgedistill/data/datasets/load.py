@@ -1,0 +1,55 @@
+"""Images of a dataset, by its registered name or by a folder."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+from edgedistill._utils.suggestions import choices
+from edgedistill.data.index import Index
+from edgedistill.data.readers.folder import read_folder
+from edgedistill.errors import DataError
+from edgedistill.registries import DATASETS
+
+
+def load_dataset(name_or_root: str | Path, root: str | Path | None = None) -> Index:
+    """The images of a registered dataset, or of a tree `domain/class/*`.
+
+    A folder of the current directory that has the name of a dataset is reached as `./emoji`.
+
+    Args:
+        name_or_root: a name in `DATASETS`, or a folder.
+        root: the user's copy, of a dataset whose function has a parameter `root`.
+
+    Raises:
+        DataError: neither a folder nor a name, or a dataset that lacks a root or takes none.
+    """
+    reader = DATASETS.get(name_or_root) if isinstance(name_or_root, str) else None
+    parameter = None if reader is None else _root_parameter(reader)
+    if root is not None and parameter is None:
+        with_root = [name for name, entry in DATASETS.items() if _root_parameter(entry)]
+        raise DataError(
+            f"data.root: only for {', '.join(with_root)}; {str(name_or_root)!r} needs none"
+        )
+    if reader is None:
+        return _read_tree(name_or_root)
+    if root is not None:
+        return reader(root)
+    if parameter is not None and parameter.default is parameter.empty:
+        raise DataError(
+            f"data.root: {DATASETS.summary(str(name_or_root))} is not part of this package; set "
+            "data.root to your copy of it"
+        )
+    return reader()
+
+
+def _read_tree(root: str | Path) -> Index:
+    if not Path(root).expanduser().exists():
+        raise DataError(
+            f"data: {str(root)!r} is neither a folder nor a dataset; give a folder with images in "
+            f"domain/class/ below it, or a name; {choices(str(root), list(DATASETS))}"
+        )
+    return read_folder(root)
+
+
+def _root_parameter(reader: Callable[..., Index]) -> inspect.Parameter | None:
+    return inspect.signature(reader).parameters.get("root")
