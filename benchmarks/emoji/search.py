@@ -6,14 +6,16 @@ hyper-parameters at its authors' values, odd ones draw them too. A rung trains i
 whole schedule of its own, so that trials within a rung are comparable.
 """
 
-import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from edgedistill import registries
+from edgedistill.methods import SearchRange, authors_default, search_space
+
+# Those of the recorded search.
 METHODS = ("erm", "kd", "clipbase", "scipd", "scmd")
 TRIALS = 20
 # Steps of a run, and how many trials of a method get them.
@@ -22,52 +24,24 @@ ACCEPTANCES = tuple(round(0.95 - 0.05 * i, 2) for i in range(12))
 SEED = 0
 
 
-@dataclass(frozen=True)
-class Range:
-    """Values to draw from, uniformly or, with `log`, uniformly in the logarithm."""
-
-    low: float
-    high: float
-    log: bool = True
-
-    def at(self, share: float) -> float:
-        """The value a share in 0..1 of the way, to three digits."""
-        if self.log:
-            value = math.exp(math.log(self.low) + share * math.log(self.high / self.low))
-        else:
-            value = self.low + share * (self.high - self.low)
-        return float(f"{value:.3g}")
-
-    def share(self, value: float) -> float:
-        """The inverse of `at`."""
-        if self.log:
-            return math.log(value / self.low) / math.log(self.high / self.low)
-        return (value - self.low) / (self.high - self.low)
-
-
-COMMON = {"train.lr": Range(1e-4, 3e-2), "train.weight_decay": Range(1e-5, 5e-3)}
-OWN: dict[str, dict[str, Range]] = {
-    "erm": {},
-    "kd": {"method.temperature": Range(1, 16), "method.weight": Range(0.25, 4)},
-    "clipbase": {},
-    "scipd": {
-        "method.alpha": Range(0, 2, log=False),
-        "method.tau": Range(0.1, 2.5),
-        "method.beta": Range(0.01, 10),
-    },
-    "scmd": {
-        "method.temperature": Range(1, 9),
-        "method.lambda2": Range(0.125, 8),
-        "method.last_k": Range(0.1, 0.9, log=False),
-    },
+COMMON = {
+    "train.lr": SearchRange(1e-4, 3e-2),
+    "train.weight_decay": SearchRange(1e-5, 5e-3),
 }
-# Of the three methods' authors, each within its range.
+# What a method's hyper-parameters say of themselves: their ranges and the authors' values.
+OWN: dict[str, dict[str, SearchRange]] = {
+    method: {
+        f"method.{field}": values
+        for field, values in search_space(registries.METHODS[method].Hyper).items()
+    }
+    for method in METHODS
+}
 AUTHORS: dict[str, dict[str, float]] = {
-    "erm": {},
-    "kd": {"method.temperature": 4.0, "method.weight": 1.0},
-    "clipbase": {},
-    "scipd": {"method.alpha": 0.8, "method.tau": 0.5, "method.beta": 0.1},
-    "scmd": {"method.temperature": 3.0, "method.lambda2": 0.5, "method.last_k": 0.25},
+    method: {
+        field: authors_default(registries.METHODS[method].Hyper, field.removeprefix("method."))
+        for field in fields
+    }
+    for method, fields in OWN.items()
 }
 
 Result = Mapping[str, Any]
@@ -141,7 +115,7 @@ def at_the_edge(method: str, fields: Mapping[str, float]) -> list[str]:
     return [f for f, value in fields.items() if not 0.05 < ranges[f].share(value) < 0.95]
 
 
-def _stratified(values: Range, count: int, key: str) -> list[float]:
+def _stratified(values: SearchRange, count: int, key: str) -> list[float]:
     rng = np.random.default_rng([zlib.crc32(key.encode())])
     shares = (rng.permutation(count) + rng.random(count)) / count
     return [values.at(float(share)) for share in shares]

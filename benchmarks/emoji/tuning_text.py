@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.emoji.search import COMMON, METHODS, OWN, Range, at_the_edge, best_setting
+from benchmarks.emoji.search import COMMON, METHODS, OWN, at_the_edge, best_setting
 from benchmarks.emoji.swept import wrapped
 from edgedistill.errors import EdgeDistillError
+from edgedistill.methods import SearchRange
 
 MARK = "<!-- tuning -->"
 # The comment of a recipe's score.
@@ -148,5 +149,5 @@ def _name(field: str) -> str:
     )
 
 
-def _range(values: Range) -> str:
+def _range(values: SearchRange) -> str:
     return f"{values.low:g} to {values.high:g}{' (log-uniform)' if values.log else ''}"

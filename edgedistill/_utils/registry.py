@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from edgedistill._utils.suggestions import choices
-from edgedistill.errors import RecipeError
+from edgedistill.errors import EdgeDistillError, RecipeError
 
 EntryT = TypeVar("EntryT")
 # A class or function that is registered keeps its own, narrower type.
@@ -31,11 +31,20 @@ class Registry(Generic[EntryT]):
         package: dotted name of the package whose modules register the built-in entries; every
             module of it is imported at the first look-up.
         beyond: names that resolvers add to the registered ones, as errors list them.
+        error: what looking up a name that there is not raises.
     """
 
-    def __init__(self, kind: str, package: str, *, beyond: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        package: str,
+        *,
+        beyond: str = "",
+        error: type[EdgeDistillError] = RecipeError,
+    ) -> None:
         self.kind = kind
         self._beyond = f", or {beyond}" if beyond else ""
+        self._error = error
         self._package = package
         self._entries: dict[str, EntryT] = {}
         self._resolvers: list[Callable[[str], EntryT | None]] = []
@@ -76,11 +85,11 @@ class Registry(Generic[EntryT]):
         return resolve
 
     def __getitem__(self, name: str) -> EntryT:
-        """The entry of a name. Raises RecipeError that lists the names there are."""
+        """The entry of a name. Raises the registry's error, which lists the names there are."""
         entry = self.get(name)
         if entry is None:
             hint = choices(name, list(self._entries))
-            raise RecipeError(f"no {self.kind} {name!r}; {hint}{self._beyond}")
+            raise self._error(f"no {self.kind} {name!r}; {hint}{self._beyond}")
         return entry
 
     def get(self, name: str) -> EntryT | None:
@@ -111,7 +120,7 @@ class Registry(Generic[EntryT]):
         """One line about an entry, for tables: its `summary`, or its docstring's first line."""
         entry = self[name]
         text = getattr(entry, "summary", None) or inspect.getdoc(entry) or ""
-        return str(text).partition("\n")[0]
+        return str(text).partition("\n")[0].rstrip(".")
 
     def _load(self) -> None:
         if self._loaded:

@@ -11,6 +11,7 @@ from onnx import ModelProto, numpy_helper
 from edgedistill._utils.atomic import write_bytes
 from edgedistill.data.images import LabelledImages
 from edgedistill.errors import ExportError
+from edgedistill.export.base import ExportedFile
 from edgedistill.export.finished import Calibration, FinishedRun
 from edgedistill.export.images import ExportImages
 from edgedistill.export.int8.calibrate import calibrate_ranges, fallback_sets, to_int8
@@ -53,11 +54,10 @@ class Int8:
 
 
 @dataclass(frozen=True)
-class Exported:
+class Exported(ExportedFile):
     """A written file and the results of its checks.
 
     Attributes:
-        path, bytes: the file and its size.
         size: input side in pixels.
         precision: "fp32" or "int8".
         calibration: of the file's own threshold.
@@ -66,8 +66,6 @@ class Exported:
         int8: beside fp32; None for an fp32 file.
     """
 
-    path: Path
-    bytes: int
     size: int
     precision: Precision
     calibration: Calibration

@@ -1,7 +1,13 @@
 """Training methods, one file each; `METHODS` has them by name."""
 
 from edgedistill.methods.base import Method, ParamGroup, StudentOutput, TeacherOutputs
-from edgedistill.methods.hyper import HyperParameters, SearchRange, authors_values, search_space
+from edgedistill.methods.hyper import (
+    HyperParameters,
+    SearchRange,
+    authors_default,
+    authors_values,
+    search_space,
+)
 from edgedistill.registries import METHODS
 
 __all__ = [
@@ -12,6 +18,7 @@ __all__ = [
     "SearchRange",
     "StudentOutput",
     "TeacherOutputs",
+    "authors_default",
     "authors_values",
     "search_space",
 ]

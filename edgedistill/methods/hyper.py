@@ -57,6 +57,11 @@ def authors_values(hyper: type[BaseModel]) -> dict[str, Any]:
     return _extras(hyper, "authors")
 
 
+def authors_default(hyper: type[BaseModel], field: str) -> Any:
+    """A field's value in the authors' code: where nothing else is marked, its default."""
+    return authors_values(hyper).get(field, hyper.model_fields[field].default)
+
+
 def _extras(hyper: type[BaseModel], key: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, field in hyper.model_fields.items():

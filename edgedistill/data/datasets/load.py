@@ -35,10 +35,7 @@ def load_dataset(name_or_root: str | Path, root: str | Path | None = None) -> In
     if root is not None:
         return reader(root)
     if parameter is not None and parameter.default is parameter.empty:
-        raise DataError(
-            f"data.root: {DATASETS.summary(str(name_or_root))} is not part of this package; set "
-            "data.root to your copy of it"
-        )
+        raise DataError(f"data.root: {name_or_root!r} needs one; set it to your copy of the images")
     return reader()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.emoji import search, tune, tuning_text
 from edgedistill.errors import EdgeDistillError
-from edgedistill.methods import METHODS
+from edgedistill.methods import METHODS, SearchRange
 from edgedistill.recipe import differences, load_recipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"
@@ -51,7 +51,7 @@ class TestDraws:
             assert all(values.low <= value <= values.high for value in drawn)
 
     def test_a_range_and_its_inverse(self) -> None:
-        for values in (search.Range(1e-4, 3e-2), search.Range(0, 2, log=False)):
+        for values in (SearchRange(1e-4, 3e-2), SearchRange(0, 2, log=False)):
             assert (values.at(0.0), values.at(1.0)) == (values.low, values.high)
             assert values.share(values.at(0.3)) == pytest.approx(0.3, abs=2e-3)
 

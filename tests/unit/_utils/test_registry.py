@@ -44,7 +44,7 @@ def test_entries_are_imported_at_the_first_look_up(registry: Registry[object]) -
 
 
 def test_a_summary_is_the_first_line_of_the_docstring(registry: Registry[object]) -> None:
-    assert registry.summary("second") == "The second of all."
+    assert registry.summary("second") == "The second of all"
 
 
 def test_a_missing_name_lists_the_others(registry: Registry[object]) -> None:

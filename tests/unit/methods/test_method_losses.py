@@ -33,7 +33,7 @@ NAMES = tuple(METHODS)
 @pytest.mark.parametrize("name", NAMES)
 class TestEveryMethod:
     def test_docs_line(self, name: str) -> None:
-        assert METHODS.summary(name).endswith(".")
+        assert len(METHODS.summary(name)) > 10
 
     def test_gradients_reach_every_trainable_parameter(self, name: str, make_setting: Any) -> None:
         setting = make_setting(name)
