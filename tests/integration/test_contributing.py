@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from edgedistill.export.base import export_run
 
 from edgedistill._utils.console import Display
+from edgedistill.data.datasets import load_dataset
+from edgedistill.errors import DataError
+from edgedistill.export.finished import load_finished
 from edgedistill.recipe.load import resolve
-from edgedistill.registries import METHODS, SCORES, STUDENTS
+from edgedistill.registries import DATASETS, EXPORTERS, METHODS, SCORES, STUDENTS
+from edgedistill.run.folder import RunFolder
 from edgedistill.run.pipeline import run
 
 PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
 EXAMPLE = re.compile(r"```python\n# (?P<file>edgedistill/\S+\.py)\n(?P<code>.*?)```", re.DOTALL)
-REGISTERED = {"smoothed": METHODS, "two_layers": STUDENTS, "logit_margin": SCORES}
+REGISTERED = {
+    "smoothed": METHODS,
+    "two_layers": STUDENTS,
+    "table": DATASETS,
+    "logit_margin": SCORES,
+    "torch": EXPORTERS,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,9 +47,17 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Any:
         registry.unregister(name)
 
 
-def test_examples_train_together(tree_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_examples_train_and_export_together(
+    tree_of: Callable[..., dict[str, Any]], shapes: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "listed"
+    shutil.copytree(shapes, root)
+    rows = [p.relative_to(root).as_posix() for p in root.glob("*/*/*.png")]
+    lines = [f"{row},{','.join(row.split('/')[:2])}" for row in rows]
+    (root / "images.csv").write_text("\n".join(["path,domain,class", *lines]), encoding="utf-8")
     recipe = resolve(
         tree_of(
+            data={"dataset": "table", "root": str(root)},
             method={"name": "smoothed", "smoothing": 0.2},
             student={"model": "two_layers"},
             openset={"score": "logit_margin"},
@@ -45,3 +66,16 @@ def test_examples_train_together(tree_of: Callable[..., dict[str, Any]], tmp_pat
     metrics, state = run(recipe, tmp_path / "run", Display(quiet=True))
     assert state == "new"
     assert 0 <= metrics["target"]["h_score"] <= 1
+
+    path = tmp_path / "student.pt2"
+    export_run("torch", load_finished(RunFolder(tmp_path / "run")), path)
+    program = torch.export.load(path).module()
+    image = torch.zeros((2, 32, 32, 3), dtype=torch.uint8)
+    label, score, _ = program(image, torch.tensor(torch.inf))
+    assert label.tolist() == [-1, -1]
+    assert (score >= 0).all()
+
+
+def test_example_of_a_dataset_names_the_list_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=re.escape(str(tmp_path / "images.csv"))):
+        load_dataset("table", tmp_path)
