@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from edgedistill.export.base import export_run
 
 from edgedistill._utils.console import Display
 from edgedistill.data.datasets import load_dataset
 from edgedistill.errors import DataError
+from edgedistill.export.base import export_run
 from edgedistill.export.finished import load_finished
 from edgedistill.recipe.load import resolve
 from edgedistill.registries import DATASETS, EXPORTERS, METHODS, SCORES, STUDENTS
