@@ -1,3 +1,112 @@
-"""Distil CLIP into small classifiers that know when to answer *unknown*."""
+"""EdgeDistill: CLIP distilled into small classifiers that know when to answer *unknown*.
+
+The public API, imported name by name when it is first used (PEP 562): `import edgedistill` loads
+neither torch nor NumPy, and what a device needs does not need the `train` extra.
+"""
+
+# As in `typing`, which would be most of the time that `import edgedistill` takes.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from edgedistill import callbacks as callbacks
+    from edgedistill import errors as errors
+    from edgedistill import runtime as runtime
+    from edgedistill._utils.console import ConsoleCallback as ConsoleCallback
+    from edgedistill.api import list_benchmarks as list_benchmarks
+    from edgedistill.api import list_datasets as list_datasets
+    from edgedistill.api import list_exporters as list_exporters
+    from edgedistill.api import list_methods as list_methods
+    from edgedistill.api import list_scores as list_scores
+    from edgedistill.api import list_students as list_students
+    from edgedistill.api import register_dataset as register_dataset
+    from edgedistill.api import register_exporter as register_exporter
+    from edgedistill.api import register_method as register_method
+    from edgedistill.api import register_score as register_score
+    from edgedistill.api import register_student as register_student
+    from edgedistill.bench.outputs import BenchmarkOutputs as BenchmarkOutputs
+    from edgedistill.bench.run import Benchmark as Benchmark
+    from edgedistill.bench.run import benchmark as benchmark
+    from edgedistill.callbacks import Callback as Callback
+    from edgedistill.callbacks import LoggingCallback as LoggingCallback
+    from edgedistill.data.info import benchmark_info as benchmark_info
+    from edgedistill.data.info import dataset_info as dataset_info
+    from edgedistill.errors import EdgeDistillError as EdgeDistillError
+    from edgedistill.recipe import Recipe as Recipe
+    from edgedistill.recipe import load_recipe as load_recipe
+    from edgedistill.run.caches import list_caches as list_caches
+    from edgedistill.run.clear import clear_caches as clear_caches
+    from edgedistill.run.compare import compare as compare
+    from edgedistill.run.recipe_caches import build_caches as build_caches
+    from edgedistill.run.recipe_caches import verify_caches as verify_caches
+    from edgedistill.run.result import Run as Run
+    from edgedistill.run.result import load_run as load_run
+    from edgedistill.run.start import run as run
+    from edgedistill.run.teacher import evaluate_teacher as evaluate_teacher
+    from edgedistill.runtime import Classifier as Classifier
+    from edgedistill.runtime import Prediction as Prediction
+    from edgedistill.sweep.run import plan_sweep as plan_sweep
+    from edgedistill.sweep.run import run_sweep as run_sweep
 
 __version__ = "0.1.0"
+
+# Where each public name lives; a name without a home is a module.
+_HOMES = {
+    "Benchmark": "bench.run",
+    "BenchmarkOutputs": "bench.outputs",
+    "Callback": "callbacks",
+    "Classifier": "runtime",
+    "ConsoleCallback": "_utils.console",
+    "EdgeDistillError": "errors",
+    "LoggingCallback": "callbacks",
+    "Prediction": "runtime",
+    "Recipe": "recipe",
+    "Run": "run.result",
+    "benchmark": "bench.run",
+    "benchmark_info": "data.info",
+    "build_caches": "run.recipe_caches",
+    "callbacks": "",
+    "clear_caches": "run.clear",
+    "compare": "run.compare",
+    "dataset_info": "data.info",
+    "errors": "",
+    "evaluate_teacher": "run.teacher",
+    "list_benchmarks": "api",
+    "list_caches": "run.caches",
+    "list_datasets": "api",
+    "list_exporters": "api",
+    "list_methods": "api",
+    "list_scores": "api",
+    "list_students": "api",
+    "load_recipe": "recipe",
+    "load_run": "run.result",
+    "plan_sweep": "sweep.run",
+    "register_dataset": "api",
+    "register_exporter": "api",
+    "register_method": "api",
+    "register_score": "api",
+    "register_student": "api",
+    "run": "",
+    "run_sweep": "sweep.run",
+    "runtime": "",
+    "verify_caches": "run.recipe_caches",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        import importlib
+
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if not _HOMES[name]:
+            return importlib.import_module(f"{__name__}.{name}")
+
+        from edgedistill._utils.extras import needs_extra
+
+        with needs_extra("train", f"edgedistill.{name}"):
+            return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+    def __dir__():
+        return sorted(__all__)

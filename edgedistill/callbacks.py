@@ -260,9 +260,12 @@ def unregister(callback: Callback) -> None:
 
 
 @contextmanager
-def reporting(callbacks: Iterable[Callback]) -> Iterator[CallbackList]:
-    """Inside the block, `current` gives the registered callbacks and then these, each once."""
-    active = CallbackList(dict.fromkeys((*_registered, *callbacks)))
+def reporting(callbacks: Iterable[Callback], muted: bool = False) -> Iterator[CallbackList]:
+    """Inside the block, `current` gives the registered callbacks and then these, each once.
+
+    Nobody hears of the work when it is `muted`: it is another process's to report.
+    """
+    active = CallbackList(() if muted else dict.fromkeys((*_registered, *callbacks)))
     token = _active.set(active)
     try:
         yield active

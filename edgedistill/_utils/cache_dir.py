@@ -55,3 +55,13 @@ def remove_folder(folder: Path) -> int:
             f"{folder}: cannot be removed: {error.strerror or error}; check who owns it"
         ) from error
     return freed
+
+
+def size_text(count: int) -> str:
+    """Bytes as a person reads them: 12.3 MB."""
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"

@@ -131,17 +131,14 @@ class _Lines:
         return True
 
 
-class Display(ConsoleCallback):
-    """A `ConsoleCallback` that work calls directly."""
+class Display(callbacks.CallbackList):
+    """A list of callbacks by the names that work still calls it by."""
 
-    def note(self, text: str) -> None:
-        self.on_note(text)
-
-    def warn(self, text: str) -> None:
-        self.on_warning(text)
-
-    def bar(self, name: str, unit: str) -> AbstractContextManager[callbacks.Update]:
-        return callbacks.CallbackList([self]).progress(name, unit)
+    def __init__(
+        self, quiet: bool = False, given: Iterable[callbacks.Callback] | None = None
+    ) -> None:
+        super().__init__([ConsoleCallback(quiet)] if given is None else given)
+        self.note, self.warn, self.bar = self.on_note, self.on_warning, self.progress
 
     def active(self) -> AbstractContextManager[callbacks.CallbackList]:
-        return callbacks.reporting([self])
+        return callbacks.reporting(self.callbacks)

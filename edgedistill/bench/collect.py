@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedistill._utils.console import Display
 from edgedistill.bench import cost
 from edgedistill.bench.machine import machine, moment
 from edgedistill.bench.process import Start, cold_start, peak_memory, start
@@ -43,6 +42,7 @@ from edgedistill.bench.timing import (
     self_ratio,
     timing,
 )
+from edgedistill.callbacks import CallbackList
 from edgedistill.runtime import Classifier
 from edgedistill.runtime.contract import ModelInfo, read_model
 from edgedistill.runtime.preprocess import read_rgb
@@ -127,7 +127,7 @@ def collect(
     baseline: str,
     plan: Plan,
     answers: Answers | None,
-    display: Display,
+    callbacks: CallbackList,
 ) -> Result:
     """Measure latency, cost, cold start and memory, and assemble the result.
 
@@ -142,8 +142,8 @@ def collect(
     """
     date, before = datetime.now(UTC), moment()
     costs = [cost.count(model.data, model.info) for model in models]
-    starts = _starts(models, plan, display)
-    samples = _samples(models, baseline, plan, display)
+    starts = _starts(models, plan, callbacks)
+    samples = _samples(models, baseline, plan, callbacks)
     names = [model.name for model in models]
     where = machine(before, moment(), date)
     measured = [
@@ -210,21 +210,23 @@ class _Pair:
     decision: list[Samples]
 
 
-def _starts(models: Sequence[Loaded], plan: Plan, display: Display) -> list[list[Start]]:
+def _starts(models: Sequence[Loaded], plan: Plan, callbacks: CallbackList) -> list[list[Start]]:
     """Fresh processes, the models taking turns."""
     starts: list[list[Start]] = [[] for _ in models]
     total = STARTS * len(models)
-    with display.bar("cold starts", "processes") as bar:
+    with callbacks.progress("cold starts", "processes") as update:
         for number in range(total):
             i = number % len(models)
-            bar(number, total, models[i].name)
+            update(number, total, models[i].name)
             path = models[i].path
             starts[i].append(start(path, plan.image, plan.threads[0], plan.providers))
-        bar(total, total)
+        update(total, total)
     return starts
 
 
-def _samples(models: Sequence[Loaded], baseline: str, plan: Plan, display: Display) -> list[_Pair]:
+def _samples(
+    models: Sequence[Loaded], baseline: str, plan: Plan, callbacks: CallbackList
+) -> list[_Pair]:
     second_baseline = next(model for model in models if model.name == baseline)
     subjects = [*models, second_baseline]
     groups = [
@@ -232,8 +234,8 @@ def _samples(models: Sequence[Loaded], baseline: str, plan: Plan, display: Displ
         for threads, batch in plan.settings
         for loading in (_load_model, _load_decision)
     ]
-    with display.bar("timing", "loadings") as bar:
-        samples = measure(groups, plan.rounds, tick=bar)
+    with callbacks.progress("timing", "loadings") as update:
+        samples = measure(groups, plan.rounds, tick=update)
     return [_Pair(*samples[i : i + 2]) for i in range(0, len(samples), 2)]
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill._utils.console import Display
 from edgedistill.bench.bootstrap import (
     RESAMPLES,
     Paired,
@@ -26,6 +25,7 @@ from edgedistill.bench.result import (
     Quality,
     QualityMetric,
 )
+from edgedistill.callbacks import CallbackList
 from edgedistill.errors import BenchError
 from edgedistill.export.measure import measure
 from edgedistill.export.session import Answers
@@ -57,7 +57,10 @@ class Answered:
 
 
 def answer(
-    models: Mapping[str, Path], images: TestImages, providers: Sequence[str], display: Display
+    models: Mapping[str, Path],
+    images: TestImages,
+    providers: Sequence[str],
+    callbacks: CallbackList,
 ) -> Answered:
     """Predictions of every model for every image; each image is decoded once per input size.
 
@@ -76,7 +79,7 @@ def answer(
     }
     readable: list[int] = []
     problems: list[str] = []
-    with display.bar("answering", "images") as bar:
+    with callbacks.progress("answering", "images") as update:
         for start in range(0, len(images), BATCH):
             rows = range(start, min(start + BATCH, len(images)))
             pixels: dict[int, list[NDArray[np.uint8]]] = {size: [] for size in sizes}
@@ -95,7 +98,7 @@ def answer(
                 ):
                     row = np.array(list(prediction.probabilities.values()), np.float32)
                     rows_by_model[name].append((prediction.score, row))
-            bar(rows.stop, len(images))
+            update(rows.stop, len(images))
     if not readable:
         first = f"; the first: {problems[0]}" if problems else ""
         raise BenchError(f"--data: {images.source}: no image can be read{first}")

@@ -1,16 +1,14 @@
 """`edgedistill compare`: finished runs side by side."""
 
-import json
-import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from edgedistill.cli.tables import duration, metric_cells, print_json, print_table
-from edgedistill.errors import UsageError
-from edgedistill.run.lookup import find_run
+import typer
 
-COLUMNS = {
+import edgedistill as ed
+from edgedistill.cli.options import AsJson, Runs
+
+_TITLES = {
     "accuracy": "accuracy",
     "h_score": "H deployed",
     "oracle_h_score": "H oracle",
@@ -20,11 +18,17 @@ COLUMNS = {
 }
 
 
-def compare_runs(names: Sequence[str], runs: Path, as_json: bool) -> None:
-    """One row per run. Raises EdgeDistillError for a run that is not there or not finished."""
-    found = {name: _checked(find_run(name, runs) / "metrics.json") for name in names}
+def compare(
+    names: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run names or folders.")],
+    runs: Runs = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Put finished runs side by side."""
+    from edgedistill.cli.tables import duration, metric_cells, print_json, print_table
+
+    compared = ed.compare(names, runs=runs)
     if as_json:
-        print_json(found)
+        print_json(compared)
         return
     rows = [
         [
@@ -32,33 +36,11 @@ def compare_runs(names: Sequence[str], runs: Path, as_json: bool) -> None:
             metrics["method"],
             metrics["student"],
             metrics["target"]["domain"],
-            *metric_cells(metrics["target"], list(COLUMNS)),
+            *metric_cells(metrics["target"], list(_TITLES)),
             metrics["openset"]["score"],
             duration(metrics["seconds"]),
         ]
-        for name, metrics in found.items()
+        for name, metrics in compared.items()
     ]
-    header = ["run", "method", "student", "target", *COLUMNS.values(), "score", "time"]
+    header = ["run", "method", "student", "target", *_TITLES.values(), "score", "time"]
     print_table("Target domain, %", header, rows)
-
-
-def _checked(path: Path) -> dict[str, Any]:
-    """metrics.json of a run, if it holds what the table shows."""
-    try:
-        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        target = metrics["target"]
-        # What the table shows of every run.
-        shown = (metrics["method"], metrics["student"], target["domain"])
-        fits = all(isinstance(text, str) for text in (*shown, metrics["openset"]["score"]))
-        fits &= _is_number(metrics["seconds"])
-        fits &= all(target.get(name) is None or _is_number(target[name]) for name in COLUMNS)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        fits = False
-    if not fits:
-        raise UsageError(f"{path}: not the metrics of a run; delete it and run the recipe again")
-    return metrics
-
-
-def _is_number(value: Any) -> bool:
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    return numeric and math.isfinite(value)

@@ -1,30 +1,57 @@
 """`edgedistill predict`: decisions on image files, printed as they are made."""
 
 import glob
-import json
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+import edgedistill as ed
 from edgedistill.errors import Interrupted
-from edgedistill.runtime import Classifier, Prediction, UnreadableImage
-from edgedistill.runtime.contract import LOWEST
-from edgedistill.runtime.preprocess import is_image
+
+if TYPE_CHECKING:
+    from edgedistill.runtime import Classifier, Prediction
 
 _INTERRUPTED = 130
 
 
-def predict_files(
-    model: Path,
-    images: Sequence[str],
-    *,
-    as_json: bool,
-    threshold: float | None,
-    batch: int,
-    providers: Sequence[str],
-    threads: int | None,
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An exported .onnx file.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Files, folders, globs; '-' for lines of these on stdin."
+        ),
+    ],
+    threshold: Annotated[
+        float | None, typer.Option(help="Least score of a known image [default: the calibrated].")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images answered at a time.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Threads [default: one per physical core].")
+    ] = None,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(help="onnxruntime execution provider, repeatable [default: the CPU's]."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per image.")] = False,
+) -> int:
+    """Classify images with an exported model; exit status 1 when some could not be read."""
+    classifier = ed.Classifier(
+        model,
+        threshold=threshold,
+        providers=provider or ["CPUExecutionProvider"],
+        threads=threads,
+    )
+    return _print_predictions(classifier, images, as_json, batch)
+
+
+def _print_predictions(
+    classifier: "Classifier", images: Sequence[str], as_json: bool, batch: int
 ) -> int:
     """Print one line per image on stdout, and one per image without an answer on stderr.
 
@@ -33,17 +60,15 @@ def predict_files(
 
     Returns:
         Exit status: 0, 1 when some image has no answer, 130 when interrupted.
-
-    Raises:
-        EdgeDistillError: the model, the threshold or the provider is of no use.
     """
-    classifier = Classifier(model, threshold=threshold, providers=providers, threads=threads)
+    from edgedistill.runtime import UnreadableImage
+
     table = None if as_json else _Table(classifier)
     counts = Counter[str]()
 
-    def fail(why: str) -> None:
+    def fail(reason: str) -> None:
         counts["without an answer"] += 1
-        print(f"edgedistill: {_shown(why)}", file=sys.stderr)
+        print(f"edgedistill: {_printable(reason)}", file=sys.stderr)
 
     status = 0
     try:
@@ -63,31 +88,33 @@ def predict_files(
     except (Interrupted, KeyboardInterrupt):
         status = _INTERRUPTED
     if table:
-        said = ("known", "unknown", "without an answer")
-        print(", ".join(f"{counts[what]} {what}" for what in said), file=sys.stderr)
+        kinds = ("known", "unknown", "without an answer")
+        print(", ".join(f"{counts[kind]} {kind}" for kind in kinds), file=sys.stderr)
     return status or int(counts["without an answer"] > 0)
 
 
 class _Table:
     """Rows as wide as the longest class, so that the first can be printed before the last."""
 
-    def __init__(self, classifier: Classifier) -> None:
-        limit = classifier.threshold
-        self._heading = "score" if limit <= LOWEST else f"score>={limit:.4g}"
-        names = [_shown(name) for name in classifier.classes]
+    def __init__(self, classifier: "Classifier") -> None:
+        from edgedistill.runtime.contract import LOWEST
+
+        threshold = classifier.threshold
+        self._heading = "score" if threshold <= LOWEST else f"score>={threshold:.4g}"
+        names = [_printable(name) for name in classifier.classes]
         self._width = max(len("unknown"), *map(len, names))
         self._score = max(10, len(self._heading))
 
     def header(self) -> str:
         return self._line("label", self._heading, "nearest", "confidence", "image")
 
-    def row(self, source: str, answer: Prediction) -> str:
+    def row(self, source: str, answer: "Prediction") -> str:
         return self._line(
-            "unknown" if answer.label is None else _shown(answer.label),
+            "unknown" if answer.label is None else _printable(answer.label),
             f"{answer.score:.4f}",
-            _shown(answer.nearest),
+            _printable(answer.nearest),
             f"{100 * answer.confidence:.1f} %",
-            _shown(source),
+            _printable(source),
         )
 
     def _line(self, label: str, score: str, nearest: str, confidence: str, image: str) -> str:
@@ -97,7 +124,9 @@ class _Table:
         )
 
 
-def _json(source: str, answer: Prediction) -> str:
+def _json(source: str, answer: "Prediction") -> str:
+    import json
+
     # ASCII only, so that every locale prints it and every file name survives.
     return json.dumps(
         {
@@ -146,24 +175,26 @@ def _expand(name: str, fail: Callable[[str], None]) -> Iterator[str]:
 
 def _in_folder(folder: str, fail: Callable[[str], None]) -> Iterator[str]:
     """Image files below a folder, sorted at every level; hidden ones are left out."""
-    found = False
+    from edgedistill.runtime.preprocess import is_image
+
+    empty = True
 
     def denied(error: OSError) -> None:
-        nonlocal found
-        found = True
+        nonlocal empty
+        empty = False
         fail(f"{error.filename}: {error.strerror}")
 
     for parent, folders, files in os.walk(folder, onerror=denied):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in filter(is_image, sorted(files)):
-            found = True
+            empty = False
             yield os.path.join(parent, file)
-    if not found:
+    if empty:
         fail(f"{folder}: no image files in this folder")
 
 
-def _shown(text: str) -> str:
+def _printable(text: str) -> str:
     """Text that cannot move the cursor, break the line or fail to print."""
     encoding = sys.stdout.encoding or "ascii"
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return shown.encode(encoding, "backslashreplace").decode(encoding)
+    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return printable.encode(encoding, "backslashreplace").decode(encoding)

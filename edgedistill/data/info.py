@@ -1,11 +1,26 @@
-"""What a dataset holds, as rows of plain values; the command line renders them."""
+"""Contents of a dataset, counted: domains, classes, split and unreadable files."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from edgedistill._utils.suggestions import choices
+from edgedistill.callbacks import Callback, LoggingCallback, reporting
+from edgedistill.data.contact_sheet import contact_sheet
+from edgedistill.data.datasets import load_dataset
 from edgedistill.data.index import Index
-from edgedistill.data.protocols.split import Split
+from edgedistill.data.protocols.resolve import resolve_split
+from edgedistill.data.protocols.split import Split, make_split
+from edgedistill.data.published.benchmarks import benchmarks
+from edgedistill.data.published.check import Check, check_benchmark
+from edgedistill.data.store.image_store import open_store
+from edgedistill.errors import DataError
+from edgedistill.recipe import load_recipe
+
+_CHECK_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -49,3 +64,105 @@ def dataset_table(index: Index, split: Split | None = None) -> list[ClassRow]:
         for role, names in (("known", known), ("unknown", unknown), ("left out", rest))
         for name in names
     ]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a dataset holds.
+
+    Attributes:
+        index: its images.
+        target: the domain that is held out, None without a split.
+        classes: one row per class.
+        problems: a line for every file that cannot be read as it is.
+    """
+
+    index: Index
+    target: str | None
+    classes: tuple[ClassRow, ...]
+    problems: tuple[str, ...]
+
+    def contact_sheet(self) -> Image.Image:
+        """Some images of every class and domain, as one picture."""
+        return contact_sheet(self.index)
+
+
+@dataclass(frozen=True)
+class BenchmarkInfo:
+    """A copy of a published benchmark against its paper.
+
+    Attributes:
+        check: counts, image lists and differences.
+        problems: a line for every file that cannot be read as it is.
+    """
+
+    check: Check
+    problems: tuple[str, ...]
+
+    def contact_sheet(self) -> Image.Image:
+        """Some images of every class and domain, as one picture."""
+        return contact_sheet(self.check.index)
+
+
+def dataset_info(
+    source: str | Path = "emoji",
+    *,
+    target: str | None = None,
+    callbacks: Iterable[Callback] | None = None,
+) -> DatasetInfo:
+    """Count the images of a dataset, and decode every file once to see that it can be read.
+
+    Args:
+        source: an embedded dataset's name, a folder domain/class/*, or a recipe (.toml), whose
+            split is then counted.
+        target: count the split that holds out this domain.
+        callbacks: what hears of the progress; a `LoggingCallback` when None.
+
+    Raises RecipeError or DataError for what is not there.
+    """
+    with reporting([LoggingCallback()] if callbacks is None else callbacks):
+        index, split = _load(source, target)
+        return DatasetInfo(
+            index,
+            split.target if split else None,
+            tuple(dataset_table(index, split)),
+            (*index.problems, *_unreadable(index)),
+        )
+
+
+def benchmark_info(
+    name: str,
+    root: str | Path,
+    *,
+    lists: str | Path | None = None,
+    callbacks: Iterable[Callback] | None = None,
+) -> BenchmarkInfo:
+    """Compare a copy of a published benchmark with its paper, and decode every file once.
+
+    Args:
+        name: "pacs", "officehome", ...
+        root: where the copy lies.
+        lists: folder of HDG's image lists, below `root` when None.
+        callbacks: what hears of the progress; a `LoggingCallback` when None.
+
+    Raises DataError when there is no such benchmark or copy.
+    """
+    if name not in benchmarks():
+        raise DataError(f"no benchmark {name!r}; {choices(name, list(benchmarks()))}")
+    with reporting([LoggingCallback()] if callbacks is None else callbacks):
+        check = check_benchmark(name, root, None if lists is None else str(lists))
+        return BenchmarkInfo(check, _unreadable(check.index))
+
+
+def _load(source: str | Path, target: str | None) -> tuple[Index, Split | None]:
+    if Path(source).suffix == ".toml":
+        overrides = [] if target is None else [f'data.target="{target}"']
+        dataset = resolve_split(load_recipe(Path(source), overrides).data)
+        return dataset.index, dataset.split
+    index = load_dataset(source)
+    return index, make_split(index, target=target) if target else None
+
+
+def _unreadable(index: Index) -> tuple[str, ...]:
+    """Lines about files; only decoding every one of them tells."""
+    return open_store(index, _CHECK_SIZE).problems()

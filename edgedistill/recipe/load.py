@@ -32,6 +32,32 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return resolve(_read(path, overrides), str(path))
 
 
+def as_recipe(
+    source: str | Path | Recipe | Mapping[str, Any],
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+) -> Recipe:
+    """A resolved recipe from a TOML file, a recipe, or its sections as nested dictionaries.
+
+    Args:
+        source: the recipe; it is not changed.
+        overrides: fields to change, {"train.lr": 1e-3} or ["train.lr=1e-3"].
+
+    Raises RecipeError with one line that names the file, if any, and the key.
+    """
+    if isinstance(source, str | Path):
+        tree, where = _read(Path(source), ()), str(source)
+    else:
+        values = source.model_dump() if isinstance(source, Recipe) else dict(source)
+        tree, where = _without_none(values), "recipe"
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            _set_value(tree, key.split("."), value, where=f"override {key}")
+    else:
+        for override in overrides:
+            _override(tree, override)
+    return resolve(tree, where)
+
+
 def load_data(path: Path, overrides: Sequence[str] = ()) -> DataSection:
     """Which images a recipe is about; the names of its method and student are not looked up.
 
@@ -145,11 +171,17 @@ def _override(tree: dict[str, Any], override: str) -> None:
             ) from None
     if len(found) > 1:
         raise RecipeError(f"--set {shown}: holds {len(found)} values; give each its own --set")
+    _set_value(tree, [*sections, last], found["v"], where=f"--set {shown}")
+
+
+def _set_value(tree: dict[str, Any], keys: Sequence[str], value: Any, where: str) -> None:
+    """Set a value in nested dictionaries; sections on the way to it are made."""
+    *sections, last = keys
     for section, old, new in RENAMED:
         if [section, old] == [*sections, last]:
             last = new
             warnings.warn(
-                f"--set {section}.{old} is called {section}.{new}; the old name works until 0.3",
+                f"{where}: {section}.{old} is called {section}.{new}; the old name works until 0.3",
                 FutureWarning,
                 stacklevel=2,
             )
@@ -157,8 +189,8 @@ def _override(tree: dict[str, Any], override: str) -> None:
     for section in sections:
         node = node.setdefault(section, {})
         if not isinstance(node, dict):
-            raise RecipeError(f"--set {shown}: {section!r} is a value, not a section")
-    node[last] = found["v"]
+            raise RecipeError(f"{where}: {section!r} is a value, not a section")
+    node[last] = value
 
 
 def _with_authors(tree: dict[str, Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:

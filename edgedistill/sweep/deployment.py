@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill._utils.atomic import write_text
-from edgedistill._utils.console import Display
+from edgedistill.callbacks import CallbackList
 from edgedistill.sweep.drive import reason
 from edgedistill.sweep.engines import Engine
 from edgedistill.sweep.export_task import export_job
@@ -21,12 +21,12 @@ _SHOWN = {"accuracy": "accuracy", "h_score": "H deployed", "auroc": "AUROC"}
 
 
 def export_runs(
-    plan: Plan, folder: SweepFolder, engine: Engine, display: Display, at_once: int | None
+    plan: Plan, folder: SweepFolder, engine: Engine, callbacks: CallbackList, at_once: int | None
 ) -> dict[str, dict[str, Any]]:
     """Files of every finished run, with their metrics on the target.
 
     Runs whose files are missing are jobs of the engine, `at_once` at a time or as many as there is
-    room for. A run that cannot be exported is reported on the display and left out.
+    room for. A run that cannot be exported is a warning and left out.
 
     Returns:
         Run -> precision -> `export_and_evaluate`'s entry, in the plan's order.
@@ -38,16 +38,19 @@ def export_runs(
     jobs = [export_job(name, folder, int8) for name, files in entries.items() if files is None]
 
     def tell(name: str, text: str) -> None:
-        display.note(f"{name}: {text}")
+        callbacks.on_note(f"{name}: {text}")
 
-    with display.bar("exporting", "runs") as bar, closing(engine(jobs, at_once, tell)) as ended:
-        bar(len(names) - len(jobs), len(names))
+    with (
+        callbacks.progress("exporting", "runs") as update,
+        closing(engine(jobs, at_once, tell)) as ended,
+    ):
+        update(len(names) - len(jobs), len(names))
         for number, outcome in enumerate(ended, len(names) - len(jobs) + 1):
             name = outcome.name
             entries[name] = read_exported(name, folder, int8) if outcome.status == 0 else None
             if entries[name] is None:
-                display.warn(f"{name}: no files: {reason(outcome, folder.log(name))}")
-            bar(number, len(names), name)
+                callbacks.on_warning(f"{name}: no files: {reason(outcome, folder.log(name))}")
+            update(number, len(names), name)
     return {name: files for name, files in entries.items() if files is not None}
 
 

@@ -10,13 +10,15 @@ import warnings
 
 import torch
 
-import edgedistill.cli.commands
-import edgedistill.cli.data_info
-import edgedistill.cli.export
-import edgedistill.cli.sweep
+import edgedistill.bench.run
+import edgedistill.data.info
 import edgedistill.export.build
 import edgedistill.report.page
-import edgedistill.sweep.export_task  # noqa: F401
+import edgedistill.run.pipeline
+import edgedistill.run.recipe_caches
+import edgedistill.run.teacher
+import edgedistill.sweep.export_task
+import edgedistill.sweep.run  # noqa: F401
 from edgedistill.sweep.engines import ENGINES
 
 ENGINES["fork"] = "fork_engine"

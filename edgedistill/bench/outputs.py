@@ -1,4 +1,4 @@
-"""The files that `edgedistill bench` writes: checked before anything is measured, written last."""
+"""The files that a benchmark writes: checked before anything is measured, written last."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgedistill._utils.atomic import probe, write_bytes, write_json, write_text
+from edgedistill._utils.extras import needs_extra
 from edgedistill.bench.markdown import to_markdown
 from edgedistill.bench.result import Result
-from edgedistill.cli.extras import needs_extra
-from edgedistill.errors import EdgeDistillError, UsageError
+from edgedistill.errors import OutputError, UsageError
 
 
 @dataclass(frozen=True)
-class Outputs:
+class BenchmarkOutputs:
     """`json`, `markdown`, `plot`: files, and `report`: a folder to write; None for none."""
 
     json: Path | None = None
@@ -22,7 +22,7 @@ class Outputs:
     report: Path | None = None
 
 
-def check_outputs(outputs: Outputs, inputs: Sequence[Path], has_data: bool) -> None:
+def check_outputs(outputs: BenchmarkOutputs, inputs: Sequence[Path], has_data: bool) -> None:
     """Say now what would fail, or destroy something, after minutes of measuring.
 
     Leaves nothing behind.
@@ -31,7 +31,7 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path], has_data: bool) -> N
         inputs: what is read: models, image, recipe.
         has_data: there are labelled images.
 
-    Raises: EdgeDistillError that names the option.
+    Raises UsageError that names the option.
     """
     if outputs.plot is not None and not has_data:
         raise UsageError("--plot: shows the H-score; give --data RECIPE or FOLDER as well")
@@ -42,9 +42,9 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path], has_data: bool) -> N
             import edgedistill.bench.html  # noqa: F401
     taken = {os.path.realpath(path): "is what is measured" for path in inputs}
     for option, path in _files(outputs):
-        said = taken.setdefault(os.path.realpath(path), f"is also written by {option}")
-        if said != f"is also written by {option}":
-            raise UsageError(f"{option}: {path} {said}; name another file")
+        reason = taken.setdefault(os.path.realpath(path), f"is also written by {option}")
+        if reason != f"is also written by {option}":
+            raise UsageError(f"{option}: {path} {reason}; name another file")
         folder = path.parent
         if option.startswith("--report"):
             # The folder is made when it is written.
@@ -55,23 +55,23 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path], has_data: bool) -> N
             raise UsageError(f"{option}: no folder {folder}; make it first")
         try:
             probe(folder / path.name)
-        except EdgeDistillError as error:
+        except OutputError as error:
             raise UsageError(f"{option}: {error}") from None
 
 
-def keep_images(outputs: Outputs, images: Iterable[Path]) -> None:
-    """Refuse to write over images that are judged. Raises: EdgeDistillError naming the option."""
+def refuse_images(outputs: BenchmarkOutputs, images: Iterable[Path]) -> None:
+    """Refuse to write over images that are judged. Raises UsageError naming the option."""
     files = {os.path.realpath(path): (option, path) for option, path in _files(outputs)}
     for image in images:
-        if found := files.get(os.path.realpath(image)):
-            option, path = found
+        if clash := files.get(os.path.realpath(image)):
+            option, path = clash
             raise UsageError(f"{option}: {path} is one of the images of --data; name another file")
 
 
-def write_outputs(outputs: Outputs, result: Result) -> Iterator[Path]:
+def write_outputs(outputs: BenchmarkOutputs, result: Result) -> Iterator[Path]:
     """Write what was asked for; yields every path when it is complete.
 
-    Raises: EdgeDistillError when the file system refuses.
+    Raises OutputError when the file system refuses.
     """
     if outputs.json is not None:
         write_json(outputs.json, result)
@@ -91,7 +91,7 @@ def write_outputs(outputs: Outputs, result: Result) -> Iterator[Path]:
         yield from write_report(outputs.report, result)
 
 
-def _files(outputs: Outputs) -> list[tuple[str, Path]]:
+def _files(outputs: BenchmarkOutputs) -> list[tuple[str, Path]]:
     """Every file to write, after the option that asks for it."""
     files = [
         (f"--{name} {path}", path)

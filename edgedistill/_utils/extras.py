@@ -10,7 +10,7 @@ from edgedistill.errors import UsageError
 def needs_extra(extra: str, who: str = "this command") -> Iterator[None]:
     """Import inside this block what the optional dependencies `extra` bring; `who` needs it.
 
-    Raises EdgeDistillError where a package of other people is missing.
+    Raises UsageError where a package of other people is missing.
     """
     try:
         yield

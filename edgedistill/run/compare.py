@@ -1,0 +1,61 @@
+"""Finished runs side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from edgedistill.errors import RunFolderError
+from edgedistill.run.result import load_run
+
+# Shares of metrics.json's "target" that runs are compared by, in the order of a table.
+COMPARED = (
+    "accuracy",
+    "h_score",
+    "oracle_h_score",
+    "auroc",
+    "known_acceptance",
+    "unknown_rejection",
+)
+
+
+def compare(names: Iterable[str | Path], *, runs: str | Path = "runs") -> dict[str, dict[str, Any]]:
+    """metrics.json of finished runs, by the names given, checked for what a table of them shows.
+
+    Args:
+        names: run folders, or names in the folder `runs`.
+
+    Raises:
+        RunFolderError: a run is not there, is not finished, or its metrics are damaged.
+
+    Example:
+        >>> list(ed.compare(["runs/a"]))
+        ['runs/a']
+    """
+    return {str(name): _comparable(name, runs) for name in names}
+
+
+def _comparable(name: str | Path, runs: str | Path) -> dict[str, Any]:
+    run = load_run(name, runs=runs)
+    metrics = run.metrics
+    try:
+        target = metrics["target"]
+        texts = (metrics["method"], metrics["student"], target["domain"])
+        valid = all(isinstance(text, str) for text in (*texts, metrics["openset"]["score"]))
+        valid &= _is_number(metrics["seconds"])
+        valid &= all(target.get(key) is None or _is_number(target[key]) for key in COMPARED)
+    except (KeyError, TypeError, AttributeError):
+        valid = False
+    if not valid:
+        raise RunFolderError(
+            f"{run.path / 'metrics.json'}: not the metrics of a run; delete it and run the recipe "
+            "again"
+        )
+    return metrics
+
+
+def _is_number(value: Any) -> bool:
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return numeric and math.isfinite(value)

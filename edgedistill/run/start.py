@@ -1,0 +1,78 @@
+"""The function `edgedistill.run`: a recipe in, a finished run out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgedistill._utils.extras import needs_extra
+from edgedistill.callbacks import Callback, LoggingCallback, RunEnd, reporting
+from edgedistill.errors import Interrupted
+from edgedistill.run.result import Run
+
+if TYPE_CHECKING:
+    from edgedistill.recipe import Recipe
+
+
+def run(
+    recipe: str | Path | Recipe | Mapping[str, Any],
+    out: str | Path | None = None,
+    *,
+    runs: str | Path = "runs",
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    callbacks: Iterable[Callback] | None = None,
+) -> Run:
+    """Distil, calibrate, evaluate and report; an unfinished run goes on where it stopped.
+
+    Under torchrun, every process calls this with the same arguments.
+
+    Args:
+        recipe: a TOML file, a `Recipe`, or its sections as nested dictionaries.
+        out: the run folder; RECIPE-TARGET-sSEED in the folder `runs` when None, RECIPE being the
+            file's name or else the method's. A finished run of the same recipe is only read.
+        overrides: fields to change, {"train.lr": 1e-3} or ["train.lr=1e-3"].
+        callbacks: what hears of the progress; a `LoggingCallback` when None.
+
+    Raises:
+        RecipeError: the recipe is not valid.
+        RunFolderError: the folder holds another run, is in use or cannot be written.
+        DataError, WeightsError, CacheError, TrainingError: what the recipe names is not there,
+            or the training came to nothing.
+        Interrupted: Ctrl-C or SIGTERM; the same call goes on from there.
+
+    Example:
+        >>> run = ed.run("recipe.toml", out="runs/a", overrides={"train.lr": 1e-3})
+        >>> 0 <= run.metrics["target"]["accuracy"] <= 1
+        True
+    """
+    with needs_extra("train", "edgedistill.run"):
+        from edgedistill._utils.console import Display
+        from edgedistill.recipe.load import as_recipe
+        from edgedistill.run.pipeline import run as run_stages
+        from edgedistill.train.context import Stopped
+        from edgedistill.train.distributed import init_distributed
+    given = [LoggingCallback()] if callbacks is None else callbacks
+    with init_distributed() as processes:
+        resolved = as_recipe(recipe, overrides)
+        path = Path(runs) / _default_name(recipe, resolved) if out is None else Path(out)
+        with reporting(given, muted=processes.rank > 0) as active:
+            try:
+                metrics, state = run_stages(
+                    resolved, path, Display(given=active.callbacks), processes
+                )
+            except (Stopped, Interrupted, KeyboardInterrupt) as stop:
+                because = f"{str(stop) or 'interrupted'}; the same command goes on from there"
+                interrupted = Interrupted(f"{path}: {because}")
+                active.on_end(RunEnd(path, "stopped", error=interrupted))
+                raise interrupted from None
+            except Exception as error:
+                active.on_end(RunEnd(path, "failed", error=error))
+                raise
+            active.on_end(RunEnd(path, "finished", metrics=metrics))
+    return Run(path, before=state, rank=processes.rank)
+
+
+def _default_name(source: str | Path | Recipe | Mapping[str, Any], recipe: Recipe) -> str:
+    stem = Path(source).stem if isinstance(source, str | Path) else recipe.method.name
+    return f"{stem}-{recipe.data.target}-s{recipe.seed}"
