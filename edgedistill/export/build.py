@@ -26,6 +26,7 @@ from edgedistill.export.session import BATCH, Answers, answers, open_session
 from edgedistill.export.verify import IMAGES, Agreement, compare, torch_answers, try_inputs, verify
 from edgedistill.openset import calibrate
 from edgedistill.runtime.contract import INPUTS
+from edgedistill.students import architecture
 
 CALIBRATION_VIEWS = 128
 _ROUNDS = 40
@@ -136,7 +137,13 @@ class _QuantizedModel:
 
 def _build_fp32(run: FinishedRun, output: Path, size: int | None) -> _BuiltFp32:
     _check_output(output)
-    side = size or run.recipe.student.size
+    section = run.recipe.student
+    side = size or section.size
+    if side != section.size and architecture(section.model).fixed_size:
+        raise ExportError(
+            f"size: {section.model} was built for {section.size} pixels and takes no {side}; "
+            "leave the size out, or train at that size"
+        )
     images = ExportImages(run, side)
     calibration, metrics = run.calibration, run.metrics
     if side != run.recipe.student.size:
@@ -160,7 +167,12 @@ def _quantize_within(built: _BuiltFp32, run: FinishedRun, max_drop: float) -> _Q
         images.validation(),
         images.source_unknown(),
     )
-    policy = chosen_nodes(run.recipe.student.model, built.model)
+    student = run.recipe.student.model
+    policy = chosen_nodes(student, built.model)
+    if not policy:
+        raise ExportError(
+            f"int8: no node of {student} has a rule, so all of it would stay float; export fp32"
+        )
     calibrated = calibrate_ranges(built.model, policy, images.training_views(CALIBRATION_VIEWS))
     for nodes in fallback_sets(calibrated, policy):
         model = to_int8(calibrated, nodes)

@@ -17,8 +17,12 @@ from edgedistill.export.int8.quantize import HARD, SAME_RANGE, WEIGHTED
 from edgedistill.export.onnx.simplify import attribute, constants
 
 POLICY_FILE = Path(__file__).with_name("policy.json")
-# MobileNetV3 counts its blocks once, EfficientNet by stage and block, ResNet by layer and block.
-_BLOCK = re.compile(r"backbone\.(features\.\d+(?:\.\d+(?=\.block))?|layer\d\.\d+)")
+# torchvision's MobileNetV3 counts its blocks once, its EfficientNet by stage and block, ResNet by
+# layer and block; timm's networks have stages of blocks or blocks alone.
+_BLOCK = re.compile(
+    r"backbone\.(features\.\d+(?:\.\d+(?=\.block))?|layer\d\.\d+"
+    r"|stages\.\d+(?:\.blocks)?\.\d+|blocks\.\d+(?:\.\d+)?)"
+)
 
 
 def chosen_nodes(student: str, model: ModelProto) -> list[str]:
@@ -39,12 +43,12 @@ def block_of(node: str) -> str:
 
 
 def pointwise_or_all(graph: GraphProto) -> set[str]:
-    """Pointwise convolutions of networks that have depthwise ones, else all of the backbone.
+    """Pointwise convolutions of networks that have depthwise ones too, else all of the backbone.
 
-    Nodes of squeeze-and-excitation, the classifier and the scores stay float in both.
+    Nodes of squeeze-and-excitation, matrix products and the scores stay float in both.
     """
     kinds = node_kinds(graph)
-    if "depthwise" in kinds.values():
+    if {"depthwise", "pointwise"} <= set(kinds.values()):
         return {name for name, kind in kinds.items() if kind == "pointwise"}
     wanted = {"convolution", "pointwise", "add", "maxpool"}
     return {name for name, kind in kinds.items() if kind in wanted}
