@@ -228,9 +228,8 @@ def _draw_box(axes: Axes, name: str, lines: int, x: float, y: float) -> None:
         )
     )
     axes.text(x, y - 0.09, name, ha="center", va="center", fontsize=10, weight="bold", color=INK)
-    axes.text(
-        x, y + 0.16, f"{lines / 1000:.1f}k lines", ha="center", va="center", fontsize=7, color=INK
-    )
+    count = f"{lines / 1000:.1f}k" if lines >= 1000 else f"{round(lines, -1)}"
+    axes.text(x, y + 0.16, f"{count} lines", ha="center", va="center", fontsize=7, color=INK)
 
 
 def _draw_arrows(
