@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -71,6 +72,20 @@ CLIP_CONFIG: dict[str, Any] = {
         "interpolation": "bilinear",
     },
 }
+
+
+PROCESSES = 2
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Processes of `-n auto`: two for the whole fast suite, where most tests keep one core busy.
+
+    What is chosen by path, keyword or marker is less than two imports of torch would gain, and the
+    slow tests keep a machine busy one by one.
+    """
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    chosen = config.option.keyword or config.option.markexpr != "not slow"
+    return PROCESSES if whole and not chosen and (os.cpu_count() or 1) >= PROCESSES else 0
 
 
 @pytest.fixture(scope="session", autouse=True)

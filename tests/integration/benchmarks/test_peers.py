@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.peers import contenders, worth
 from benchmarks.peers import peers_tables as tables
-from benchmarks.peers.random_student import make_student
+from benchmarks.peers.random_student import RandomStudent, make_student
 from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.session import Answers
@@ -25,19 +25,25 @@ RATIO = {"value": 0.2, "low": 0.19, "high": 0.21, "verdict": "faster"}
 TIMING = {"p50_ms": 2.0, "p95_ms": None}
 
 
-def test_every_way_to_run_a_student_gives_the_same_answers(tmp_path: Path) -> None:
-    made = make_student("mobilenet_v3_small", 32)
-    ours = contenders.exported("ours", made.fp32, 32, 1)
-    expected = ours.answers(made.images)
-    assert ours.bytes == len(made.fp32) and len(made.int8) < len(made.fp32)
+@pytest.fixture(scope="module")
+def student() -> RandomStudent:
+    return make_student("mobilenet_v3_small", 32)
+
+
+def test_every_way_to_run_a_student_gives_the_same_answers(
+    student: RandomStudent, tmp_path: Path
+) -> None:
+    ours = contenders.exported("ours", student.fp32, 32, 1)
+    expected = ours.answers(student.images)
+    assert ours.bytes == len(student.fp32) and len(student.int8) < len(student.fp32)
     for other in (
-        contenders.eager("eager", made.module, 32, 1),
-        contenders.plain_export("plain", made.module, 32, tmp_path, 1),
+        contenders.eager("eager", student.module, 32, 1),
+        contenders.plain_export("plain", student.module, 32, tmp_path, 1),
     ):
-        found = other.answers(made.images)
-        np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
-        np.testing.assert_allclose(found.score, expected.score, rtol=1e-4)
-        assert (found.label == expected.label).all()
+        answers = other.answers(student.images)
+        np.testing.assert_allclose(answers.probabilities, expected.probabilities, atol=1e-4)
+        np.testing.assert_allclose(answers.score, expected.score, rtol=1e-4)
+        assert (answers.label == expected.label).all()
 
 
 @pytest.mark.parametrize("pool", ["mean", "best"])
@@ -64,8 +70,9 @@ def test_the_exported_teacher_is_the_zero_shot_teacher(
         assert made.bytes == sum(part.stat().st_size for part in tmp_path.iterdir())
 
 
-def test_every_loading_of_a_module_is_a_copy_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = make_student("mobilenet_v3_small", 32)
+def test_every_loading_of_a_module_is_a_copy_of_its_own(
+    student: RandomStudent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[Any] = []
 
     def compile_nothing(module: Any, **options: Any) -> Any:
@@ -73,16 +80,16 @@ def test_every_loading_of_a_module_is_a_copy_of_its_own(monkeypatch: pytest.Monk
         return module
 
     monkeypatch.setattr(torch, "compile", compile_nothing)
-    compiled = contenders.compiled("compiled", made.module, 32, 1)
+    compiled = contenders.compiled("compiled", student.module, 32, 1)
     first, second = compiled.load(), compiled.load()
     # Once to see that it can be compiled, then for every loading.
     assert len(seen) == len({id(module) for module in seen}) == 3
-    assert all(module is not made.module for module in seen)
-    weights = [next(module.parameters()).data_ptr() for module in (*seen, made.module)]
+    assert all(module is not student.module for module in seen)
+    weights = [next(module.parameters()).data_ptr() for module in (*seen, student.module)]
     assert len(set(weights)) == 4
-    expected = contenders.eager("eager", made.module, 32, 1).load()(made.images[:1])
+    expected = contenders.eager("eager", student.module, 32, 1).load()(student.images[:1])
     for answer in (first, second):
-        for mine, theirs in zip(answer(made.images[:1]), expected, strict=True):
+        for mine, theirs in zip(answer(student.images[:1]), expected, strict=True):
             np.testing.assert_array_equal(mine, theirs)
 
 
