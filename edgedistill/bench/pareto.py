@@ -1,4 +1,9 @@
-"""The picture that answers which file to ship: latency against the quality of the answers."""
+"""Pareto plot of exported files: latency against the quality of the answers.
+
+Labels are placed by trying twelve places around each marker. adjustText covers 7 to 27 markers in
+four plots with 35 labels, depending on its settings, where this covers 3
+(`benchmarks/libraries/label_placing.json`).
+"""
 
 import re
 from dataclasses import dataclass
@@ -22,12 +27,12 @@ _COLORS = {"fp32": BLUE, "int8": ORANGE}
 _MARKERS = {"fp32": "o", "int8": "s"}
 # Area of a marker: points² per MB, within these limits.
 _PER_MB, _SMALLEST, _LARGEST = 22.0, 25.0, 1500.0
-_FONT = 8.5
-# Boxes along a line that labels keep off.
+FONT = 8.5
+# Boxes along a line that labels must not cover.
 _STEPS = 40
 # Times are drawn on a logarithmic axis where the slowest takes more than so many times the fastest.
 _DECADES = 5
-# Where a label may go, in points from the marker's centre, the best place first.
+# Places of a label, in points from the marker's centre, the best one first.
 _PLACES = (
     *((9, 7, "left"), (9, -13, "left"), (-9, 7, "right"), (-9, -13, "right")),
     *((9, 20, "left"), (9, -26, "left"), (-9, 20, "right"), (-9, -26, "right")),
@@ -37,7 +42,7 @@ _PLACES = (
 
 @dataclass(frozen=True)
 class Point:
-    """One file in the picture: milliseconds with their range over rounds, quality, bytes."""
+    """A file in the plot: milliseconds with their range over rounds, quality, bytes."""
 
     name: str
     key: tuple[str, str, str]
@@ -51,7 +56,7 @@ class Point:
 
 
 def points(result: Result) -> list[Point]:
-    """The files in their order; `best` are those that every other file is slower or worse than.
+    """The files in their order; `best` are those on the Pareto front.
 
     Empty when some file has no quality. The latency is the model's p50 at the first setting; the
     quality is the deployed H-score, or the accuracy where there are no unknown images.
@@ -67,7 +72,7 @@ def points(result: Result) -> list[Point]:
 
 
 def quality_metric(result: Result) -> str | None:
-    """`h_score` or `accuracy`, whatever all files have; None when neither."""
+    """`h_score` or `accuracy`, the first that all files have; None when neither."""
     for metric in ("h_score", "accuracy"):
         if result["models"] and all(_has(model, metric) for model in result["models"]):
             return metric
@@ -78,7 +83,8 @@ def quality_metric(result: Result) -> str | None:
 def pareto(result: Result) -> Figure:
     """Latency against H-score; area = file size within limits, fp32 and int8 of a student joined.
 
-    Raises: ValueError when `points` finds none.
+    Raises:
+        ValueError: `points` is empty.
     """
     drawn = points(result)
     if not drawn:
@@ -112,7 +118,7 @@ def pareto(result: Result) -> Figure:
     # The labels' places are measured in pixels, so the layout must be final.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    _labels(axes, drawn)
+    place_labels(axes, drawn)
     return figure
 
 
@@ -206,7 +212,7 @@ def _draw(axes: Axes, point: Point) -> None:
     axes.scatter(
         point.ms,
         point.quality,
-        s=_area(point.bytes),
+        s=area(point.bytes),
         marker=_MARKERS.get(point.precision, "D"),
         facecolor=color if point.best else "white",
         edgecolor=color,
@@ -216,7 +222,8 @@ def _draw(axes: Axes, point: Point) -> None:
     )
 
 
-def _area(size: int) -> float:
+def area(size: int) -> float:
+    """Area of the marker of a file of `size` bytes, in points²."""
     return float(np.clip(_PER_MB * size / 1e6, _SMALLEST, _LARGEST))
 
 
@@ -245,22 +252,27 @@ def _legend(axes: Axes, drawn: list[Point]) -> None:
     limits = f" from {smallest:.1f} to {largest:.0f} MB, equal beyond" if clipped else ""
     figure = axes.figure
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=len(handles), fontsize=_FONT,
-        title=f"area = file size{limits}", title_fontsize=_FONT,
+        handles=handles, loc="outside lower center", ncols=len(handles), fontsize=FONT,
+        title=f"area = file size{limits}", title_fontsize=FONT,
     )  # fmt: skip
 
 
-def _labels(axes: Axes, drawn: list[Point]) -> None:
-    """Name and size beside every marker, each where it covers no other label or marker."""
+def label(point: Point) -> str:
+    """Name and size of a file: `student-int8, 1.3 MB`."""
+    return f"{point.name.removesuffix('.onnx')}, {point.bytes / 1e6:.1f} MB"
+
+
+def place_labels(axes: Axes, drawn: list[Point]) -> None:
+    """Draw every label beside its marker, where it covers no other label or marker."""
     scale = axes.figure.dpi / 72
     inside = axes.get_window_extent()
-    taken = [_around(axes, point) for point in drawn]
+    taken = [marker_box(axes, point) for point in drawn]
     lines = [box for pair in _pairs(drawn) for box in _along(axes, pair)]
     for point in sorted(drawn, key=lambda point: -point.quality):
-        text = f"{point.name.removesuffix('.onnx')}, {point.bytes / 1e6:.1f} MB"
+        text = label(point)
         x, y = axes.transData.transform((point.ms, point.quality))
-        width, height = 0.56 * _FONT * len(text) * scale, 1.15 * _FONT * scale
-        reach = np.sqrt(_area(point.bytes)) / 2 * scale * 0.5
+        width, height = 0.56 * FONT * len(text) * scale, 1.15 * FONT * scale
+        reach = np.sqrt(area(point.bytes)) / 2 * scale * 0.5
         choices = []
         for dx, dy, side in _PLACES:
             left = x + np.sign(dx) * reach + dx * scale - (width if side == "right" else 0)
@@ -276,14 +288,15 @@ def _labels(axes: Axes, drawn: list[Point]) -> None:
         left, bottom = axes.transData.inverted().transform((box.x0, box.y0))
         axes.text(
             left, bottom, text,
-            fontsize=_FONT, color=INK if point.best else MUTED, va="bottom", zorder=4,
+            fontsize=FONT, color=INK if point.best else MUTED, va="bottom", zorder=4,
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )  # fmt: skip
 
 
-def _around(axes: Axes, point: Point) -> Bbox:
+def marker_box(axes: Axes, point: Point) -> Bbox:
+    """Bounding box of a marker, in pixels."""
     x, y = axes.transData.transform((point.ms, point.quality))
-    half = np.sqrt(_area(point.bytes)) / 2 * axes.figure.dpi / 72
+    half = np.sqrt(area(point.bytes)) / 2 * axes.figure.dpi / 72
     return Bbox.from_bounds(x - half, y - half, 2 * half, 2 * half)
 
 
