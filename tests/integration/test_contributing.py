@@ -12,15 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from edgedistill._utils.console import Display
+import edgedistill as ed
 from edgedistill.data.datasets import load_dataset
 from edgedistill.errors import DataError
-from edgedistill.export.base import export_run
-from edgedistill.export.finished import load_finished
-from edgedistill.recipe.load import resolve
 from edgedistill.registries import DATASETS, EXPORTERS, METHODS, SCORES, STUDENTS
-from edgedistill.run.folder import RunFolder
-from edgedistill.run.pipeline import run
 
 PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
 EXAMPLE = re.compile(r"```python\n# (?P<file>edgedistill/\S+\.py)\n(?P<code>.*?)```", re.DOTALL)
@@ -55,20 +50,17 @@ def test_examples_train_and_export_together(
     rows = [p.relative_to(root).as_posix() for p in root.glob("*/*/*.png")]
     lines = [f"{row},{','.join(row.split('/')[:2])}" for row in rows]
     (root / "images.csv").write_text("\n".join(["path,domain,class", *lines]), encoding="utf-8")
-    recipe = resolve(
-        tree_of(
-            data={"dataset": "table", "root": str(root)},
-            method={"name": "smoothed", "smoothing": 0.2},
-            student={"model": "two_layers"},
-            openset={"score": "logit_margin"},
-        )
+    recipe = tree_of(
+        data={"dataset": "table", "root": str(root)},
+        method={"name": "smoothed", "smoothing": 0.2},
+        student={"model": "two_layers"},
+        openset={"score": "logit_margin"},
     )
-    metrics, state = run(recipe, tmp_path / "run", Display(quiet=True))
-    assert state == "new"
-    assert 0 <= metrics["target"]["h_score"] <= 1
+    run = ed.run(recipe, out=tmp_path / "run")
+    assert 0 <= run.metrics["target"]["h_score"] <= 1
 
     path = tmp_path / "student.pt2"
-    export_run("torch", load_finished(RunFolder(tmp_path / "run")), path)
+    run.export(path, format="torch")
     program = torch.export.load(path).module()
     image = torch.zeros((2, 32, 32, 3), dtype=torch.uint8)
     label, score, _ = program(image, torch.tensor(torch.inf))
