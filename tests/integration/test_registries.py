@@ -102,7 +102,7 @@ def test_a_precision_that_the_exporter_lacks(
     run = ed.run(tree, out=tmp_path / "run")
     with pytest.raises(UsageError, match="int8"):
         run.export(format=own, precision="int8")
-    with pytest.raises(UsageError, match="'own_format'.*onnx"):
+    with pytest.raises(UsageError, match=r"'own_format'.*onnx"):
         run.export(format="own_format")
 
 
