@@ -2,6 +2,16 @@
 
 The public API, imported name by name when it is first used (PEP 562): `import edgedistill` loads
 neither torch nor NumPy, and what a device needs does not need the `train` extra.
+
+Example:
+    >>> import edgedistill as ed
+    >>> run = ed.run("recipe.toml", out="runs/a", overrides={"train.lr": 1e-3})
+    >>> run.metrics["target"]["domain"], len(run.history)
+    ('sea', 2)
+    >>> exported = ed.load_run("runs/a").export("student.onnx")
+    >>> prediction = ed.Classifier("student.onnx").predict("x.jpg")
+    >>> prediction.known == (prediction.score >= run.threshold)
+    True
 """
 
 # As in `typing`, which would be most of the time that `import edgedistill` takes.

@@ -172,11 +172,6 @@ class Run:
             ExportRefused: a lower precision would lose more than `max_drop`; see its `numbers`.
             ExportError: the file cannot be written, or does not answer as the student does.
             RunFolderError: a file of the run is missing or damaged.
-
-        Example:
-            >>> exported = ed.load_run("runs/a").export("student.onnx")
-            >>> exported.agreement.clear_but_other
-            0
         """
         if max_drop < 0:
             raise UsageError(f"max_drop: {max_drop} is negative; give the share that may be lost")
