@@ -1,1 +1,1 @@
-"""Where images come from: folder trees, the embedded emoji benchmark, splits, the decoded store."""
+"""Images of a run: datasets, splits, augmented views and the store of decoded images."""

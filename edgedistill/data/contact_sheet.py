@@ -1,4 +1,4 @@
-"""A picture of a dataset: a row per class, a column per domain, a few examples in each cell."""
+"""Contact sheet of a dataset: a row per class, a column per domain, some examples per cell."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,11 +60,11 @@ def contact_sheet(
     return sheet
 
 
-def _spread(count: int, wanted: int) -> list[int]:
-    """At most `wanted` positions below `count`, evenly apart."""
-    if count <= wanted:
+def _spread(count: int, limit: int) -> list[int]:
+    """At most `limit` positions below `count`, evenly apart."""
+    if count <= limit:
         return list(range(count))
-    return [k * count // wanted for k in range(wanted)]
+    return [k * count // limit for k in range(limit)]
 
 
 def _tile(path: Path, size: int) -> Image.Image:

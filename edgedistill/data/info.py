@@ -46,7 +46,7 @@ def dataset_table(index: Index, split: Split | None = None) -> list[ClassRow]:
     """One row per class, known classes first, each part in the order of the index or the split."""
     known = split.known if split else tuple(c for c in index.classes if c not in index.unknown)
     unknown = split.unknown if split else index.unknown
-    rest = tuple(c for c in index.classes if c not in known and c not in unknown)
+    left_out = tuple(c for c in index.classes if c not in known and c not in unknown)
     images = np.zeros((len(index.classes), len(index.domains)), dtype=np.int64)
     np.add.at(images, (index.label, index.domain), 1)
     parts = np.zeros((3, len(index.classes)), dtype=np.int64)
@@ -61,14 +61,14 @@ def dataset_table(index: Index, split: Split | None = None) -> list[ClassRow]:
             tuple(images[index.class_id(name)].tolist()),
             *(int(part[index.class_id(name)]) for part in parts),
         )
-        for role, names in (("known", known), ("unknown", unknown), ("left out", rest))
+        for role, names in (("known", known), ("unknown", unknown), ("left out", left_out))
         for name in names
     ]
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a dataset holds.
+    """Counts of a dataset's classes and images.
 
     Attributes:
         index: its images.
@@ -140,7 +140,7 @@ def benchmark_info(
     """Compare a copy of a published benchmark with its paper, and decode every file once.
 
     Args:
-        name: "pacs", "officehome", ...
+        name: one of `edgedistill.list_benchmarks()`.
         root: where the copy lies.
         lists: folder of HDG's image lists, below `root` when None.
         callbacks: what hears of the progress; a `LoggingCallback` when None.

@@ -1,4 +1,4 @@
-"""Recipes: what an experiment is, in TOML."""
+"""Recipes: experiments described in TOML."""
 
 from edgedistill.recipe.load import differences, load_recipe, resolve, to_toml
 from edgedistill.recipe.schema import Recipe

@@ -1,4 +1,4 @@
-"""Read, override, validate and write recipes; every mistake becomes one line.
+"""Reading, overriding, validating and writing of recipes; every mistake becomes one line.
 
 The methods and students a recipe may name need torch. The registries import them when a recipe is
 resolved, so that `load_data` can be used where there is no torch.
@@ -27,7 +27,7 @@ EntryT = TypeVar("EntryT")
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a TOML recipe, apply `a.b=value` overrides, check everything.
 
-    Raises EdgeDistillError with one line that names the file and the key.
+    Raises RecipeError with one line that names the file and the key.
     """
     return resolve(_read(path, overrides), str(path))
 
@@ -59,9 +59,9 @@ def as_recipe(
 
 
 def load_data(path: Path, overrides: Sequence[str] = ()) -> DataSection:
-    """Which images a recipe is about; the names of its method and student are not looked up.
+    """The section [data] of a recipe; the names of its method and student are not looked up.
 
-    Raises EdgeDistillError as `load_recipe` does.
+    Raises RecipeError as `load_recipe` does.
     """
     return _validated(_read(path, overrides), str(path)).data
 
@@ -162,16 +162,16 @@ def _override(tree: dict[str, Any], override: str) -> None:
     if not equals or not all([*sections, last]):
         raise RecipeError(f"--set {shown}: write --set section.key=value")
     try:
-        found = tomllib.loads(f"v = {text}")
+        parsed = tomllib.loads(f"v = {text}")
     except tomllib.TOMLDecodeError:
-        found = {"v": text.strip()}
+        parsed = {"v": text.strip()}
         if len(text.strip().splitlines()) > 1:
             raise RecipeError(
                 f"--set {shown}: a text on several lines; write it on one, or as TOML in quotes"
             ) from None
-    if len(found) > 1:
-        raise RecipeError(f"--set {shown}: holds {len(found)} values; give each its own --set")
-    _set_value(tree, [*sections, last], found["v"], where=f"--set {shown}")
+    if len(parsed) > 1:
+        raise RecipeError(f"--set {shown}: holds {len(parsed)} values; give each its own --set")
+    _set_value(tree, [*sections, last], parsed["v"], where=f"--set {shown}")
 
 
 def _set_value(tree: dict[str, Any], keys: Sequence[str], value: Any, where: str) -> None:
@@ -197,13 +197,13 @@ def _with_authors(tree: dict[str, Any], values: Mapping[str, Any], where: str) -
     merged = {k: dict(v) if isinstance(v, dict) else v for k, v in tree.items()}
     for key, value in values.items():
         section, name = key.split(".")
-        given = merged.setdefault(section, {})
-        if given.get(name, value) != value:
+        section_values = merged.setdefault(section, {})
+        if section_values.get(name, value) != value:
             raise RecipeError(
-                f"{where}: {key}: {given[name]!r} contradicts faithful = true, which makes it "
-                f"{value!r}; drop one of the two"
+                f"{where}: {key}: {section_values[name]!r} contradicts faithful = true, which "
+                f"makes it {value!r}; drop one of the two"
             )
-        given[name] = value
+        section_values[name] = value
     return merged
 
 
@@ -224,16 +224,16 @@ def _first_line(error: ValidationError, model: type[BaseModel], prefix: str = ""
     parts = [prefix] if prefix else []
     key = ".".join([*parts, *(str(p) for p in first["loc"])]) or "recipe"
     more = f" (and {len(rest)} more)" if rest else ""
-    return f"{key}: {_what(first, model)}{more}"
+    return f"{key}: {_problem(first, model)}{more}"
 
 
-def _what(error: ErrorDetails, model: type[BaseModel]) -> str:
-    kind, given = error["type"], repr(error["input"])
-    got = f"got {given if len(given) <= 60 else given[:57] + '...'}"
+def _problem(error: ErrorDetails, model: type[BaseModel]) -> str:
+    kind, value = error["type"], repr(error["input"])
+    got = f"got {value if len(value) <= 60 else value[:57] + '...'}"
     if kind == "extra_forbidden":
         allowed = _fields_at(model, error["loc"][:-1])
-        what = "section" if isinstance(error["input"], dict) else "key"
-        return f"unknown {what}; {choices(str(error['loc'][-1]), allowed)}"
+        noun = "section" if isinstance(error["input"], dict) else "key"
+        return f"unknown {noun}; {choices(str(error['loc'][-1]), allowed)}"
     if kind == "missing":
         return "is required"
     if kind == "value_error":

@@ -1,4 +1,4 @@
-"""Drawings to pixels: rasterising SVG, and OpenMoji's line layer on its own."""
+"""Rasterising of SVG drawings, and OpenMoji's line layer."""
 
 import io
 import re
@@ -29,9 +29,9 @@ def line_layer(svg: str) -> str:
     """
     root = ET.fromstring(svg)
     _drop_fills(root)
-    left = _colors(root) - _UNCOLORED
-    if left:
-        raise ValueError(f"colours {sorted(left)} outside the fill layers")
+    remaining = _colors(root) - _UNCOLORED
+    if remaining:
+        raise ValueError(f"colours {sorted(remaining)} outside the fill layers")
     return ET.tostring(root, encoding="unicode")
 
 
@@ -44,12 +44,12 @@ def _drop_fills(element: ET.Element) -> None:
 
 
 def _colors(root: ET.Element) -> set[str]:
-    found: set[str] = set()
+    colors: set[str] = set()
     for element in root.iter():
         values = [element.get(name, "") for name in _COLOR_ATTRIBUTES]
         values += _COLOR_IN_STYLE.findall(element.get("style", ""))
-        found.update(value.strip().lower() for value in values if value.strip())
-    return found
+        colors.update(value.strip().lower() for value in values if value.strip())
+    return colors
 
 
 def rasterise(svg: str, size: int) -> Image.Image:

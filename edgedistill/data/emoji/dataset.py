@@ -36,13 +36,13 @@ def load_emoji() -> Index:
     """The embedded benchmark, built in the cache folder on first use (under a minute).
 
     Raises:
-        EdgeDistillError: the art packages are missing, or the cache cannot be written.
+        DataError: the art packages are missing, or the cache cannot be written.
     """
     return read_folder(build_once(emoji_root(), build_emoji))
 
 
 def emoji_root() -> Path:
-    """Where the benchmark lies; the name holds our version and those of the art packages."""
+    """Folder of the benchmark in the cache; its name holds our version and the art packages'."""
     art = "-".join(f"{name.split('-')[0]}{version}" for name, version in art_versions().items())
     return cache_dir() / f"emoji-v{VERSION}-{art}"
 

@@ -1,4 +1,4 @@
-"""DomainBed's split: which images each environment holds out, to the image.
+"""DomainBed's split of every environment into "in" and "out", to the image.
 
 Gulrajani & Lopez-Paz, "In Search of Lost Domain Generalization", arXiv 2007.01434.
 """
@@ -31,7 +31,7 @@ def environment_split(
     """The held-out positions ("out") and the others ("in") of an environment's sorted images.
 
     Args:
-        images: how many the environment has.
+        images: number of images of the environment.
         trial: trial seed.
         environment: position of the environment among the dataset's.
         holdout: share held out, rounded down.
@@ -65,7 +65,7 @@ def domainbed_split(
         holdout: share of each environment that is "out".
 
     Raises:
-        EdgeDistillError: as `make_split`.
+        DataError: as `make_split`.
     """
     sources = source_domains(index, target)
     known_names, unknown_names = class_lists(index, known, unknown)
@@ -98,5 +98,7 @@ def _environment(
     index: Index, number: int, trial: int, holdout: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     rows = np.flatnonzero(index.domain == number)
-    out, rest = environment_split(len(rows), trial=trial, environment=number, holdout=holdout)
-    return rows[out], rows[rest]
+    held_out, others = environment_split(
+        len(rows), trial=trial, environment=number, holdout=holdout
+    )
+    return rows[held_out], rows[others]

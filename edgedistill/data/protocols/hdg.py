@@ -1,7 +1,7 @@
 """HDG's protocol: source domains that share their classes to a chosen degree (arXiv 2404.09011).
 
 A split has a *slot* of known classes for each source domain; the target has all classes. The
-slots are published ones, are made for a wanted hybridness, or are listed by the user.
+slots are published, computed for a wanted hybridness, or listed by the user.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,14 +35,14 @@ def published_slots(name: str, target: str, hybridness: str) -> Slots:
     """Source domain -> classes of one of the authors' splits.
 
     Raises:
-        EdgeDistillError: the benchmark has no split of this hybridness, or none at all.
+        DataError: the benchmark has no split of this hybridness, or none at all.
     """
     facts = benchmarks()[name]
     if facts.hdg is None:
         raise DataError(f"data.hybridness: {facts.title} has no published splits")
     value = parse_hybridness(hybridness)
-    found = [h for h in facts.hdg.splits if abs(Fraction(h) - value) <= TOLERANCE]
-    if not found:
+    matches = [h for h in facts.hdg.splits if abs(Fraction(h) - value) <= TOLERANCE]
+    if not matches:
         raise DataError(
             f"data.hybridness: {facts.title} has no split of {hybridness}; published are "
             f"{', '.join(facts.hdg.splits)}; for another one list data.classes_per_source"
@@ -50,15 +50,15 @@ def published_slots(name: str, target: str, hybridness: str) -> Slots:
     sources = [d for d in facts.domains if d != target]
     return {
         domain: tuple(facts.classes[i] for i in slot)
-        for domain, slot in zip(sources, facts.hdg.splits[found[0]], strict=True)
+        for domain, slot in zip(sources, facts.hdg.splits[matches[0]], strict=True)
     }
 
 
-def made_slots(sources: Sequence[str], known: Sequence[str], hybridness: str) -> Slots:
+def computed_slots(sources: Sequence[str], known: Sequence[str], hybridness: str) -> Slots:
     """Source domain -> classes of a split with the wanted hybridness over any classes.
 
     Raises:
-        EdgeDistillError: so many classes and sources cannot have it.
+        DataError: so many classes and sources cannot have it.
     """
     windows = overlapping_windows(len(known), len(sources), parse_hybridness(hybridness))
     return {
@@ -70,10 +70,10 @@ def made_slots(sources: Sequence[str], known: Sequence[str], hybridness: str) ->
 def listed_slots(
     index: Index, sources: Sequence[str], listed: Mapping[str, Sequence[str]]
 ) -> Slots:
-    """Source domain -> classes as a recipe lists them; the target's entry is of no use here.
+    """Source domain -> classes as a recipe lists them; the target's entry is ignored.
 
     Raises:
-        EdgeDistillError: a source is not listed, or a name does not exist.
+        DataError: a source is not listed, or a name does not exist.
     """
     for domain, names in listed.items():
         if domain not in index.domains:
@@ -145,25 +145,25 @@ def hdg_list_split(
     list is the test.
 
     Raises:
-        EdgeDistillError: a list is missing, wrong, or names an image that is not there, or a train
+        DataError: a list is missing, wrong, or names an image that is not there, or a train
             and a val list share an image.
     """
     sources = source_domains(index, target)
     known_names, unknown_names = class_lists(index, known, unknown)
     known_label = label_map(index, known_names)
-    wanted: list[tuple[str, Part]] = []
+    needed: list[tuple[str, Part]] = []
     for domain in sources:
-        wanted += [(domain, "train"), (domain, "val")]
-    wanted.append((target, "test"))
-    rows = load_lists(name, index, lists, wanted)
+        needed += [(domain, "train"), (domain, "val")]
+    needed.append((target, "test"))
+    rows = load_lists(name, index, lists, needed)
     for domain in sources:
-        both = np.intersect1d(rows[domain, "train"], rows[domain, "val"])
-        if len(both):
+        shared = np.intersect1d(rows[domain, "train"], rows[domain, "val"])
+        if len(shared):
             raise DataError(
-                f"data: {len(both)} images of {domain} are in its train list and in its val list "
-                f"in {lists}, the first is {index.paths[both[0]]}; set data.lists to another copy"
+                f"data: {len(shared)} images of {domain} are in its train list and in its val list "
+                f"in {lists}, the first is {index.paths[shared[0]]}; set data.lists to another copy"
             )
-    tested = rows[target, "test"]
+    test_rows = rows[target, "test"]
     split = Split(
         known=known_names,
         unknown=unknown_names,
@@ -171,8 +171,8 @@ def hdg_list_split(
         target=target,
         train=_in_slots(index, np.concatenate([rows[d, "train"] for d in sources]), slots),
         val=_in_slots(index, np.concatenate([rows[d, "val"] for d in sources]), slots),
-        target_known=tested[known_label[index.label[tested]] >= 0],
-        target_unknown=tested[label_map(index, unknown_names)[index.label[tested]] >= 0],
+        target_known=test_rows[known_label[index.label[test_rows]] >= 0],
+        target_unknown=test_rows[label_map(index, unknown_names)[index.label[test_rows]] >= 0],
         known_label=known_label,
     )
     refuse_empty_parts(index, split, len(split.val) / max(len(split.train), 1), 0)

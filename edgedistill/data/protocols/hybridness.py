@@ -1,4 +1,4 @@
-"""How far the source domains share their classes, and splits of a wanted hybridness.
+"""Hybridness, the overlap of the source domains' classes, and splits that have a given one.
 
 Hybridness H of label sets C_1 ... C_S is the mean over pairs of |C_i & C_j| / |union of all C|.
 This is our reading of HDG (arXiv 2404.09011), whose formula is not published with its code; it
@@ -29,21 +29,21 @@ def hybridness(classes_per_source: Sequence[Collection[Hashable]]) -> Fraction |
 
 
 def overlapping_windows(classes: int, sources: int, value: Fraction) -> list[tuple[int, ...]]:
-    """Class ids of each source, with a hybridness of `value`.
+    """Class ids of each of S sources, S lists with a hybridness of `value`.
 
     The known classes lie on a circle, which the sources cut into equal arcs; each source has its
     arc and as many classes beyond its end as `value` asks for. Together they have all classes.
 
     Raises:
-        EdgeDistillError: no number of extra classes comes within `TOLERANCE`.
+        DataError: fewer classes than sources, or no overlap comes within `TOLERANCE`.
     """
     if sources > classes:
         raise DataError(
             f"split: {sources} source domains cannot share {classes} known classes so that each "
             "has one of its own; use fewer domains or protocol = 'instances'"
         )
-    found = [(_windows(classes, sources, extra)) for extra in range(classes)]
-    values = [hybridness(windows) for windows in found]
+    candidates = [_windows(classes, sources, extra) for extra in range(classes)]
+    values = [hybridness(windows) for windows in candidates]
     if values[0] is None:
         raise DataError("split: hybridness needs two source domains or more")
     gaps = [abs(v - value) for v in values if v is not None]
@@ -54,7 +54,7 @@ def overlapping_windows(classes: int, sources: int, value: Fraction) -> list[tup
             f"split: no hybridness {value} with {classes} known classes and {sources} source "
             f"domains; possible: {possible}; or list data.classes_per_source"
         )
-    return found[best]
+    return candidates[best]
 
 
 def _windows(classes: int, sources: int, extra: int) -> list[tuple[int, ...]]:

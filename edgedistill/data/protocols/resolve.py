@@ -1,4 +1,4 @@
-"""What a recipe asks: which images and classes. Needs no torch."""
+"""Images and classes of a recipe: dataset and protocol resolved to one split. Needs no torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,10 @@ from edgedistill.data.index import Index
 from edgedistill.data.protocols.domainbed import domainbed_split
 from edgedistill.data.protocols.hdg import (
     Slots,
+    computed_slots,
     hdg_list_split,
     hdg_split,
     listed_slots,
-    made_slots,
     published_slots,
     union_of,
 )
@@ -28,13 +28,13 @@ from edgedistill.recipe.schema import DataSection
 
 @dataclass(frozen=True)
 class OpenSetSplit:
-    """A recipe's images and classes.
+    """Images and classes of a run: an index, its split and the target's test set.
 
     Attributes:
         index, split: see `edgedistill.data`.
         target: rows of the target's test images, known ones first.
         target_labels: int64, known labels, -1 for unknown.
-        notes: what the user should know about the split, a line each.
+        notes: warnings about the split, a line each.
     """
 
     index: Index
@@ -54,7 +54,7 @@ class OpenSetSplit:
 
 
 def resolve_split(data: DataSection) -> OpenSetSplit:
-    """Find the images and split them as a recipe's section [data] says. Raises EdgeDistillError."""
+    """Images and split of a recipe's section [data]. Raises DataError."""
     index = load_dataset(data.dataset, data.root)
     split = split_of(data, index)
     target = np.concatenate([split.target_known, split.target_unknown])
@@ -63,18 +63,18 @@ def resolve_split(data: DataSection) -> OpenSetSplit:
 
 
 def split_of(data: DataSection, index: Index) -> Split:
-    """The split of a recipe's protocol. Raises EdgeDistillError."""
+    """The split of a recipe's protocol. Raises DataError."""
     facts = benchmarks().get(data.dataset)
     target = facts.domain(data.target) or data.target if facts else data.target
     if data.protocol == "hdg":
         return _hdg(data, index, target)
     if data.protocol == "domainbed":
         # The protocol is closed-set: also a dataset's own unknown classes are trained on.
-        everything = data.known is None and data.unknown is None
+        closed_set = data.known is None and data.unknown is None
         return domainbed_split(
             index,
             target=target,
-            known=index.classes if everything else data.known,
+            known=index.classes if closed_set else data.known,
             unknown=data.unknown,
             trial=data.split_seed,
             holdout=data.val_fraction,
@@ -97,10 +97,10 @@ def _hdg(data: DataSection, index: Index, target: str) -> Split:
     named = data.dataset in benchmarks()
     if data.lists is not None and not named:
         raise DataError(f"data.lists: only for {', '.join(benchmarks())}")
-    found = _lists(data)
-    if found is not None:
+    lists = _lists(data)
+    if lists is not None:
         return hdg_list_split(
-            data.dataset, index, found, target=target, slots=slots, known=known, unknown=unknown
+            data.dataset, index, lists, target=target, slots=slots, known=known, unknown=unknown
         )
     return hdg_split(
         index,
@@ -156,4 +156,4 @@ def _slots(
             )
         return published_slots(data.dataset, target, data.hybridness), facts.known, facts.unknown
     known, others = class_lists(index, data.known, unknown)
-    return made_slots(sources, known, data.hybridness), known, others
+    return computed_slots(sources, known, data.hybridness), known, others

@@ -1,4 +1,4 @@
-"""Who trains, who validates and who is tested: one hash per instance decides, nothing is stored.
+"""The leave-one-domain-out split of an index: a hash per instance decides, nothing is stored.
 
 The side of an image depends on the seed, its class and its file stem alone. An instance that
 appears in several domains under one stem (the same emoji drawn by two vendors, the same object
@@ -49,8 +49,8 @@ def training_hybridness(index: Index, split: Split) -> float | None:
     """Hybridness of the classes that each source domain is trained on; None for a single source."""
     domains = [index.domains.index(name) for name in split.sources]
     rows = [split.train[index.domain[split.train] == domain] for domain in domains]
-    found = hybridness([set(index.label[of_domain].tolist()) for of_domain in rows])
-    return None if found is None else float(found)
+    value = hybridness([set(index.label[of_domain].tolist()) for of_domain in rows])
+    return None if value is None else float(value)
 
 
 def instance_hash(seed: int, class_name: str, stem: str) -> float:
@@ -104,12 +104,12 @@ def make_split(
         seed: another seed gives another split.
 
     Raises:
-        EdgeDistillError: a name that does not exist, lists that overlap, or a part left empty.
+        DataError: a name that does not exist, lists that overlap, or a part left empty.
     """
     share = index.test_fraction if test_fraction is None else test_fraction
-    for what, value in (("val_fraction", val_fraction), ("test_fraction", share)):
+    for field, value in (("val_fraction", val_fraction), ("test_fraction", share)):
         if not 0 <= value < 1:
-            raise DataError(f"split: {what} is {value}, it must be in [0, 1)")
+            raise DataError(f"split: {field} is {value}, it must be in [0, 1)")
     sources = source_domains(index, target, sources)
     known_names, unknown_names = class_lists(index, known, unknown)
     known_label = label_map(index, known_names)
@@ -142,7 +142,7 @@ def source_domains(
 ) -> tuple[str, ...]:
     """The wanted domains, or all but the target, in the order of the index.
 
-    Raises EdgeDistillError for a name that does not exist, or when none is left to train on.
+    Raises DataError for a name that does not exist, or when none is left to train on.
     """
     if target not in index.domains:
         raise DataError(
@@ -178,7 +178,7 @@ def _rows(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 def class_lists(
     index: Index, known: Sequence[str] | None, unknown: Sequence[str] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Known and unknown classes as `make_split` reads the two lists. Raises EdgeDistillError."""
+    """Known and unknown classes as `make_split` reads the two lists. Raises DataError."""
     for what, names in (("known", known), ("unknown", unknown)):
         for name in names or ():
             if name not in index.classes:
@@ -187,18 +187,18 @@ def class_lists(
                     f"{choices(name, index.classes)}"
                 )
         if names is not None and len(set(names)) < len(names):
-            twice = next(n for n in names if list(names).count(n) > 1)
-            raise DataError(f"split: {what} class {twice!r} is listed twice; keep one")
+            duplicate = next(n for n in names if list(names).count(n) > 1)
+            raise DataError(f"split: {what} class {duplicate!r} is listed twice; keep one")
     if known is None:
-        out = set(index.unknown) | set(unknown or ())
-        known = [c for c in index.classes if c not in out]
+        not_known = set(index.unknown) | set(unknown or ())
+        known = [c for c in index.classes if c not in not_known]
         unknown = index.unknown if unknown is None else unknown
     elif unknown is None:
         unknown = [c for c in index.classes if c not in set(known)]
-    both = [c for c in known if c in set(unknown)]
-    if both:
+    overlap = [c for c in known if c in set(unknown)]
+    if overlap:
         raise DataError(
-            f"split: {', '.join(both)} listed as both known and unknown; keep each in one list"
+            f"split: {', '.join(overlap)} listed as both known and unknown; keep each in one list"
         )
     if not known:
         raise DataError(
@@ -211,7 +211,7 @@ def class_lists(
 def refuse_empty_parts(
     index: Index, split: Split, val_fraction: float, test_fraction: float
 ) -> None:
-    """Raise EdgeDistillError for a split that nothing can be trained or tested on."""
+    """Raise DataError for a split that nothing can be trained or tested on."""
     shares = f"(val_fraction {val_fraction}, test_fraction {test_fraction})"
     trained_domains = set(index.domain[split.train].tolist())
     for name in split.sources:

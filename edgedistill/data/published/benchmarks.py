@@ -1,4 +1,4 @@
-"""What is published about the field's benchmarks: classes, domains, counts, lists and splits.
+"""Published facts about the field's benchmarks: classes, domains, counts, lists and splits.
 
 The facts lie in `benchmarks.json`. HDG's class orders, lists and splits are those of its authors'
 repository (arXiv 2404.09011, commit 3c4b3b2); image counts are those of the datasets as
@@ -32,13 +32,13 @@ class _Facts(BaseModel):
 
 
 class Hdg(_Facts):
-    """How HDG uses a benchmark.
+    """HDG's use of a benchmark.
 
     Attributes:
         known: the first `known` classes are known, the others unknown.
         label_offset: the integer in a list file that means class 0.
         lists: part -> name of a domain's list file, `{d}` standing for the domain.
-        list_names: what `{d}` is for each domain, in the benchmark's order.
+        list_names: the value of `{d}` for each domain, in the benchmark's order.
         list_images: domain -> part -> lines of the list; None where it is not published.
         target_images: domain -> images of known and of unknown classes in its test list.
         splits: hybridness as published -> class ids of each source, the target left out, in order.

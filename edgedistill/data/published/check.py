@@ -1,4 +1,4 @@
-"""Compare a copy of a benchmark with what is published about it."""
+"""Comparison of a copy of a benchmark with what is published about it."""
 
 import hashlib
 from collections import defaultdict
@@ -22,7 +22,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class CountRow:
-    """Images of a domain or lines of a list: how many are here, how many are published."""
+    """Number of images of a domain, or lines of a list, in the copy and as published."""
 
     name: str
     found: int
@@ -54,7 +54,7 @@ def check_benchmark(name: str, root: str | Path, lists: str | None = None) -> Ch
     """Check a copy of a benchmark; no image is opened.
 
     Raises:
-        EdgeDistillError: nothing of the benchmark is there at all.
+        DataError: nothing of the benchmark is there at all.
     """
     facts = benchmarks()[name]
     tree = find_tree(name, root)
@@ -86,10 +86,10 @@ def _count_findings(facts: Benchmark, tree: Tree, row: CountRow) -> list[str]:
         return []
     findings = []
     if row.name in facts.class_images:
-        here = {f.name: len(f.files) for f in tree.folders if f.domain == row.name}
+        images_of = {f.name: len(f.files) for f in tree.folders if f.domain == row.name}
         for class_name, count in zip(facts.classes, facts.class_images[row.name], strict=True):
             # A class without images has been named as missing.
-            if (found := here.get(class_name, 0)) and found != count:
+            if (found := images_of.get(class_name, 0)) and found != count:
                 findings.append(_difference(f"{row.name}/{class_name}", found, count))
     elif row.found != row.published:
         findings.append(_difference(row.name, row.found, row.published))
@@ -127,32 +127,33 @@ def _check_lists(
     assert facts.hdg is not None
     rows: list[CountRow] = []
     findings: list[str] = []
-    found: dict[tuple[str, str], ImageList] = {}
+    lists: dict[tuple[str, str], ImageList] = {}
     for domain in facts.domains:
         present = file_rows(index, domain) if domain in index.domains else {}
         for part in PARTS:
             published = facts.hdg.list_images[domain][part]
-            one = read_list(name, folder, domain, part)
-            if one is None:
+            image_list = read_list(name, folder, domain, part)
+            if image_list is None:
                 findings.append(f"missing: the {part} list of {domain} in {folder}")
                 continue
-            found[domain, part] = one
-            rows.append(CountRow(f"{domain} {part}", len(one.entries), published))
-            findings += [f"wrong: {one.path.name}: {line}" for line in one.problems]
-            if published not in (None, len(one.entries)):
+            lists[domain, part] = image_list
+            rows.append(CountRow(f"{domain} {part}", len(image_list.entries), published))
+            findings += [f"wrong: {image_list.path.name}: {line}" for line in image_list.problems]
+            if published not in (None, len(image_list.entries)):
                 findings.append(
-                    f"wrong: {one.path.name}: {len(one.entries)} images, published are {published}"
+                    f"wrong: {image_list.path.name}: {len(image_list.entries)} images, published "
+                    f"are {published}"
                 )
-            lost = [e for e in one.entries if e not in present]
-            if lost and present:
-                names = ", ".join(f"{e.class_name}/{e.file}" for e in lost[:_SHOWN])
-                more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
-                findings.append(f"missing: of {one.path.name}: {names}{more}")
-        shared = _shared(found.get((domain, "train")), found.get((domain, "val")))
+            absent = [e for e in image_list.entries if e not in present]
+            if absent and present:
+                names = ", ".join(f"{e.class_name}/{e.file}" for e in absent[:_SHOWN])
+                more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
+                findings.append(f"missing: of {image_list.path.name}: {names}{more}")
+        shared = _shared(lists.get((domain, "train")), lists.get((domain, "val")))
         if shared:
             findings.append(f"wrong: {domain}: {shared} images are in both train and val lists")
     # Split by split is worth saying only where nothing simpler is wrong.
-    findings = findings or _split_findings(facts, found)
+    findings = findings or _split_findings(facts, lists)
     return rows, findings
 
 
@@ -160,21 +161,25 @@ def _shared(train: ImageList | None, val: ImageList | None) -> int:
     return len(set(train.entries) & set(val.entries)) if train and val else 0
 
 
-def _split_findings(facts: Benchmark, found: dict[tuple[str, str], ImageList]) -> list[str]:
+def _split_findings(facts: Benchmark, lists: dict[tuple[str, str], ImageList]) -> list[str]:
     """The first published split whose training or validation images the lists do not give."""
     assert facts.hdg is not None
     for value, targets in facts.hdg.split_images.items():
         for target, sources in targets.items():
-            rest = [d for d in facts.domains if d != target]
+            others = [d for d in facts.domains if d != target]
             for source, published in sources.items():
-                slot = facts.hdg.splits[value][rest.index(source)]
+                slot = facts.hdg.splits[value][others.index(source)]
                 classes = {facts.classes[i] for i in slot}
                 for part, count in zip(("train", "val"), published, strict=True):
-                    one = found.get((source, part))
-                    here = sum(e.class_name in classes for e in one.entries) if one else count
-                    if count not in (None, here):
+                    image_list = lists.get((source, part))
+                    count_here = (
+                        sum(e.class_name in classes for e in image_list.entries)
+                        if image_list
+                        else count
+                    )
+                    if count not in (None, count_here):
                         return [
-                            f"wrong: hybridness {value}, target {target}: {here} {part} images of "
-                            f"{source}, published are {count}"
+                            f"wrong: hybridness {value}, target {target}: {count_here} {part} "
+                            f"images of {source}, published are {count}"
                         ]
     return []

@@ -1,4 +1,4 @@
-"""HDG's image lists: which images of a domain train, validate and test.
+"""HDG's image lists, the training, validation and test images of a domain.
 
 A list is a text file of lines `domain/class/file label`; anything may stand before the domain.
 """
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageList:
-    """What a list says.
+    """Contents of a list.
 
     Attributes:
         path: the file.
@@ -49,11 +49,11 @@ def find_lists(name: str, root: Path) -> Path | None:
     facts = benchmarks()[name]
     if facts.hdg is None:
         return None
-    wanted = {key(_file_name(facts, facts.hdg, d, part)) for d in facts.domains for part in PARTS}
+    names = {key(_file_name(facts, facts.hdg, d, part)) for d in facts.domains for part in PARTS}
     level = [root]
     for _ in range(_DEPTH + 1):
         for folder in level:
-            if any(key(p.name) in wanted for p in folder.glob("*.txt")):
+            if any(key(p.name) in names for p in folder.glob("*.txt")):
                 return folder
         level = [f / c for f in level for c in subfolders(f) if facts.domain(c) is None]
     return None
@@ -63,28 +63,28 @@ def locate_lists(name: str, root: Path, lists: str | None) -> Path | None:
     """The folder of the lists that a recipe names, or that lie below the images.
 
     Raises:
-        EdgeDistillError: the recipe names a folder without any.
+        DataError: the recipe names a folder without any.
     """
     if lists is None:
         return find_lists(name, root.expanduser())
     folder = Path(lists).expanduser()
-    found = find_lists(name, folder) if folder.is_dir() else None
-    if found is None:
+    location = find_lists(name, folder) if folder.is_dir() else None
+    if location is None:
         facts = benchmarks()[name]
         example = _file_name(facts, facts.hdg, facts.domains[0], "train") if facts.hdg else "none"
         raise DataError(
             f"data.lists: {folder} has no image list of {facts.title} (such as {example}); set it "
             "to the folder of HDG's lists, or leave it out"
         )
-    return found
+    return location
 
 
 def read_list(name: str, folder: Path, domain: str, part: Part) -> ImageList | None:
     """One list with everything that is wrong with it; None when there is no such file."""
     facts = benchmarks()[name]
     assert facts.hdg is not None
-    wanted = _file_name(facts, facts.hdg, domain, part)
-    path = next((p for p in sorted(folder.glob("*.txt")) if key(p.name) == key(wanted)), None)
+    file_name = _file_name(facts, facts.hdg, domain, part)
+    path = next((p for p in sorted(folder.glob("*.txt")) if key(p.name) == key(file_name)), None)
     if path is None:
         return None
     problems: list[str] = []
@@ -116,11 +116,11 @@ def read_list(name: str, folder: Path, domain: str, part: Part) -> ImageList | N
     return ImageList(path, tuple(entries), tuple(problems))
 
 
-def list_rows(index: Index, found: ImageList, domain: str) -> tuple[NDArray[np.int64], int]:
+def list_rows(index: Index, image_list: ImageList, domain: str) -> tuple[NDArray[np.int64], int]:
     """Rows of a list's images, ascending, and how many of its images are not on the disk."""
     row_of = file_rows(index, domain)
-    rows = [row_of[entry] for entry in found.entries if entry in row_of]
-    return np.array(sorted(rows), dtype=np.int64), len(found.entries) - len(rows)
+    rows = [row_of[entry] for entry in image_list.entries if entry in row_of]
+    return np.array(sorted(rows), dtype=np.int64), len(image_list.entries) - len(rows)
 
 
 def file_rows(index: Index, domain: str) -> dict[Entry, int]:
@@ -132,37 +132,41 @@ def file_rows(index: Index, domain: str) -> dict[Entry, int]:
 
 
 def load_lists(
-    name: str, index: Index, folder: Path, wanted: Sequence[tuple[str, Part]]
+    name: str, index: Index, folder: Path, needed: Sequence[tuple[str, Part]]
 ) -> dict[tuple[str, Part], NDArray[np.int64]]:
     """Rows of several lists, (domain, part) -> ascending rows.
 
     Raises:
-        EdgeDistillError: a list is missing or wrong, or an image of it is not on the disk.
+        DataError: a list is missing or wrong, or an image of it is not on the disk.
     """
     rows: dict[tuple[str, Part], NDArray[np.int64]] = {}
-    for domain, part in wanted:
-        found = read_list(name, folder, domain, part)
-        if found is None:
+    for domain, part in needed:
+        image_list = read_list(name, folder, domain, part)
+        if image_list is None:
             facts = benchmarks()[name]
             assert facts.hdg is not None
             raise DataError(
                 f"data: {folder} has no {_file_name(facts, facts.hdg, domain, part)}; add the "
                 "list, or set data.lists to a folder that has them all"
             )
-        if found.problems:
-            more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
-            raise DataError(
-                f"data: {found.path}: {found.problems[0]}{more}; correct the list, or set "
-                "data.lists to another copy"
+        if image_list.problems:
+            more = (
+                f" (and {len(image_list.problems) - 1} more)"
+                if len(image_list.problems) > 1
+                else ""
             )
-        rows[domain, part], lost = list_rows(index, found, domain)
-        if lost:
-            row_of = file_rows(index, domain)
-            first = next(e for e in found.entries if e not in row_of)
             raise DataError(
-                f"data: {lost} of the {len(found.entries)} images of {found.path} are not in "
-                f"{index.root}, the first is {domain}/{first.class_name}/{first.file}; complete "
-                "the copy of the data"
+                f"data: {image_list.path}: {image_list.problems[0]}{more}; correct the list, or "
+                "set data.lists to another copy"
+            )
+        rows[domain, part], absent = list_rows(index, image_list, domain)
+        if absent:
+            row_of = file_rows(index, domain)
+            first = next(e for e in image_list.entries if e not in row_of)
+            raise DataError(
+                f"data: {absent} of the {len(image_list.entries)} images of {image_list.path} are "
+                f"not in {index.root}, the first is {domain}/{first.class_name}/{first.file}; "
+                "complete the copy of the data"
             )
     return rows
 
@@ -172,7 +176,7 @@ def _file_name(facts: Benchmark, hdg: Hdg, domain: str, part: Part) -> str:
 
 
 def _label_problems(shifts: Counter[int], offset: int) -> list[str]:
-    """What the differences between labels and class folders say."""
+    """Lines about labels that are not those of their class folders."""
     wrong = {shift: count for shift, count in shifts.items() if shift}
     if not wrong:
         return []

@@ -1,4 +1,4 @@
-"""A benchmark's images on disk: a tree domain/class/file, under the names people have for them.
+"""Reader of a benchmark's copy: a tree domain/class/file, under the names people have for them.
 
 Folders are recognised whatever their case, spaces, hyphens and underscores ("Real World",
 "Real_World"), and below whatever an archive puts around them (`PACS/kfold/`).
@@ -31,7 +31,7 @@ class ClassFolder:
 
 @dataclass(frozen=True)
 class Tree:
-    """What was found of a benchmark.
+    """Class folders of a copy of a benchmark.
 
     Attributes:
         root: the folder that holds the domains.
@@ -51,21 +51,21 @@ class Tree:
 
 
 def find_tree(name: str, root: str | Path) -> Tree:
-    """Look for a benchmark's images below a folder, and take what is there.
+    """The class folders of a benchmark below a folder, complete or not.
 
     Raises:
-        EdgeDistillError: no such folder, or no domain of the benchmark in it.
+        DataError: no such folder, or no domain of the benchmark in it.
     """
     facts = benchmarks()[name]
     start = Path(root).expanduser().resolve()
     if not start.is_dir():
-        what = "is a file" if start.exists() else "does not exist"
+        problem = "is a file" if start.exists() else "does not exist"
         raise DataError(
-            f"data: {start} {what}; set data.root to your copy of {facts.title}, with images in "
+            f"data: {start} {problem}; set data.root to your copy of {facts.title}, with images in "
             f"{facts.domains[0]}/{facts.classes[0]}/"
         )
-    found = max(_candidates(facts, start), key=lambda c: len(set(c[1].values())))
-    base, domain_of = found
+    best = max(_candidates(facts, start), key=lambda c: len(set(c[1].values())))
+    base, domain_of = best
     if not domain_of:
         raise DataError(
             f"data: {start} has no domain of {facts.title} ({', '.join(facts.domains)}); set "
@@ -74,20 +74,20 @@ def find_tree(name: str, root: str | Path) -> Tree:
     folders: list[ClassFolder] = []
     extra: list[str] = []
     for domain in facts.domains:
-        mine = [folder for folder, which in domain_of.items() if which == domain]
-        extra += [f"{folder}, a second {domain}" for folder in mine[1:]]
-        for folder in mine[:1]:
-            seen: dict[str, str] = {}
+        candidates = [folder for folder, which in domain_of.items() if which == domain]
+        extra += [f"{folder}, a second {domain}" for folder in candidates[1:]]
+        for folder in candidates[:1]:
+            path_of: dict[str, str] = {}
             for child in subfolders(base / folder):
                 path = f"{folder}/{child}"
                 class_name = facts.class_name(child)
                 files = tuple(images_in(base / path)) if class_name else ()
                 if class_name is None:
                     extra.append(f"{path}, no class of {facts.title}")
-                elif class_name in seen:
-                    extra.append(f"{path}, a second {seen[class_name]}")
+                elif class_name in path_of:
+                    extra.append(f"{path}, a second {path_of[class_name]}")
                 elif files:
-                    seen[class_name] = path
+                    path_of[class_name] = path
                     folders.append(ClassFolder(domain, class_name, path, files))
     extra += [
         f"{child}, no domain of {facts.title}"
@@ -123,25 +123,25 @@ def read_benchmark(name: str, root: str | Path) -> Index:
     """The images of a whole benchmark, rows in DomainBed's order within each domain.
 
     Raises:
-        EdgeDistillError: a domain or a class is missing altogether, or a folder is there twice.
+        DataError: a domain or a class is missing altogether, or a folder is there twice.
     """
     facts = benchmarks()[name]
     tree = find_tree(name, root)
     index = index_of(name, tree)
     advice = f"edgedistill data info {name} --root {root} says what else"
-    for what, published, here in (
+    for kind, published, present in (
         ("domain", facts.domains, index.domains),
         ("class", facts.classes, index.classes),
     ):
-        lost = [item for item in published if item not in here]
-        if lost:
-            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        absent = [item for item in published if item not in present]
+        if absent:
+            more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
             raise DataError(
-                f"data: {tree.root} has no image of the {what} {lost[0]!r}{more}; {advice}"
+                f"data: {tree.root} has no image of the {kind} {absent[0]!r}{more}; {advice}"
             )
-    twice = [line for line in tree.extra if ", a second " in line]
-    if twice:
-        raise DataError(f"data: {tree.root}/{twice[0]}; remove one of the two folders")
+    doubled = [line for line in tree.extra if ", a second " in line]
+    if doubled:
+        raise DataError(f"data: {tree.root}/{doubled[0]}; remove one of the two folders")
     return index
 
 
@@ -168,12 +168,12 @@ def _two_levels(folder: Path) -> Iterator[Path]:
 
 
 def _missing(facts: Benchmark, folders: list[ClassFolder]) -> tuple[str, ...]:
-    found = {(folder.domain, folder.name) for folder in folders}
-    lost: list[str] = []
+    present = {(folder.domain, folder.name) for folder in folders}
+    missing: list[str] = []
     for domain in facts.domains:
-        classes = [c for c in facts.classes if (domain, c) not in found]
+        classes = [c for c in facts.classes if (domain, c) not in present]
         if len(classes) == len(facts.classes):
-            lost.append(domain)
+            missing.append(domain)
         else:
-            lost += [f"{domain}/{c}" for c in classes]
-    return tuple(lost)
+            missing += [f"{domain}/{c}" for c in classes]
+    return tuple(missing)

@@ -1,4 +1,4 @@
-"""A dataset is a folder tree `root/domain/class/*`; reading it lists files and opens none."""
+"""Reader of folder trees `root/domain/class/*`; it lists files and opens none."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ DESCRIPTION_FILE = "edgedistill.json"
 
 
 class FolderDescription(BaseModel):
-    """What `edgedistill.json` in a dataset's root may say.
+    """Contents of `edgedistill.json` in a dataset's root.
 
     `domains` fixes the order of the domain folders, `names` gives classes the words a prompt may
     use, `unknown` the classes that are unknown by default, `test_fraction` the share of instances
@@ -43,18 +43,20 @@ def read_folder(root: str | Path, names: Mapping[str, Sequence[str]] | None = No
             called by their folder name with '_' read as a space.
 
     Raises:
-        EdgeDistillError: no such folder, no images at the right depth, a domain without images,
+        DataError: no such folder, no images at the right depth, a domain without images,
             a description that does not fit.
     """
     root = Path(root).expanduser().resolve()
     if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        raise DataError(f"data: {root} {what}; give a folder with images in domain/class/ below it")
+        problem = "is a file" if root.exists() else "does not exist"
+        raise DataError(
+            f"data: {root} {problem}; give a folder with images in domain/class/ below it"
+        )
     description = _read_description(root)
     tree = {domain: _classes_of(root / domain) for domain in subfolders(root)}
     _refuse_wrong_depth(root, tree)
     domains = _ordered_domains(root, list(tree), description.domains)
-    classes = tuple(sorted({name for found in tree.values() for name in found}))
+    classes = tuple(sorted({name for by_class in tree.values() for name in by_class}))
     label_of = {name: i for i, name in enumerate(classes)}
 
     paths: list[str] = []
@@ -110,18 +112,18 @@ def _entries(folder: Path, *, folders: bool) -> list[str]:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Names of the visible folders in a folder, sorted. Raises EdgeDistillError if unreadable."""
+    """Names of the visible folders in a folder, sorted. Raises DataError if unreadable."""
     return [name for name in _entries(folder, folders=True) if name != "__MACOSX"]
 
 
 def images_in(folder: Path) -> list[str]:
-    """Names of the images in a folder, sorted. Raises EdgeDistillError if unreadable."""
+    """Names of the images in a folder, sorted. Raises DataError if unreadable."""
     return [name for name in _entries(folder, folders=False) if is_image(name)]
 
 
 def _classes_of(domain: Path) -> dict[str, list[str]]:
-    found = {name: images_in(domain / name) for name in subfolders(domain)}
-    return {name: files for name, files in found.items() if files}
+    files_of = {name: images_in(domain / name) for name in subfolders(domain)}
+    return {name: files for name, files in files_of.items() if files}
 
 
 def _refuse_wrong_depth(root: Path, tree: Mapping[str, Mapping[str, list[str]]]) -> None:
@@ -155,17 +157,17 @@ def _images_below(folder: Path) -> Iterator[Path]:
         yield from (Path(where) / f for f in sorted(files) if is_image(f))
 
 
-def _ordered_domains(root: Path, found: list[str], wanted: list[str]) -> tuple[str, ...]:
-    for name in wanted:
-        if name not in found:
+def _ordered_domains(root: Path, folders: list[str], first: list[str]) -> tuple[str, ...]:
+    for name in first:
+        if name not in folders:
             raise DataError(
                 f"data: {root / DESCRIPTION_FILE} names the domain {name!r}, which has no folder; "
-                f"{choices(name, found)}"
+                f"{choices(name, folders)}"
             )
-    return (*wanted, *(name for name in found if name not in wanted))
+    return (*first, *(name for name in folders if name not in first))
 
 
 def _prompt_names(
-    classes: Sequence[str], given: Mapping[str, Sequence[str]]
+    classes: Sequence[str], names: Mapping[str, Sequence[str]]
 ) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(given.get(name) or (name.replace("_", " "),)) for name in classes}
+    return {name: tuple(names.get(name) or (name.replace("_", " "),)) for name in classes}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgedistill.data.protocols.hdg import made_slots, published_slots
+from edgedistill.data.protocols.hdg import computed_slots, published_slots
 from edgedistill.data.protocols.hybridness import hybridness, overlapping_windows
 from edgedistill.data.published.benchmarks import benchmarks
 from edgedistill.errors import EdgeDistillError
@@ -87,10 +87,10 @@ def test_made_splits_use_every_class(classes: int, sources: int) -> None:
 
 def test_made_splits_name_what_is_possible() -> None:
     with pytest.raises(EdgeDistillError, match=r"no hybridness 1/2 with 4 .* possible: 0, ") as e:
-        made_slots(("a", "b", "c"), ("w", "x", "y", "z"), "1/2")
+        computed_slots(("a", "b", "c"), ("w", "x", "y", "z"), "1/2")
     assert "\n" not in str(e.value)
     with pytest.raises(EdgeDistillError, match="two source domains"):
-        made_slots(("a",), ("w", "x"), "0")
+        computed_slots(("a",), ("w", "x"), "0")
 
 
 def test_label_sets_without_a_pair_have_none() -> None:
