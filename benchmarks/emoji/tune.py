@@ -121,10 +121,10 @@ def rejection(recipe: Any, folder: Path) -> dict[str, Any]:
 
     from edgedistill.data.protocols.resolve import resolve_split
     from edgedistill.data.store.image_store import open_store
-    from edgedistill.export.finished import load_finished
     from edgedistill.openset import calibrate, evaluate
     from edgedistill.openset.head import OpenSetHead
     from edgedistill.registries import SCORES
+    from edgedistill.run.finished import load_finished
     from edgedistill.run.folder import RunFolder
     from edgedistill.train.predict import predict
 

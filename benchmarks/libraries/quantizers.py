@@ -33,7 +33,7 @@ from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType,
 from benchmarks.script import run_script, whole
 from edgedistill._utils.atomic import write_json
 from edgedistill.bench.machine import machine, moment
-from edgedistill.export.finished import FinishedRun, load_finished
+from edgedistill.export.finished import FinishedRun
 from edgedistill.export.images import ExportImages
 from edgedistill.export.int8.calibrate import calibrate_ranges, extremes, ranges, to_int8
 from edgedistill.export.int8.policy import chosen_nodes
@@ -43,6 +43,7 @@ from edgedistill.export.onnx.graph import export_graph
 from edgedistill.export.onnx.module import Deployed
 from edgedistill.export.onnx.simplify import consumers
 from edgedistill.export.session import answers, open_session
+from edgedistill.run.finished import load_finished
 from edgedistill.run.folder import RunFolder
 
 VIEWS = 128

@@ -40,9 +40,10 @@ from edgedistill.bench.machine import machine, moment
 from edgedistill.bench.timing import measure, ratio, self_ratio, timing
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.build import export_fp32, export_int8
-from edgedistill.export.finished import FinishedRun, load_finished
+from edgedistill.export.finished import FinishedRun
 from edgedistill.export.images import ExportImages
 from edgedistill.export.onnx.module import Deployed
+from edgedistill.run.finished import load_finished
 from edgedistill.run.folder import RunFolder
 from edgedistill.run.prepare import load_texts
 from edgedistill.teacher.open_clip import load_teacher
@@ -62,7 +63,7 @@ def compare(path: Path, threads: int, rounds: int) -> dict[str, Any]:
         times = take_turns(found, rounds)
     recipe = run.recipe
     return {
-        "run": run.folder.path.name,
+        "run": run.path.name,
         "student": recipe.student.model,
         "method": recipe.method.name,
         "weights": recipe.student.weights,

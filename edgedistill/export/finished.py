@@ -1,22 +1,13 @@
-"""A finished run read back: its recipe, its results, and the student with the weights that ship."""
+"""The values of a finished run that an export is made from."""
 
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from edgedistill.errors import RunFolderError
-from edgedistill.methods import METHODS, Method
-from edgedistill.methods.text_bank import TextBank
+from edgedistill.methods import Method
 from edgedistill.openset.head import OpenSetHead
-from edgedistill.recipe import Recipe, load_recipe
-from edgedistill.run.folder import RunFolder
+from edgedistill.recipe import Recipe
 from edgedistill.students import Student
-from edgedistill.students.assemble import assemble_student
-from edgedistill.students.weights import read_safetensors
 
 
 @dataclass(frozen=True)
@@ -34,91 +25,24 @@ class Calibration:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What an export needs of a run.
+    """A finished run, read back by `edgedistill.run.finished.load_finished`.
 
-    `classes` are the known classes in label order; `student` is on the CPU, in evaluation mode;
-    `openset` is its head with the calibrated threshold;
-    `metrics` is metrics.json.
+    Attributes:
+        path: the run folder.
+        recipe: resolved.
+        recipe_sha256: of the bytes of its file.
+        classes: the known classes in label order.
+        student: on the CPU, in evaluation mode.
+        openset: the student's head, with the calibrated threshold.
+        metrics: metrics.json.
     """
 
-    folder: RunFolder
+    path: Path
     recipe: Recipe
+    recipe_sha256: str
     classes: tuple[str, ...]
     student: Student
     openset: OpenSetHead
     method: Method[Any, Any]
     calibration: Calibration
     metrics: dict[str, Any]
-
-
-def load_finished(folder: RunFolder) -> FinishedRun:
-    """Read a finished run. Raises EdgeDistillError when a file of it is missing or damaged."""
-    recipe = load_recipe(folder.recipe)
-    metrics = _read_json(folder.metrics)
-    openset = _read_json(folder.openset)
-    try:
-        classes = tuple(str(row["class"]) for row in metrics["target"]["per_class"])
-        value = openset["threshold"]
-        calibration = Calibration(
-            score=str(openset["score"]),
-            # JSON has no infinity; the run wrote null.
-            threshold=-math.inf if value is None else float(value),
-            target_keep_rate=float(openset["acceptance"]),
-            images=int(openset["images"]),
-        )
-        _ = metrics["source_val"]["accuracy"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(
-            f"{folder.path}: metrics.json or openset.json is not of a run of this version "
-            f"({type(error).__name__}: {error}); run its recipe again under another --name"
-        ) from None
-    student, method = _student(folder, recipe, len(classes))
-    head = OpenSetHead(
-        calibration.score,
-        mean=student.mean,
-        std=student.std,
-        texts=None if method.text is None else method.text.references,
-        threshold=calibration.threshold,
-    )
-    return FinishedRun(folder, recipe, classes, student, head, method, calibration, metrics)
-
-
-def _student(folder: RunFolder, recipe: Recipe, classes: int) -> tuple[Student, Method[Any, Any]]:
-    tensors = read_safetensors(folder.student)
-    text = None
-    if "text.names" in tensors:
-        names, owner, pooled = (tensors.pop(f"text.{n}") for n in ("names", "owner", "pooled"))
-        # Only training reads the teacher's logit scale.
-        text = TextBank(names, owner, pooled, recipe.prompts.pool, logit_scale=math.nan)
-    kind = METHODS[recipe.method.name]
-    try:
-        method = kind(kind.Hyper(**recipe.method.hyper), text=text)
-        # The start values are overwritten: the caller's random numbers must not notice.
-        with torch.random.fork_rng(devices=[]):
-            student = assemble_student(
-                recipe.student.model, method, classes, size=recipe.student.size
-            )
-        student.load_state_dict(tensors)
-    except (RuntimeError, ValueError) as error:
-        raise RunFolderError(
-            f"{folder.student}: does not hold a {recipe.student.model} trained with "
-            f"{recipe.method.name} on {classes} classes ({' '.join(str(error).split())[:200]}); "
-            "run its recipe again under another --name"
-        ) from None
-    return student.eval().requires_grad_(False), method
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunFolderError(
-            f"{path}: missing; run its recipe again under another --name"
-        ) from None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise RunFolderError(
-            f"{path}: damaged, not the JSON a run writes; run its recipe again under another --name"
-        )
-    return found

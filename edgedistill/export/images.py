@@ -25,7 +25,7 @@ class ExportImages:
         if self.dataset.split.known != run.classes:
             raise DataError(
                 f"{run.recipe.data.dataset}: its known classes are no longer those of "
-                f"{run.folder.path}; put the images back as they were, or train again"
+                f"{run.path}; put the images back as they were, or train again"
             )
         self.size = size
         self._views = run.recipe.views

@@ -114,7 +114,7 @@ class Run:
         An `nn.Module` from images, float32 `[N, 3, S, S]` normalized, to its head's outputs.
         """
         with needs_extra("train", "Run.student"):
-            from edgedistill.export.finished import load_finished
+            from edgedistill.run.finished import load_finished
             from edgedistill.run.folder import RunFolder
         return load_finished(RunFolder(self.path)).student
 
@@ -178,8 +178,8 @@ class Run:
         # torch.onnx looks for its own needs only when it is called.
         with needs_extra("train", "export"):
             from edgedistill.export.base import ExportOptions, export_run
-            from edgedistill.export.finished import load_finished
             from edgedistill.registries import EXPORTERS
+            from edgedistill.run.finished import load_finished
             from edgedistill.run.folder import RunFolder
 
             exporter = EXPORTERS[format]

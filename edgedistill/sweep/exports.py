@@ -15,11 +15,11 @@ from edgedistill._utils.atomic import write_json
 from edgedistill.data.images import LabelledImages
 from edgedistill.errors import ExportRefused
 from edgedistill.export.build import export_fp32, export_int8
-from edgedistill.export.finished import load_finished
 from edgedistill.export.images import ExportImages
 from edgedistill.export.int8.policy import POLICY_FILE
 from edgedistill.export.measure import measure
 from edgedistill.export.session import answers, open_session
+from edgedistill.run.finished import load_finished
 from edgedistill.run.folder import RunFolder
 from edgedistill.runtime.contract import read_model
 from edgedistill.sweep.folder import SweepFolder

@@ -15,8 +15,9 @@ from PIL import Image
 from edgedistill._utils.console import Display
 from edgedistill.errors import ExportError
 from edgedistill.export.base import ExportOptions, export_run
-from edgedistill.export.finished import FinishedRun, load_finished
+from edgedistill.export.finished import FinishedRun
 from edgedistill.recipe.load import resolve
+from edgedistill.run.finished import load_finished
 from edgedistill.run.folder import RunFolder
 from edgedistill.run.pipeline import run
 from edgedistill.runtime import Classifier

@@ -1,6 +1,5 @@
 """What the file says about itself: strings under `edgedistill.` in the model's metadata."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -40,7 +39,7 @@ def metadata(
         ),
         "input": _json({"size": size, "resize": RESIZE_RULE}),
         "precision": precision,
-        "recipe_sha256": hashlib.sha256(run.folder.recipe.read_bytes()).hexdigest(),
+        "recipe_sha256": run.recipe_sha256,
         "version": __version__,
         "metrics": _json({name: _rates(metrics[name]) for name in ("target", "source_val")}),
         "student": run.recipe.student.model,

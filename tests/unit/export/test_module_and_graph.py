@@ -28,7 +28,6 @@ from edgedistill.methods.heads import LinearHead, ProjectionHead
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.openset.head import OpenSetHead
 from edgedistill.recipe.load import resolve
-from edgedistill.run.folder import RunFolder
 from edgedistill.runtime.contract import CHECKSUM_KEY, LOWEST, UNKNOWN_LABEL
 from edgedistill.students import Student
 
@@ -96,7 +95,7 @@ def run_of(score: str, threshold: float, pool: Any = "best") -> FinishedRun:
     student = tiny_student(head)
     openset = OpenSetHead(score, texts=bank(pool).references, threshold=threshold)
     return FinishedRun(
-        RunFolder(Path()), recipe, classes, student, openset, method, calibration, {}
+        Path(), recipe, "0" * 64, classes, student, openset, method, calibration, metrics={}
     )
 
 
