@@ -25,7 +25,7 @@ StudentT = TypeVar("StudentT", bound="Callable[[], nn.Module]")
 def list_methods() -> list[str]:
     """Names for `method.name`: the built-in training methods, then registered ones.
 
-    Example:
+    Examples:
         >>> "scipd" in ed.list_methods()
         True
     """
@@ -35,7 +35,7 @@ def list_methods() -> list[str]:
 def list_students() -> list[str]:
     """Names for `student.model`: the built-in networks, then registered ones.
 
-    Example:
+    Examples:
         >>> "resnet18" in ed.list_students()
         True
     """
@@ -45,7 +45,7 @@ def list_students() -> list[str]:
 def list_datasets() -> list[str]:
     """Names for `data.dataset`: embedded and published datasets, then registered ones.
 
-    Example:
+    Examples:
         >>> "emoji" in ed.list_datasets()
         True
     """
@@ -55,7 +55,7 @@ def list_datasets() -> list[str]:
 def list_scores() -> list[str]:
     """Names for `openset.score`: the built-in openness scores, then registered ones.
 
-    Example:
+    Examples:
         >>> "energy" in ed.list_scores()
         True
     """
@@ -65,7 +65,7 @@ def list_scores() -> list[str]:
 def list_exporters() -> list[str]:
     """Names for the `format` of `Run.export`: the built-in formats, then registered ones.
 
-    Example:
+    Examples:
         >>> ed.list_exporters()
         ['onnx']
     """
@@ -75,7 +75,7 @@ def list_exporters() -> list[str]:
 def list_benchmarks() -> list[str]:
     """Names of published benchmarks that are read from the user's copy.
 
-    Example:
+    Examples:
         >>> "pacs" in ed.list_benchmarks()
         True
     """

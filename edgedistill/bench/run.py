@@ -86,7 +86,7 @@ def benchmark(
         UsageError: arguments do not go together.
         BenchError: a requirement is no comparison, or there are no images to evaluate_answers by.
 
-    Example:
+    Examples:
         >>> measured = ed.benchmark(["student.onnx"], rounds=6, require=["size_mb<=50"])
         >>> measured.failures
         ()

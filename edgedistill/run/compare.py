@@ -30,7 +30,7 @@ def compare(names: Iterable[str | Path], *, runs: str | Path = "runs") -> dict[s
     Raises:
         RunFolderError: a run is not there, is not finished, or its metrics are damaged.
 
-    Example:
+    Examples:
         >>> list(ed.compare(["runs/a"]))
         ['runs/a']
     """

@@ -215,7 +215,7 @@ def load_run(path: str | Path | None = None, *, runs: str | Path = "runs") -> Ru
 
     Raises RunFolderError when there is none, or when it is not finished.
 
-    Example:
+    Examples:
         >>> ed.load_run("runs/a").threshold > float("-inf")
         True
     """

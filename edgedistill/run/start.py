@@ -41,7 +41,7 @@ def run(
             or the training came to nothing.
         Interrupted: Ctrl-C or SIGTERM; the same call goes on from there.
 
-    Example:
+    Examples:
         >>> run = ed.run("recipe.toml", out="runs/a", overrides={"train.lr": 1e-3})
         >>> 0 <= run.metrics["target"]["accuracy"] <= 1
         True
