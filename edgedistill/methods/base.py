@@ -91,7 +91,7 @@ class Method(ABC, Generic[HyperT, HeadT]):
 
     @property
     def optimizers(self) -> int:
-        """How many identical optimisers step on each gradient."""
+        """Number of identical optimisers that step on each gradient."""
         return 1
 
     @abstractmethod

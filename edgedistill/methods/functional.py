@@ -102,7 +102,7 @@ def cosine_matrix(left: Tensor, right: Tensor) -> Tensor:
 
 
 def hard_sample_count(batch: int, fraction: float) -> int:
-    """How many rows of a batch are kept: ``int(batch * fraction)``, at least one."""
+    """Number of rows of a batch to train on: ``int(batch * fraction)``, at least one."""
     return max(1, int(batch * fraction))
 
 

@@ -24,7 +24,7 @@ class Section(BaseModel):
 
 
 class DataSection(Section):
-    """Which images, which domain is the unseen target, and how instances are split."""
+    """Images, target domain, classes and split."""
 
     dataset: str = Field(
         default="emoji",
@@ -56,7 +56,7 @@ class DataSection(Section):
     )
     protocol: Literal["instances", "hdg", "domainbed"] = Field(
         default="instances",
-        description="who trains, validates and tests, see docs/how-to/pacs-and-hdg.md",
+        description="split into training, validation and test, see docs/how-to/pacs-and-hdg.md",
     )
     hybridness: str | None = Field(
         default=None,
@@ -157,7 +157,7 @@ class TeacherSection(Section):
 
 
 class PromptsSection(Section):
-    """How class names become texts."""
+    """Prompts, the texts of the class names."""
 
     templates: list[str] = Field(
         default=["a photo of a {}"],
@@ -191,7 +191,7 @@ class PromptsSection(Section):
 
 
 class StudentSection(Section):
-    """The network that ships."""
+    """Student network."""
 
     model: str = Field(
         default="mobilenet_v3_small",
@@ -206,7 +206,7 @@ class StudentSection(Section):
 
 
 class MethodSection(Section):
-    """The method's name; its hyper-parameters are validated by the method itself."""
+    """Training method and its hyper-parameters, which the method itself validates."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
@@ -292,7 +292,7 @@ class TrainSection(Section):
 
 
 class OpenSetSection(Section):
-    """When to answer *unknown*."""
+    """Openness score and threshold."""
 
     score: str = Field(
         default="max_logit",

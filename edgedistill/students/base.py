@@ -18,17 +18,20 @@ class Architecture(ABC):
     """Network architecture of a student.
 
     Attributes:
-        summary: one line for tables.
         mean, std: per-channel statistics its input is normalized with, of pixels in 0..1.
         fixed_size: whether a network is built for one input side and takes no other.
         cpu_bf16: whether it was measured to train faster in bfloat16 on a CPU that has it.
     """
 
-    summary: str = ""
     mean: Channels = IMAGENET_MEAN
     std: Channels = IMAGENET_STD
     fixed_size: bool = False
     cpu_bf16: bool = False
+
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """One line for tables."""
 
     @abstractmethod
     def build(self, size: int | None = None) -> tuple[nn.Module, int]:

@@ -27,9 +27,13 @@ class CustomArchitecture(Architecture):
 
     def __init__(self, factory: Callable[[], nn.Module]) -> None:
         self._factory = factory
-        self.summary = (inspect.getdoc(factory) or "").partition("\n")[0]
         self.mean = getattr(factory, "mean", IMAGENET_MEAN)
         self.std = getattr(factory, "std", IMAGENET_STD)
+
+    @property
+    def summary(self) -> str:
+        """First line of the function's docstring."""
+        return (inspect.getdoc(self._factory) or "").partition("\n")[0]
 
     def build(self, size: int | None = None) -> tuple[nn.Module, int]:
         """A new module and its feature width. Raises RecipeError for a size it cannot take."""

@@ -37,11 +37,15 @@ class TimmArchitecture(Architecture):
         config = timm.get_pretrained_cfg(name)
         assert config is not None
         self.name = name
-        self.summary = f"timm's {name}"
         self._config = config
         self.mean = _channels(self._config.mean)
         self.std = _channels(self._config.std)
         self.fixed_size = bool(self._config.fixed_input_size)
+
+    @property
+    def summary(self) -> str:
+        """Name and input side in timm."""
+        return f"timm's {self.name}, published with {self._config.input_size[-1]} pixels"
 
     def build(self, size: int | None = None) -> tuple[nn.Module, int]:
         """The trunk and its feature width, for networks of a fixed side built for `size`.

@@ -32,7 +32,14 @@ class TorchvisionArchitecture(Architecture):
     def __init__(self, name: str, *, cpu_bf16: bool = False) -> None:
         self.name = name
         self.cpu_bf16 = cpu_bf16
-        self.summary = f"torchvision's {name}"
+
+    @property
+    def summary(self) -> str:
+        """Size of the trunk and width of its features."""
+        with torch.device("meta"):
+            network, feature_dim = self.build()
+        millions = sum(weight.numel() for weight in network.parameters()) / 1e6
+        return f"torchvision, {millions:.1f} million weights, {feature_dim} features"
 
     def build(self, size: int | None = None) -> tuple[nn.Module, int]:
         """The trunk and its feature width; `size` does not matter."""

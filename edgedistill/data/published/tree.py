@@ -46,7 +46,7 @@ class Tree:
     extra: tuple[str, ...]
 
     def images(self, domain: str) -> int:
-        """How many images a domain has."""
+        """Number of images of a domain."""
         return sum(len(f.files) for f in self.folders if f.domain == domain)
 
 
