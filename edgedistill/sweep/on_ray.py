@@ -33,8 +33,7 @@ from edgedistill._utils.cache_dir import ENVIRONMENT, cache_dir
 from edgedistill._utils.locks import is_locked
 from edgedistill.errors import EdgeDistillError, Interrupted, SweepError
 from edgedistill.sweep.engines import BUSY, Engine, Job, Outcome, Request
-from edgedistill.sweep.leash import PATIENCE_SECONDS
-from edgedistill.sweep.ray_task import run_here
+from edgedistill.sweep.ray_task import PATIENCE_SECONDS, run_here
 
 Tell = Callable[[str, str], None]
 _POLL_SECONDS = 0.1
@@ -44,7 +43,10 @@ _MAX_LOST = 3
 # Results are a few bytes; nothing else goes through Ray.
 _STORE_BYTES = 100 * 2**20
 _LOST = (WorkerCrashedError, NodeDiedError, LocalRayletDiedError, ObjectLostError)
-# What of the driver's environment a run must see, wherever it is.
+# A worker that ends by itself would kill the process of its job outright; without that the process
+# is asked to save, see `edgedistill.sweep.pdeathsig`.
+_WORKER_ENVIRONMENT = {"RAY_kill_child_processes_on_worker_exit": "0"}
+# Variables of the driver's environment that a run needs on every node.
 _PASSED = ("EDGEDISTILL_", "HF_", "OMP_NUM_THREADS")
 
 
@@ -104,6 +106,7 @@ def run_jobs(
     options = {"num_cpus": cpus, "num_gpus": gpus, "scheduling_strategy": "SPREAD"}
     # A task that is lost is put back here rather than by Ray, so that it is seen and counted.
     options["max_retries"] = 0
+    options["runtime_env"] = {"env_vars": _WORKER_ENVIRONMENT}
     queue = deque(jobs)
     running: dict[ray.ObjectRef, Job] = {}
     lost: Counter[str] = Counter()
@@ -171,7 +174,7 @@ def _submit(task: Any, job: Job) -> ray.ObjectRef:
 
 
 def _outcome(reference: ray.ObjectRef, job: Job) -> Outcome | None:
-    """How a task ended; None when its worker or its node was lost."""
+    """The outcome of a task; None when its worker or its node was lost."""
     try:
         status, seconds, why = ray.get(reference)
     except OutOfMemoryError:

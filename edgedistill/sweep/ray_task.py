@@ -4,8 +4,6 @@ Arguments and results are names, paths and numbers only.
 """
 
 import os
-import select
-import signal
 import socket
 import subprocess
 import sys
@@ -14,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgedistill._utils.locks import is_locked
-from edgedistill.sweep import leash
+from edgedistill.sweep import pdeathsig
 
+# A run saves and ends within a step of being asked to.
+PATIENCE_SECONDS = 300.0
 _POLL_SECONDS = 0.1
 _SHARED = "is it on a filesystem that every node has?"
 
@@ -28,7 +28,7 @@ def run_here(
     python: str,
     environment: Mapping[str, str],
 ) -> tuple[int, float, str]:
-    """Run a job on this node.
+    """Run a job on this node: the function of the Ray task.
 
     A run whose lock is held is waited for: the process of a lost worker or a killed driver may
     still be saving. Cancelling the task lets the process save and end.
@@ -49,33 +49,35 @@ def run_here(
     started = time.monotonic()
     program = [sys.executable if command[0] == python else command[0], *command[1:]]
     try:
-        status = _leashed(program, log, where, {**os.environ, **environment})
+        status = _run(program, log, where, {**os.environ, **environment})
     except OSError as error:
         reason = f"{error.filename}: {error.strerror} on node {socket.gethostname()}; {_SHARED}"
         return 1, 0.0, reason
     return status, time.monotonic() - started, ""
 
 
-def _leashed(program: Sequence[str], log: str, where: str, environment: Mapping[str, str]) -> int:
+def _run(program: Sequence[str], log: str, where: str, environment: Mapping[str, str]) -> int:
     with open(log, "ab") as output:
-        starter = subprocess.Popen(
-            (sys.executable, "-S", "-E", leash.__file__, *program),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+        process = subprocess.Popen(
+            (sys.executable, "-S", "-E", pdeathsig.__file__, *program),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
             stderr=output,
             cwd=where,
             env=environment,
+            # Apart from the worker's process group, which may be signalled as a whole.
+            start_new_session=True,
         )
-    assert starter.stdin and starter.stdout
-    told = starter.stdout
     try:
-        starter.wait()
         # Looks now and then: Ray's way to cancel does not reach a system call that waits.
-        while not select.select([told], [], [], _POLL_SECONDS)[0]:
-            pass
+        while process.poll() is None:
+            time.sleep(_POLL_SECONDS)
     finally:
-        starter.stdin.close()
-        # To the end of the program, which saves if it is cut short.
-        status = told.read().strip()
-    # Without a word the leash itself was killed.
-    return int(status) if status else -signal.SIGKILL
+        # Cancelled: the program saves and ends.
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+    return process.wait()
