@@ -1,7 +1,9 @@
-"""`python -m edgedistill.bench.first_answer MODEL IMAGE THREADS PROVIDER...`: one fresh start.
+"""Process of one cold start.
 
-Answers one image file with the runtime and says, in one line of JSON, what that took. Nothing but
-the runtime and this file is imported: it is the process of a device that wakes up. See `process`.
+    python -m edgedistill.bench.first_answer MODEL IMAGE THREADS PROVIDER...
+
+Classifies one image file with the runtime and prints CPU seconds and peak memory as a line of JSON.
+Nothing but the runtime and this file is imported, as on a device. See `edgedistill.bench.process`.
 """
 
 import json

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from edgedistill.bench.result import Result
 from edgedistill.bench.sheet import comparisons, grid, notes, sections
 
-# An underscore inside a word and a bracket before a number are no marks.
+# An underscore inside a word and a bracket before a number are not markup.
 _MARKS = re.compile(r"[\\`*<|]|\[(?![-+\d])|(?<!\w)_|_(?!\w)")
 
 
@@ -37,5 +37,5 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _text(text: str) -> str:
-    """What Markdown would read as marks or as a cell's end, as plain characters."""
+    """Escape characters that Markdown reads as marks or as the end of a cell."""
     return _MARKS.sub(r"\\\g<0>", text)

@@ -57,7 +57,7 @@ class _Console(Console):
 
 
 def _abreast(shown: list[Section], width: int) -> int:
-    """How many models fit side by side; 0 where one does not."""
+    """Number of models that fit side by side; 0 where one does not."""
     labels = [text for s in shown for text in (s.title, *(f"  {row.label}" for row in s.rows))]
     cells = [cell for section in shown for row in section.rows for cell in row.cells]
     room = width - 1 - _FRAME - max(map(len, labels))

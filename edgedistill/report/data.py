@@ -11,19 +11,25 @@ from numpy.typing import NDArray
 
 
 class Kind(Enum):
-    """How an answer turned out. The value is the heading a reader sees."""
+    """Kind of an answer to a known or unknown image. The value is the heading in the report."""
 
-    RIGHT = "Right: known class, accepted, correct answer"
-    WRONG = "Wrong: known class, accepted, another class answered"
-    LOST = "Lost: known class, rejected as unknown"
-    CAUGHT = "Caught: unknown class, rejected"
-    FOOLED = "Fooled: unknown class, accepted as known"
+    CORRECT = "Right: known class, accepted, correct answer"
+    MISCLASSIFIED = "Wrong: known class, accepted, another class answered"
+    FALSE_REJECT = "Lost: known class, rejected as unknown"
+    TRUE_REJECT = "Caught: unknown class, rejected"
+    FALSE_ACCEPT = "Fooled: unknown class, accepted as known"
 
 
 def kinds(
     labels: NDArray[np.integer], predictions: NDArray[np.integer], accepted: NDArray[np.bool_]
 ) -> list[Kind]:
-    """The kind of every answer; `labels` int [N] with -1 = unknown, `predictions` arg-max [N]."""
+    """The kind of every answer.
+
+    Args:
+        labels: int `[N]`, -1 for unknown.
+        predictions: int `[N]`, arg-max classes.
+        accepted: bool `[N]`.
+    """
     known = labels >= 0
     right = predictions == labels
     conditions = [known & accepted & right, known & accepted, known, ~accepted]
@@ -42,8 +48,10 @@ def sample_rows(
 ) -> NDArray[np.int64]:
     """Rows of up to `per_kind` images of each kind, drawn without looking at the scores.
 
-    Every kind is shown as often as every other, so the picture says what mistakes look like and
-    not how common they are. Arguments as in `kinds`; sorted by kind, then by row.
+    Every kind has as many images, whatever its share. Other arguments as in `kinds`.
+
+    Returns:
+        int64 `[n]`, sorted by kind, then by row.
     """
     rng = np.random.default_rng(seed)
     every = np.array([kind.name for kind in kinds(labels, predictions, accepted)])
@@ -56,7 +64,7 @@ def sample_rows(
 
 @dataclass(frozen=True)
 class Samples:
-    """Target images to show: n of them, with what they are and what was answered."""
+    """Target images to show, with their true classes and answers."""
 
     images: NDArray[np.uint8]  # [n, H, W, 3] RGB
     names: Sequence[str]  # true class name of each image, of unknown ones too
@@ -110,5 +118,5 @@ class ReportData:
 
     @property
     def accepted(self) -> NDArray[np.bool_]:
-        """Which target images are accepted, bool [N]."""
+        """Mask of accepted target images, bool `[N]`."""
         return np.asarray(self.target_scores >= self.threshold)

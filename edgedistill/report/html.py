@@ -130,12 +130,16 @@ def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
 
 
 def write_report(folder: Path, data: ReportData) -> list[Path]:
-    """Write the PNGs and report.html into `folder`, each atomically; returns the paths.
+    """Write the PNGs and report.html into `folder`, each atomically.
 
     scores.png, answers.png, confusion.png, risk_coverage.png, curves.png, report.html. The page
-    embeds the pictures, so it can be mailed alone.
+    embeds the plots, so it can be mailed alone.
 
-    Raises: EdgeDistillError when the folder cannot be written.
+    Returns:
+        The paths.
+
+    Raises:
+        OutputError: the folder cannot be written.
     """
     pictures = figures(data)
     written = []

@@ -1,6 +1,6 @@
-"""The pictures of a report: arrays in, matplotlib Figures out.
+"""Plots of a run's report, as matplotlib Figures.
 
-No meaning rests on colour alone. A class or a group without images never breaks a picture.
+No meaning rests on colour alone. A class or a group may have no images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,11 +34,11 @@ from edgedistill.report.style import (
 )
 
 KIND_STYLE = {
-    Kind.RIGHT: (GREEN, "✓"),
-    Kind.WRONG: (VERMILION, "✗"),
-    Kind.LOST: (ORANGE, "✗"),
-    Kind.CAUGHT: (BLUE, "✓"),
-    Kind.FOOLED: (PURPLE, "✗"),
+    Kind.CORRECT: (GREEN, "✓"),
+    Kind.MISCLASSIFIED: (VERMILION, "✗"),
+    Kind.FALSE_REJECT: (ORANGE, "✗"),
+    Kind.TRUE_REJECT: (BLUE, "✓"),
+    Kind.FALSE_ACCEPT: (PURPLE, "✗"),
 }
 SCORE_LABEL = {
     "max_softmax": "largest class probability",
@@ -282,7 +282,7 @@ def risk_coverage_curve(
 
 @styled
 def answers(samples: Samples | None, known: Sequence[str]) -> Figure:
-    """Test images with their truth and answer, grouped by how the answer turned out."""
+    """Test images with their true class and answer, grouped by the kind of answer."""
     columns, tile, header, caption = 8, 1.3, 0.42, 0.66
     every = [] if samples is None else kinds(samples.labels, samples.predictions, samples.accepted)
     groups = {kind: [i for i, k in enumerate(every) if k is kind] for kind in Kind}
@@ -301,7 +301,7 @@ def answers(samples: Samples | None, known: Sequence[str]) -> Figure:
             0.16 / width,
             (y - 0.26) / height,
             f"{mark} {kind.value}",
-            color=color if kind is not Kind.LOST else "#9a6a00",
+            color=color if kind is not Kind.FALSE_REJECT else "#9a6a00",
             fontsize=11,
             fontweight="bold",
         )

@@ -24,7 +24,11 @@ _DRAWS: dict[str, tuple[str, Callable[[RandomState], Any]]] = {
 
 
 def scmd_hyperparameters(hparams_seed: int, trial: int) -> dict[str, float]:
-    """Recipe field -> value. Empty for seed 0, whose values are the recipe's own."""
+    """Drawn hyper-parameters of a trial.
+
+    Returns:
+        Recipe field -> value; empty for seed 0, which stands for the recipe's own values.
+    """
     if hparams_seed == 0:
         return {}
     seed = seed_hash(hparams_seed, trial)

@@ -1,4 +1,4 @@
-"""From a sweep file to the list of runs: every recipe is checked before the first one starts."""
+"""The runs of a sweep file, with the resolved recipe of each."""
 
 import hashlib
 import re
@@ -32,7 +32,7 @@ _LONGEST_NAME = 100
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run: `values` holds its place on every axis."""
+    """A run of a sweep; `values`: axis -> its value."""
 
     name: str
     values: dict[str, Any]
@@ -60,17 +60,17 @@ class Plan:
 
     @property
     def view_caches(self) -> int:
-        """How many caches of teacher embeddings the runs share."""
+        """Number of view caches that the runs share."""
         return len({key for run in self.runs if (key := _cache_key(run.recipe)) is not None})
 
     @property
     def on_the_fly(self) -> int:
-        """How many runs ask the teacher at every step instead."""
+        """Number of runs that run the teacher in every step instead."""
         return sum(r.recipe.views.count == 0 and _needs_teacher(r.recipe) for r in self.runs)
 
 
 def one_per_cache(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
-    """Runs that between them need every store of images and every cache of views the others do."""
+    """Runs that together use every image store and view cache of all runs."""
     covered: set[Any] = set()
     chosen = []
     # A run with a teacher stores all images that one without would.
@@ -86,10 +86,10 @@ def one_per_cache(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
 
 
 def chosen(plan: Plan, only: Iterable[str]) -> tuple[PlannedRun, ...]:
-    """The runs of a plan that `AXIS=VALUE[,VALUE...]` leave: all of these must hold.
+    """The runs of a plan that satisfy every filter `AXIS=VALUE[,VALUE...]`.
 
     Raises:
-        EdgeDistillError: not of that form, or no such axis or value.
+        RecipeError: a filter of another form, or no such axis or value.
     """
     runs = plan.runs
     for text in only:
@@ -115,7 +115,7 @@ def make_plan(path: Path) -> Plan:
     Replicates change fastest last: all cells of the results have one seed before any has two.
 
     Raises:
-        EdgeDistillError: anything wrong with the file or with a recipe, naming the run.
+        RecipeError: the file or a recipe is not valid; names the run.
     """
     spec = read_sweep(path)
     replicates = replicates_of(spec)
@@ -212,7 +212,7 @@ def _name(values: Mapping[str, Any]) -> str:
 
 
 def _label(axis: str, value: Any) -> str:
-    """What of a run's name an axis is: the value alone where that speaks for itself."""
+    """The part of a run's name for an axis: the value, after a short name where it is a number."""
     text = re.sub(r"[^\w.+-]+", "_", str(value)).strip("_.")
     if axis in SEEDS:
         return {"seed": "s", "data.split_seed": "split", "views.seed": "views"}[axis] + text
@@ -236,7 +236,7 @@ def _needs_teacher(recipe: Recipe) -> bool:
 
 
 def _cache_key(recipe: Recipe) -> str | None:
-    """What names a cache of view embeddings, as far as a recipe says; None without a cache."""
+    """Key of the view cache of a recipe; None without a cache."""
     if recipe.views.count == 0 or not _needs_teacher(recipe):
         return None
     teacher = recipe.teacher

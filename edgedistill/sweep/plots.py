@@ -1,4 +1,4 @@
-"""The pictures of a sweep: results in, matplotlib Figures out."""
+"""Plots of a sweep's results, as matplotlib Figures."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -85,7 +85,7 @@ def hybridness_curves(panels: Mapping[str, Mapping[str, Curve]], spread: str) ->
 
 @styled
 def heat_map(table: Table, title: str, lower_is_better: bool) -> Figure:
-    """Series x target: mean ± spread in every cell, darker is better; the mean stands apart."""
+    """Heat map of series x target: mean ± spread in every cell, darker is better."""
     columns = [*table.targets, "mean"]
     rows = len(table.series)
     values = np.full((rows, len(columns)), np.nan)

@@ -78,7 +78,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Series down, targets across.
+    """A metric by series (rows) and target (columns).
 
     Attributes:
         series: labels of the rows.
@@ -122,7 +122,7 @@ def make_table(plan: Plan, rows: Sequence[Row], metric: str) -> Table:
 def selected(plan: Plan, rows: Sequence[Row]) -> list[Row]:
     """Finished rows; of those that differ in tuned axes alone, the best on source validation.
 
-    The first of equals, as DomainBed takes it; no target label is looked at.
+    The first of equals, as in DomainBed; target labels are not used.
     """
     finished = [row for row in rows if row["status"] == "finished"]
     if not plan.tune:

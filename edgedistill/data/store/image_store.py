@@ -1,9 +1,9 @@
-"""Every image decoded and resized once, kept as bytes that a training loop can map.
+"""Store of decoded and resized images, memory-mapped by the training loop.
 
 One folder per (dataset content, size) under `cache_dir()/store/` holds, for each domain, a uint8
 array [images, size, size, 3], or above `PACK_ABOVE` bytes in all a packed file of losslessly
-compressed images; a hash of every image's pixels; and a report of what the store holds and which
-files could not be used. The folder appears complete or not at all (`build_once`), so a kill or a
+compressed images; a hash of every image's pixels; and a report with the contents and the files that
+could not be read. The folder appears complete or not at all (`build_once`), so a kill or a
 second process cannot spoil it.
 """
 
@@ -52,7 +52,7 @@ class Store:
     """
 
     def __init__(self, index: Index, size: int, folder: Path) -> None:
-        """Raises EdgeDistillError when files of the store were edited, cut short or deleted."""
+        """Raises DataError when files of the store were edited, cut short or deleted."""
         self.folder = folder
         self.size = size
         self._index = index
@@ -96,7 +96,7 @@ class Store:
         """Copy some rows: uint8 [K, size, size, 3]. Unreadable rows are zeros.
 
         Raises:
-            EdgeDistillError: packed bytes are no image.
+            CacheError: packed bytes are no image.
         """
         out = np.empty((len(rows), self.size, self.size, 3), dtype=np.uint8)
         domain, position = self._index.domain[rows], self._position[rows]
@@ -200,8 +200,8 @@ def open_store(
         workers: decoding threads, None for one per CPU core.
 
     Raises:
-        EdgeDistillError: the cache cannot be written, or an image not be read for a reason that
-            does not lie in the image.
+        CacheError: the cache cannot be written.
+        DataError: an image cannot be read for a reason that does not lie in the image.
     """
     folder = build_once(
         store_folder(index, size, cache),
@@ -211,7 +211,7 @@ def open_store(
 
 
 def store_folder(index: Index, size: int, cache: Path | None = None) -> Path:
-    """Where `open_store` keeps the images of an index at a size; it may not exist."""
+    """The folder of `open_store` for an index at a size; it may not exist."""
     return (cache_dir() if cache is None else cache) / "store" / fingerprint(index, size)
 
 

@@ -9,12 +9,12 @@ ACCEPTED = np.array([True, True, False, False, True, False])
 
 def test_each_answer_has_one_kind() -> None:
     assert kinds(LABELS, PREDICTIONS, ACCEPTED) == [
-        Kind.RIGHT,
-        Kind.WRONG,
-        Kind.LOST,
-        Kind.CAUGHT,
-        Kind.FOOLED,
-        Kind.LOST,
+        Kind.CORRECT,
+        Kind.MISCLASSIFIED,
+        Kind.FALSE_REJECT,
+        Kind.TRUE_REJECT,
+        Kind.FALSE_ACCEPT,
+        Kind.FALSE_REJECT,
     ]
 
 
