@@ -81,7 +81,10 @@ class ProcessGroup:
         if device.type == "cpu":
             synchronize_cpu_norms(student)
         else:
-            nn.SyncBatchNorm.convert_sync_batchnorm(student)
+            from timm.layers import convert_sync_batchnorm
+
+            # Torch's own conversion would leave the activations of timm's norms out.
+            convert_sync_batchnorm(student)
         where = None if device.type == "cpu" else [device.index]
         return nn.parallel.DistributedDataParallel(student, device_ids=where)
 

@@ -7,13 +7,29 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from edgedistill.errors import TrainingError
 
 
 def synchronize_cpu_norms(module: nn.Module) -> None:
-    """Let a network's batch norms take their statistics over all processes, in place."""
-    for child in module.modules():
+    """Let a network's batch norms take their statistics over all processes, in place.
+
+    Raises TrainingError for a kind of batch norm that would go on without the other processes.
+    """
+    # Loaded already where a network has timm's layers.
+    from timm.layers import BatchNormAct2d
+
+    for name, child in module.named_modules():
         if type(child) is nn.BatchNorm2d:
             child.__class__ = SyncedBatchNorm2d
+        elif type(child) is BatchNormAct2d:
+            child.__class__ = SyncedBatchNormAct2d  # type: ignore[assignment]
+        elif isinstance(child, _BatchNorm) and not isinstance(child, SyncedBatchNorm2d):
+            raise TrainingError(
+                f"student: {type(child).__name__} in {name!r} takes no statistics over several "
+                "processes on a CPU; train in one process"
+            )
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
@@ -36,6 +52,17 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
             input, self.weight, self.bias, mean, variance, count, self.eps
         )
         return normed
+
+
+class SyncedBatchNormAct2d(SyncedBatchNorm2d):
+    """timm's `BatchNormAct2d`, a batch norm with dropout and activation, in the same way."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, input: Tensor) -> Tensor:
+        activated: Tensor = self.act(self.drop(super().forward(input)))
+        return activated
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor, float]:

@@ -16,17 +16,18 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from edgedistill.data.views import ViewBatch
-from edgedistill.errors import EdgeDistillError, Interrupted
+from edgedistill.errors import EdgeDistillError, Interrupted, TrainingError
 from edgedistill.train.batches import Batch
 from edgedistill.train.checkpoint import load_checkpoint
 from edgedistill.train.context import Progress, Stopped, TrainContext
 from edgedistill.train.distributed import ProcessGroup, init_distributed
 from edgedistill.train.loop import fit
 from edgedistill.train.predict import predict
-from edgedistill.train.synced_norm import SyncedBatchNorm2d
+from edgedistill.train.synced_norm import synchronize_cpu_norms
 
 Work = Callable[[ProcessGroup], None]
 
@@ -150,18 +151,22 @@ def test_several_processes_end_where_one_does(
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
 
 
-def test_batch_norm_is_over_all_processes(tmp_path: Path, together: Processes) -> None:
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, BatchNormAct2d])
+def test_batch_norm_is_over_all_processes(
+    kind: type[nn.BatchNorm2d], tmp_path: Path, together: Processes
+) -> None:
     torch.manual_seed(0)
     x, upstream = torch.randn(2, 5, 3, 4, 4).unbind()
-    plain = nn.BatchNorm2d(3)
+    plain = kind(3)
     nn.init.normal_(plain.weight)
     whole = x.clone().requires_grad_()
     (plain(whole) * upstream).sum().backward()
     assert whole.grad is not None and plain.weight.grad is not None
 
     def work(processes: ProcessGroup) -> None:
-        norm = SyncedBatchNorm2d(3)
-        norm.load_state_dict({**nn.BatchNorm2d(3).state_dict(), "weight": plain.weight.detach()})
+        norm = kind(3)
+        synchronize_cpu_norms(norm)
+        norm.load_state_dict({**kind(3).state_dict(), "weight": plain.weight.detach()})
         rows = processes.shard(5)
         own = x[rows].clone().requires_grad_()
         out = norm(own)
@@ -179,6 +184,11 @@ def test_batch_norm_is_over_all_processes(tmp_path: Path, together: Processes) -
         plain.train()
 
     assert together(2, work) == [0, 0]
+
+
+def test_a_norm_that_would_not_be_joined_is_refused() -> None:
+    with pytest.raises(TrainingError, match="BatchNorm1d"):
+        synchronize_cpu_norms(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))
 
 
 def test_a_signal_to_one_stops_all_at_the_same_step_and_they_resume(
