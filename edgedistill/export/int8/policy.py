@@ -1,4 +1,4 @@
-"""Which nodes of a student go to int8: what was measured to pay, and a rule for the rest.
+"""Choice of a student's nodes for int8: the fastest set that was measured, or else a rule.
 
 int8 is not faster everywhere: every border between integers and floats costs a pass over the
 tensor, and squeeze-and-excitation works on too few numbers to win it back. `policy.json`
@@ -26,79 +26,100 @@ _BLOCK = re.compile(
 
 
 def chosen_nodes(student: str, model: ModelProto) -> list[str]:
-    """Names of the nodes to quantise, in the order of the graph.
+    """Names of the nodes to quantize, in the order of the graph; may be empty.
 
-    The measured ones, the fastest that were found even where float is faster still: the file is
-    smaller then. By the rule of `pointwise_or_all` for a student that was not measured.
+    For a student that was measured, the fastest set even where float is faster still: the file is
+    smaller then. For others the nodes of `pointwise_or_all`.
     """
     graph = model.graph
-    names = set(_measured().get(student, ())) or pointwise_or_all(graph)
+    names = set(_measured_policy().get(student, ())) or pointwise_or_all(graph)
     return [node.name for node in graph.node if node.name in names]
 
 
 def block_of(node: str) -> str:
-    """The residual block a node belongs to, by its name; "stem" for what is in none."""
-    found = _BLOCK.match(node)
-    return found.group(1) if found else "stem"
+    """The residual block that a node's name puts it in; "stem" outside all blocks."""
+    match = _BLOCK.match(node)
+    return match.group(1) if match else "stem"
 
 
 def pointwise_or_all(graph: GraphProto) -> set[str]:
-    """Pointwise convolutions of networks that have depthwise ones too, else all of the backbone.
+    """The nodes to quantize of a student that was not measured.
 
-    Nodes of squeeze-and-excitation, matrix products and the scores stay float in both.
+    Pointwise convolutions of a network that has depthwise ones too; convolutions alone of a network
+    with attention (a MatMul of two activations), whose sums follow float nodes; else convolutions,
+    sums and max poolings. All others stay float: squeeze-and-excitation, attention, linear layers,
+    the classifier and the scores.
     """
     kinds = node_kinds(graph)
     if {"depthwise", "pointwise"} <= set(kinds.values()):
-        return {name for name, kind in kinds.items() if kind == "pointwise"}
-    wanted = {"convolution", "pointwise", "add", "maxpool"}
-    return {name for name, kind in kinds.items() if kind in wanted}
+        chosen = {"pointwise"}
+    elif _has_attention(graph):
+        chosen = {"convolution", "pointwise"}
+    else:
+        chosen = {"convolution", "pointwise", "add", "maxpool"}
+    return {name for name, kind in kinds.items() if kind in chosen}
 
 
 def node_kinds(graph: GraphProto) -> dict[str, str]:
-    """What each node that can be quantised is, by name; the rest is left out.
+    """The kind of each node that can be quantized, by the node's name; others are left out.
 
-    "convolution", "pointwise", "depthwise", "classifier", "activation" (hard-swish, and the
+    Kinds: "convolution", "pointwise", "depthwise", "classifier", "activation" (hard-swish, and the
     sigmoid and product of a SiLU), "gate" (all of squeeze-and-excitation), or the node's own kind
     in lower case: "add", "maxpool", "globalaveragepool" (the last one, before the classifier).
     """
-    fixed = constants(graph)
+    weights = constants(graph)
     kinds: dict[str, str] = {}
-    # Values with one number per channel: behind a global pooling, before they meet the image again.
+    # Values with one number per channel: behind a global pooling, before they scale the maps.
     pooled: set[str] = set()
-    inside = {name for node in graph.node for name in node.output}
+    computed = {name for node in graph.node for name in node.output}
     for node in graph.node:
-        inputs = [name for name in node.input if name in inside and name not in fixed]
-        from_pool = [name for name in inputs if name in pooled]
-        meets = node.op_type == "Mul" and 0 < len(from_pool) < len(inputs)
-        if node.op_type == "GlobalAveragePool" or (from_pool and len(from_pool) == len(inputs)):
+        activations = [name for name in node.input if name in computed]
+        pooled_inputs = [name for name in activations if name in pooled]
+        all_pooled = bool(pooled_inputs) and len(pooled_inputs) == len(activations)
+        if node.op_type == "GlobalAveragePool" or all_pooled:
             pooled.update(node.output)
-        alone = node.op_type in ("Add", "Mul") and len(inputs) < 2
-        kind = "gate" if meets else None if alone else _kind(node, fixed, bool(from_pool))
+        kind: str | None
+        if node.op_type == "Mul" and pooled_inputs and not all_pooled:
+            kind = "gate"
+        elif node.op_type in ("Add", "Mul") and len(activations) < 2:
+            kind = None
+        else:
+            kind = _kind(node, weights, bool(pooled_inputs))
         if kind is not None:
             kinds[node.name] = kind
     pools = [node.name for node in graph.node if node.op_type == "GlobalAveragePool"]
     return kinds | dict.fromkeys(pools, "gate") | dict.fromkeys(pools[-1:], "globalaveragepool")
 
 
-def _kind(node: NodeProto, fixed: Collection[str], pooled: bool) -> str | None:
-    kind = node.op_type
-    if kind == "Gemm":
+def _kind(node: NodeProto, weights: Collection[str], pooled: bool) -> str | None:
+    operator = node.op_type
+    if operator in WEIGHTED and node.input[1] not in weights:
+        return None
+    if operator == "Gemm":
         return "classifier"
     if pooled:
-        return "gate" if kind in (*WEIGHTED, *HARD, "Sigmoid", "Mul") else None
-    if kind == "Conv":
+        return "gate" if operator in (*WEIGHTED, *HARD, "Sigmoid", "Mul") else None
+    if operator == "Conv":
         if attribute(node, "group", 1) > 1:
             return "depthwise"
         shape = next((a.ints for a in node.attribute if a.name == "kernel_shape"), ())
         return "pointwise" if all(side == 1 for side in shape) else "convolution"
-    if kind in (*HARD, "Sigmoid", "Mul"):
+    if operator in (*HARD, "Sigmoid", "Mul"):
         return "activation"
-    if kind in (*SAME_RANGE, "Add"):
-        return kind.lower()
+    if operator in (*SAME_RANGE, "Add"):
+        return operator.lower()
     return None
 
 
+def _has_attention(graph: GraphProto) -> bool:
+    weights = constants(graph)
+    return any(n.op_type == "MatMul" and weights.keys().isdisjoint(n.input) for n in graph.node)
+
+
 @cache
-def _measured() -> dict[str, list[str]]:
-    found = json.loads(POLICY_FILE.read_text(encoding="utf-8")) if POLICY_FILE.is_file() else {}
-    return {student: entry["nodes"] for student, entry in found.items()}
+def _measured_policy() -> dict[str, list[str]]:
+    """Names of the nodes to quantize, by student."""
+    if not POLICY_FILE.is_file():
+        return {}
+    entries = json.loads(POLICY_FILE.read_text(encoding="utf-8"))
+    return {student: entry["nodes"] for student, entry in entries.items()}

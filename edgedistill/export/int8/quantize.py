@@ -1,7 +1,11 @@
-"""Chosen nodes of an ONNX graph in int8, as QuantizeLinear / DequantizeLinear pairs around them.
+"""Quantization of chosen ONNX nodes by QuantizeLinear / DequantizeLinear pairs around them.
 
-onnxruntime fuses a node between such pairs into one integer kernel. Its own quantiser cannot keep
-hard-swish in integers, which decides whether int8 pays for MobileNetV3: the pairs are put here.
+onnxruntime fuses a node between such pairs into one integer kernel. The library for writing them is
+onnxruntime's `quantize_static`. `benchmarks/libraries/quantizers.json` speaks against it: with the
+same nodes and ranges, and as accurate within noise, its files take as long as ours at 64 px, but
+1.07 (EfficientNet-B0) to 1.21 times (MobileNetV3-Large) as long at 224 px. It has no integer
+hard-swish, or three kernels of one where two are enough, and quantizes the image from floats, while
+its bytes can be read as they are.
 
 Activations are uint8 per tensor, with 0 exactly representable (zero padding stays zero); weights
 int8 per output channel, symmetric, of seven bits; biases int32 in the scale of the products (Jacob
@@ -36,29 +40,30 @@ def tensors(model: ModelProto, chosen: Collection[str]) -> list[str]:
 
     The ranges are those in the model as it was before: there the Relu has cut them at 0.
     """
-    fixed = constants(model.graph)
-    found: dict[str, None] = {}
+    weights = constants(model.graph)
+    activations: dict[str, None] = {}
     for node in model.graph.node:
         if node.name in chosen:
-            found |= dict.fromkeys(n for n in (*node.input, *node.output) if n not in fixed)
-    return list(found)
+            names = (*node.input, *node.output)
+            activations |= dict.fromkeys(name for name in names if name not in weights)
+    return list(activations)
 
 
 def quantize(model: ModelProto, chosen: Collection[str], ranges: Ranges) -> ModelProto:
     """The model with the chosen nodes in int8; same inputs, outputs and names.
 
     Args:
-        model: from `before_int8.prepare` with the same `chosen`.
+        model: from `prepare` with the same `chosen`.
         chosen: names of nodes, each of a kind in `SUPPORTED`.
         ranges: of every tensor of `tensors(model, chosen)`.
 
     Raises:
         ValueError: a name that is not in the graph, or a node that cannot be quantised.
     """
-    made = ModelProto()
-    made.CopyFrom(model)
-    writer = _Writer(made.graph, _where_it_matters(made.graph, chosen, ranges))
-    missing = set(chosen) - {node.name for node in made.graph.node}
+    quantized = ModelProto()
+    quantized.CopyFrom(model)
+    writer = _Writer(quantized.graph, _clip_gate_ranges(quantized.graph, chosen, ranges))
+    missing = set(chosen) - {node.name for node in quantized.graph.node}
     if missing:
         raise ValueError(f"no node {sorted(missing)[0]!r} in the graph")
     for original in model.graph.node:
@@ -67,73 +72,82 @@ def quantize(model: ModelProto, chosen: Collection[str], ranges: Ranges) -> Mode
         if node.name in chosen:
             _quantize_node(writer, node)
         else:
-            writer.keep(node)
-    del made.graph.node[:]
-    made.graph.node.extend(writer.nodes)
-    drop_unused(made.graph)
-    return made
+            writer.add_float(node)
+    del quantized.graph.node[:]
+    quantized.graph.node.extend(writer.nodes)
+    drop_unused(quantized.graph)
+    return quantized
 
 
-def _where_it_matters(graph: GraphProto, chosen: Collection[str], ranges: Ranges) -> Ranges:
-    """Finer steps for what only hard gates read: below -3 they are 0, above 3 a sigmoid is 1."""
+def _clip_gate_ranges(graph: GraphProto, chosen: Collection[str], ranges: Ranges) -> Ranges:
+    """Ranges with finer steps for tensors that only hard gates read.
+
+    A hard-swish and a hard-sigmoid are 0 below -3, and a hard-sigmoid is 1 above 3.
+    """
     uses = consumers(graph)
-    limited = dict(ranges)
+    clipped = dict(ranges)
     for node in graph.node:
         readers = uses.get(node.input[0], []) if node.op_type in HARD else []
         if readers and all(r.name in chosen and r.op_type == node.op_type for r in readers):
             low, high = ranges[node.input[0]]
             top = 3.0 if node.op_type == "HardSigmoid" else high
-            limited[node.input[0]] = (max(low, -3.0), min(high, top))
-    return limited
+            clipped[node.input[0]] = (max(low, -3.0), min(high, top))
+    return clipped
 
 
 class _Writer:
-    """The graph being written: its nodes so far, and where integers are at hand.
+    """A quantized graph under construction.
 
-    `entered` and `left` map a tensor to its dequantised copy and that copy's scale and zero point:
-    of a float tensor an integer node reads, and of what an integer node makes.
+    Attributes:
+        nodes: written so far, in order.
+        params: scale and zero point of each tensor that has integers.
+        inputs: dequantized copy of each float tensor that an integer node reads, by its name.
+        outputs: dequantized copy of each tensor that an integer node computes, by its name.
     """
 
     def __init__(self, graph: GraphProto, ranges: Ranges) -> None:
         self.graph = graph
         self.ranges = ranges
-        self.fixed = constants(graph)
+        self.weights = constants(graph)
         self.bytes = byte_values(graph)
         self.nodes: list[NodeProto] = []
         self.params: dict[str, tuple[float, int]] = {}
-        self.entered: dict[str, str] = {}
-        self.left: dict[str, str] = {}
+        self.inputs: dict[str, str] = {}
+        self.outputs: dict[str, str] = {}
 
-    def keep(self, node: NodeProto) -> None:
-        """A float node: what integer nodes made comes to it dequantised."""
+    def add_float(self, node: NodeProto) -> None:
+        """Add a node that stays float; it reads dequantized copies where there are integers."""
         for number, name in enumerate(node.input):
-            node.input[number] = self.left.get(name, name)
+            node.input[number] = self.outputs.get(name, name)
         self.nodes.append(node)
 
     def read(self, name: str) -> str:
-        """The dequantised copy of a tensor, for an integer node."""
-        if name in self.left:
-            return self.left[name]
-        if name not in self.entered:
-            self.entered[name] = self._enter(name)
-        return self.entered[name]
+        """The dequantized copy of a tensor, for an integer node to read."""
+        if name in self.outputs:
+            return self.outputs[name]
+        if name not in self.inputs:
+            self.inputs[name] = self._quantize_input(name)
+        return self.inputs[name]
 
     def read_scaled(self, name: str, factor: float) -> str:
-        """The same integers as `read`, dequantised to `factor` times their value."""
+        """The integers that `read` dequantizes, dequantized to `factor` times their value."""
         scaled = f"{name}:times{factor:.4g}"
-        if scaled not in self.entered:
+        if scaled not in self.inputs:
             self.read(name)
             scale, zero = self.params[name]
-            self.entered[scaled] = self.dequantize(f"{name}:q", scaled, scale * factor, zero)
-        return self.entered[scaled]
+            self.inputs[scaled] = self.dequantize(f"{name}:q", scaled, scale * factor, zero)
+        return self.inputs[scaled]
 
-    def write(self, name: str, params: tuple[float, int] | None = None) -> str:
-        """Where an integer node puts its float result; `close` then makes it integers."""
-        self.params[name] = params or self._params_of(name)
-        return f"{name}:float"
+    def add_integer(
+        self, node: NodeProto, name: str, params: tuple[float, int] | None = None
+    ) -> None:
+        """Add an integer node whose output 0 computes the tensor `name`, and quantize that.
 
-    def close(self, name: str) -> None:
-        self.left[name] = self._pair(f"{name}:float", name, self.params[name])
+        `params` are its scale and zero point, those of its range where they are left out.
+        """
+        node.output[0] = f"{name}:float"
+        self.nodes.append(node)
+        self.outputs[name] = self._pair(f"{name}:float", name, params or self._params_of(name))
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
         self.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
@@ -144,9 +158,9 @@ class _Writer:
     ) -> tuple[str, NDArray[np.float64]]:
         """An int8 weight with one scale per entry of `axis`, at least `floor`.
 
-        Returns the name of its dequantised copy, and the scales.
+        Returns the name of its dequantized copy, and the scales.
         """
-        value = np.asarray(self.fixed[name], np.float64)
+        value = np.asarray(self.weights[name], np.float64)
         others = tuple(i for i in range(value.ndim) if i != axis)
         scale = np.maximum(
             np.maximum(np.abs(value).max(axis=others), _TINY) / _LARGEST_WEIGHT, floor
@@ -158,7 +172,7 @@ class _Writer:
 
     def bias(self, name: str, node: str, scale: NDArray[np.float64]) -> str:
         """An int32 bias at the scale of its channel's products."""
-        integers = np.rint(np.asarray(self.fixed[name], np.float64) / scale.astype(np.float32))
+        integers = np.rint(np.asarray(self.weights[name], np.float64) / scale.astype(np.float32))
         return self._dequantized(f"{node}.bias", integers.astype(np.int32), scale, 0)
 
     def _dequantized(
@@ -182,7 +196,7 @@ class _Writer:
         self.params[name] = params
         return self.dequantize(f"{name}:q", f"{name}:dequantized", scale, zero)
 
-    def _enter(self, name: str) -> str:
+    def _quantize_input(self, name: str) -> str:
         if name not in self.bytes:
             return self._pair(name, name, self._params_of(name))
         source, zero = self.bytes[name]
@@ -224,35 +238,35 @@ def _quantize_node(writer: _Writer, node: NodeProto) -> None:
 
 
 def _weighted(writer: _Writer, node: NodeProto) -> None:
-    """Convolution or matrix product."""
+    """Write a convolution or a matrix product."""
     source, weight, *bias = node.input
     transposed = node.op_type == "Gemm" and attribute(node, "transB", 0) == 0
     node.input[0] = writer.read(source)
     step = writer.params[source][0]
     # A channel of tiny weights would have a scale at which its bias does not fit 32 bits.
-    offset = np.asarray(writer.fixed[bias[0]], np.float64) if bias else np.zeros(1)
+    offset = np.asarray(writer.weights[bias[0]], np.float64) if bias else np.zeros(1)
     floor = np.abs(offset) / (step * 2.0**30)
     node.input[1], scale = writer.weight(weight, node.name, 1 if transposed else 0, floor)
     if bias:
         node.input[2] = writer.bias(bias[0], node.name, scale * step)
-    _finish(writer, node, node.output[0], writer.write(node.output[0]))
+    writer.add_integer(node, node.output[0])
 
 
 def _elementwise(writer: _Writer, node: NodeProto) -> None:
-    """Sums, products, poolings: all activations in, one out."""
+    """Write a sum, product, sigmoid or pooling: its inputs are activations."""
     source = node.input[0]
     for number, name in enumerate(node.input):
         if node.op_type not in SAME_RANGE or number == 0:
             node.input[number] = writer.read(name)
     same = writer.params[source] if node.op_type in SAME_RANGE else None
-    _finish(writer, node, node.output[0], writer.write(node.output[0], same))
+    writer.add_integer(node, node.output[0], same)
 
 
 def _hard(writer: _Writer, node: NodeProto) -> None:
-    """Hard-sigmoid as one integer sum, hard-swish as that times its argument.
+    """Write a hard-sigmoid as one integer sum, a hard-swish as that times its argument.
 
-    The sum x / 6 + 1/2 is quantised to [0, 1], and saturation does the clipping. Its first operand
-    is x's own integers at a sixth of x's scale, which costs nothing.
+    The sum x / 6 + 1/2 is quantized to [0, 1], and saturation does the clipping. Its first operand
+    is x's own integers at a sixth of x's scale, which needs no kernel.
     """
     if node.op_type == "HardSigmoid" and not _is_sixth(node):
         raise ValueError(f"{node.name}: a hard-sigmoid of another slope or offset")
@@ -264,17 +278,11 @@ def _hard(writer: _Writer, node: NodeProto) -> None:
         writer.dequantize(half, f"{gate}:half", 0.5 / 255, 0),
     ]
     total = helper.make_node("Add", operands, [gate], f"{node.name}:add")
-    _finish(writer, total, gate, writer.write(gate, (1 / 255, 0)))
+    writer.add_integer(total, gate, (1 / 255, 0))
     if gate != out:
         factors = [writer.read(source), writer.read(gate)]
         product = helper.make_node("Mul", factors, [out], f"{node.name}:mul")
-        _finish(writer, product, out, writer.write(out))
-
-
-def _finish(writer: _Writer, node: NodeProto, name: str, result: str) -> None:
-    node.output[0] = result
-    writer.nodes.append(node)
-    writer.close(name)
+        writer.add_integer(product, out)
 
 
 def _is_sixth(node: NodeProto) -> bool:
