@@ -37,6 +37,7 @@ class Teacher:
         name: model name and tag, as a recipe gives them.
         fingerprint: hash of its weights, hex.
         size: input side in pixels.
+        width: dimensions of an embedding, D.
         mean, std: normalization of pixels in 0..1 that it was trained with.
         logit_scale: exp of its learned log-scale.
         device: of the network.
@@ -47,6 +48,7 @@ class Teacher:
     name: str
     fingerprint: str
     size: int
+    width: int
     mean: Channels
     std: Channels
     logit_scale: float
@@ -122,11 +124,18 @@ def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
         name=f"{model}/{pretrained}" if pretrained else model,
         fingerprint=_weights_hash(net),
         size=size[0] if isinstance(size, tuple | list) else int(size),
+        width=_width(net, tokenizer, device),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         logit_scale=float(net.logit_scale.detach().exp()),
         device=device,
     )
+
+
+@torch.no_grad()
+def _width(net: nn.Module, tokenizer: Any, device: torch.device) -> int:
+    # A text is cheaper than an image; both towers end in one space.
+    return int(net.encode_text(tokenizer(["a"]).to(device)).shape[1])  # type: ignore[operator]
 
 
 def _quick_gelu(model: str, pretrained: str) -> bool:

@@ -110,7 +110,7 @@ def cache_header(
         "count": count,
         # The rounding of matrix products depends on their size.
         "batch": min(batch, count * _images_at_once(batch, count)),
-        "width": int(teacher.encode_texts(["a"]).shape[1]),
+        "width": teacher.width,
         "paths": hashlib.blake2b(os.fsencode("\n".join(paths)), digest_size=16).hexdigest(),
     }
 
