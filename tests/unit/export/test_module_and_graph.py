@@ -28,11 +28,11 @@ from edgedistill.methods.heads import LinearHead, ProjectionHead
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.openset.head import OpenSetHead
 from edgedistill.recipe.load import resolve
+from edgedistill.registries import SCORES
 from edgedistill.runtime.contract import CHECKSUM_KEY, LOWEST, UNKNOWN_LABEL
 from edgedistill.students import Student
 
 SIZE, CLASSES, WIDTH = 32, 5, 16
-SCORES = ("max_softmax", "max_logit", "energy", "max_cosine")
 
 
 class Gate(nn.Module):
