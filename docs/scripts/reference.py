@@ -42,8 +42,10 @@ NAMED: dict[str, Registry[Any]] = {
     "openset": SCORES,
     "method": METHODS,
 }
-# Package of a public name -> heading it stands under, in the page's order.
+# Package or module of a public name -> heading it stands under, in the page's order.
 API_GROUPS = {
+    "run.start": "Runs",
+    "run.result": "Runs",
     "run": "Runs",
     "recipe": "Recipes",
     "api": "Registries",
@@ -54,6 +56,9 @@ API_GROUPS = {
     "callbacks": "Callbacks",
     "_utils": "Callbacks",
     "errors": "Errors",
+    "run.caches": "Caches",
+    "run.clear": "Caches",
+    "run.recipe_caches": "Caches",
 }
 INTERFACES = (
     "edgedistill.methods.base.Method",
@@ -152,8 +157,15 @@ def cli_page() -> str:
 def api_page() -> str:
     """Directives of mkdocstrings for every public name, and for what an addition derives from."""
     groups: dict[str, list[str]] = {title: [] for title in API_GROUPS.values()}
-    for path in public_names():
-        groups[API_GROUPS[path.split(".")[1]]].append(path)
+    prefixes = list(API_GROUPS)
+
+    def place(path: str) -> int:
+        """Position of the longest prefix that fits."""
+        fitting = [p for p in prefixes if f"{path}.".startswith(f"edgedistill.{p}.")]
+        return prefixes.index(max(fitting, key=len))
+
+    for path in sorted(public_names(), key=place):
+        groups[API_GROUPS[prefixes[place(path)]]].append(path)
     groups["Interfaces"] = list(INTERFACES)
     parts = []
     for title, paths in groups.items():
