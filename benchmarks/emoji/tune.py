@@ -87,8 +87,7 @@ def measured(trial: Trial, runs: Path) -> dict[str, Any]:
     """A trial's run and its worth; read back where an earlier start finished it."""
     import torch
 
-    from edgedistill._utils.console import Display
-    from edgedistill.run.pipeline import run
+    from edgedistill.run.pipeline import run_pipeline
 
     torch.set_num_threads(1)
     recipe = recipe_of(trial)
@@ -99,7 +98,7 @@ def measured(trial: Trial, runs: Path) -> dict[str, Any]:
         return found
     result = {"trial": trial.number, "steps": trial.steps, "fields": trial.fields}
     try:
-        metrics, _ = run(recipe, folder, Display(quiet=True))
+        metrics, _ = run_pipeline(recipe, folder)
         result |= {
             "source_val_accuracy": round(metrics["source_val"]["accuracy"], 4),
             "accuracy": round(metrics["target"]["accuracy"], 4),

@@ -45,7 +45,7 @@ from edgedistill.export.images import ExportImages
 from edgedistill.export.onnx.module import Deployed
 from edgedistill.run.finished import load_finished
 from edgedistill.run.folder import RunFolder
-from edgedistill.run.prepare import load_texts
+from edgedistill.run.stages.prepare import class_texts
 from edgedistill.teacher.open_clip import load_teacher
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def gather(run: FinishedRun, folder: Path, threads: int) -> tuple[list[Contender
     teacher = load_teacher(
         run.recipe.teacher.model, run.recipe.teacher.pretrained, torch.device("cpu")
     )
-    text = load_texts(run.recipe, ExportImages(run, size).dataset, teacher)
+    text = class_texts(run.recipe.prompts, ExportImages(run, size).dataset, teacher)
 
     wanted: list[Callable[[], Contender]] = [
         lambda: contenders.exported("EdgeDistill fp32", data, size, threads),

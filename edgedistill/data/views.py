@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgedistill.data.pixels import to_chw_float
+from edgedistill.recipe.schema import ViewsSection
 
 # Raise when a view's pixels change: caches made by another version are then not used.
 VERSION = 1
@@ -64,6 +65,11 @@ class ViewSpec:
     saturation: float
     hue: float
     grayscale: float
+
+
+def view_spec(section: ViewsSection) -> ViewSpec:
+    """The random ranges of a recipe's section [views]."""
+    return ViewSpec(**section.model_dump(exclude={"count", "store_size"}))
 
 
 def image_key(path: str) -> int:

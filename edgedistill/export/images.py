@@ -1,7 +1,5 @@
 """The real images an export is checked, calibrated and measured on."""
 
-from dataclasses import fields
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,7 +7,7 @@ from numpy.typing import NDArray
 from edgedistill.data.images import LabelledImages
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
 from edgedistill.data.store.image_store import Store, open_store
-from edgedistill.data.views import ViewBatch, ViewSpec, draw_views
+from edgedistill.data.views import ViewBatch, draw_views, view_spec
 from edgedistill.errors import DataError
 from edgedistill.export.finished import FinishedRun
 
@@ -62,10 +60,8 @@ class ExportImages:
         stored = open_store(index, self._views.store_size)
         rows = _evenly(self.dataset.split.train, count)
         rows = rows[stored.readable[rows]]
-        names = {field.name for field in fields(ViewSpec)}
-        spec = ViewSpec(**self._views.model_dump(include=names))
         paths = (index.paths[row] for row in rows)
-        parameters = draw_views(spec, paths, np.zeros(len(rows), np.int64))
+        parameters = draw_views(view_spec(self._views), paths, np.zeros(len(rows), np.int64))
         batch = ViewBatch(torch.from_numpy(stored.gather(rows)), torch.from_numpy(parameters))
         views = batch.render(self.size)
         return views.permute(0, 2, 3, 1).mul(255).round().to(torch.uint8).contiguous().numpy()

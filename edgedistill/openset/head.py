@@ -96,9 +96,9 @@ class OpenSetHead(nn.Module):
                 raise _needs_projection(self.score_name)
             cosines = projected @ self.texts
         score = self._score(ScoreInputs(logits, probabilities, cosines))
+        best = logits.argmax(dim=1)
         limit = self.threshold if threshold is None else threshold
-        label = torch.where(score >= limit, logits.argmax(dim=1), UNKNOWN_LABEL)
-        return OpenSetOutput(label, score, probabilities)
+        return OpenSetOutput(torch.where(score >= limit, best, UNKNOWN_LABEL), score, probabilities)
 
 
 def _needs_projection(score: str) -> RecipeError:

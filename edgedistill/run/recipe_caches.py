@@ -18,10 +18,16 @@ from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import as_recipe
 from edgedistill.run.caches import Cache, describe
+from edgedistill.students import architecture
 from edgedistill.teacher.open_clip import Teacher, load_teacher
 from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.files import CacheFiles
-from edgedistill.teacher.view_cache.recipe import build_for, disagreement, files_for
+from edgedistill.teacher.view_cache.settings import (
+    ViewCacheSettings,
+    disagreement,
+    locate_cache,
+    open_cache,
+)
 from edgedistill.train.device import resolve_device
 
 # Half precision moves a unit vector by 1e-7 in this measure, another device's arithmetic by 1e-5.
@@ -84,8 +90,8 @@ def build_caches(
             return _existing(caches)
         store = open_store(dataset.index, resolved.views.store_size)
         with active.progress("teacher views", "images") as update:
-            build_for(
-                resolved,
+            open_cache(
+                _settings(resolved),
                 caches.teacher,
                 store.images(dataset.split.train),
                 report=update,
@@ -187,7 +193,7 @@ def _check_views(
     stale = 0
     if store is not None:
         stale = int(np.count_nonzero(hashes[done] != store.hashes[done]))
-        distance = disagreement(caches.recipe, teacher, index, store, files)
+        distance = disagreement(_settings(caches.recipe), teacher, index, store, files)
         if distance > _TOLERANCE:
             message = (
                 f"{files.folder}: the teacher's embeddings are {distance:.2g} (1 - cosine) from "
@@ -226,9 +232,14 @@ def _resolve(
         recipe,
         dataset,
         teacher,
-        files_for(recipe, teacher, dataset.index) if teacher else None,
+        locate_cache(_settings(recipe), teacher, dataset.index) if teacher else None,
         {size: store_folder(dataset.index, size) for size in sorted(sizes)},
     )
+
+
+def _settings(recipe: Recipe) -> ViewCacheSettings:
+    student = architecture(recipe.student.model)
+    return ViewCacheSettings.of(recipe.views, recipe.teacher, (student.mean, student.std))
 
 
 def _existing(caches: _RecipeCaches) -> list[Cache]:

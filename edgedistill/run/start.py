@@ -47,9 +47,8 @@ def run(
         True
     """
     with needs_extra("train", "edgedistill.run"):
-        from edgedistill._utils.console import Display
         from edgedistill.recipe.load import as_recipe
-        from edgedistill.run.pipeline import run as run_stages
+        from edgedistill.run.pipeline import run_pipeline
         from edgedistill.train.context import Stopped
         from edgedistill.train.distributed import init_distributed
     given = [LoggingCallback()] if callbacks is None else callbacks
@@ -58,9 +57,7 @@ def run(
         path = Path(runs) / _default_name(recipe, resolved) if out is None else Path(out)
         with reporting(given, muted=processes.rank > 0) as active:
             try:
-                metrics, state = run_stages(
-                    resolved, path, Display(given=active.callbacks), processes
-                )
+                metrics, state = run_pipeline(resolved, path, processes)
             except (Stopped, Interrupted, KeyboardInterrupt) as stop:
                 because = f"{str(stop) or 'interrupted'}; the same command goes on from there"
                 interrupted = Interrupted(f"{path}: {because}")

@@ -1,14 +1,23 @@
 """The function `edgedistill.evaluate_teacher`: zero-shot answers of a recipe's teacher."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgedistill.callbacks import Callback, LoggingCallback, reporting
+from edgedistill.data.protocols.resolve import resolve_split
+from edgedistill.data.store.image_store import open_store
+from edgedistill.openset import evaluate
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import as_recipe
-from edgedistill.run.pipeline import teacher_scores
-from edgedistill.train.device import enough_memory
+from edgedistill.recipe.schema import DataSection, PromptsSection, TeacherSection
+from edgedistill.run.stages.prepare import class_texts
+from edgedistill.teacher.open_clip import load_teacher
+from edgedistill.teacher.zero_shot import zero_shot
+from edgedistill.train.device import enough_memory, resolve_device
 
 
 def evaluate_teacher(
@@ -32,4 +41,25 @@ def evaluate_teacher(
     resolved = as_recipe(recipe, overrides)
     given = [LoggingCallback()] if callbacks is None else callbacks
     with enough_memory(), reporting(given):
-        return teacher_scores(resolved)
+        return _scores(resolved.data, resolved.teacher, resolved.prompts, resolved.device)
+
+
+def _scores(
+    data: DataSection, teacher: TeacherSection, prompts: PromptsSection, device: str
+) -> list[dict[str, Any]]:
+    dataset = resolve_split(data)
+    index, split = dataset.index, dataset.split
+    model = load_teacher(teacher.model, teacher.pretrained, resolve_device(device))
+    text = class_texts(prompts, dataset, model).to(model.device)
+    store = open_store(index, model.size)
+    unknown = np.isin(index.label, [index.class_id(name) for name in split.unknown])
+    has_truth = (split.known_label[index.label] >= 0) | unknown
+    rows = []
+    for number, domain in enumerate(index.domains):
+        is_target = domain == split.target
+        in_domain = np.flatnonzero((index.domain == number) & has_truth)
+        selected = dataset.target if is_target else in_domain
+        outputs = zero_shot(model, text, dataset.label(store.images(selected)))
+        metrics = evaluate(outputs, threshold=-math.inf, known=split.known)
+        rows.append({"domain": domain, "target": is_target, **metrics})
+    return rows

@@ -10,6 +10,8 @@ from torch import Tensor
 from edgedistill._utils.suggestions import choices
 from edgedistill.errors import RecipeError
 from edgedistill.methods.text_bank import TextBank
+from edgedistill.recipe.schema import PromptsSection
+from edgedistill.teacher.open_clip import Teacher
 
 
 def class_names(
@@ -41,6 +43,19 @@ def class_names(
             names = [name if n == name.replace("_", " ") else n for n in names]
         chosen.append(names)
     return chosen
+
+
+def encode_class_texts(
+    prompts: PromptsSection,
+    known: Sequence[str],
+    defaults: Mapping[str, Sequence[str]],
+    teacher: Teacher,
+) -> TextBank:
+    """The texts of the known classes, on the CPU; `defaults` as in `class_names`."""
+    names = class_names(known, defaults, prompts.names, prompts.keep_underscores)
+    return build_text_bank(
+        teacher.encode_texts, names, prompts.templates, prompts.pool, teacher.logit_scale
+    )
 
 
 def build_text_bank(

@@ -1,6 +1,5 @@
 """What a run trains with, and what it tells while it trains."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -37,20 +36,6 @@ class Stopped(Exception):
 
     def __init__(self, step: int, total: int) -> None:
         super().__init__(f"stopped at step {step} of {total}")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a display shows: `rate` in images per second, `losses` means since a validation."""
-
-    step: int
-    total: int
-    rate: float
-    losses: dict[str, float]
-    val_accuracy: float | None
-
-
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from edgedistill._utils.atomic import write_text
+from edgedistill.callbacks import Callback, TrainingStep, Validation
 from edgedistill.errors import EdgeDistillError, TrainingError
 from edgedistill.openset import Outputs
 from edgedistill.openset.metrics import closed_set_accuracy
 from edgedistill.students import Student
 from edgedistill.train.averaging import WeightAverage
 from edgedistill.train.checkpoint import load_checkpoint, save_checkpoint
-from edgedistill.train.context import History, Progress, Report, Stopped, TrainContext
+from edgedistill.train.context import History, Stopped, TrainContext
 from edgedistill.train.optim import build_optimizers, load_optimizer
 from edgedistill.train.predict import predict
 from edgedistill.train.step import Forward, batch_of, train_step
@@ -52,14 +53,17 @@ class _State:
 
 
 def fit(
-    context: TrainContext, checkpoint: Path, report: Report, log: Callable[[History], None]
+    context: TrainContext,
+    checkpoint: Path,
+    callback: Callback,
+    log: Callable[[History], None] = lambda history: None,
 ) -> tuple[History, float]:
     """Train, or go on training, and leave the selected weights in `context.student`.
 
     The weights selected are those of the best source-validation accuracy (mean over the source
-    domains), of ties the recipe's choice; averaged ones if the recipe averages. `report` hears of
-    progress, `log` of the whole history after every validation, both in process 0 only, which also
-    writes the checkpoint.
+    domains), of ties the recipe's choice; averaged ones if the recipe averages. `callback` hears
+    of steps and validations, `log` of the whole history after every validation, both in process 0
+    only, which also writes the checkpoint.
 
     Returns:
         One row per validation (step, lr, loss terms, val_accuracy), and the seconds spent,
@@ -70,11 +74,11 @@ def fit(
         EdgeDistillError: a loss is not finite, or the checkpoint does not fit.
     """
     with _compilation(context):
-        return _fit(context, checkpoint, report, log)
+        return _fit(context, checkpoint, callback, log)
 
 
 def _fit(
-    context: TrainContext, checkpoint: Path, report: Report, log: Callable[[History], None]
+    context: TrainContext, checkpoint: Path, callback: Callback, log: Callable[[History], None]
 ) -> tuple[History, float]:
     state = _fresh(context)
     saved = load_checkpoint(checkpoint)
@@ -106,7 +110,6 @@ def _fit(
                 if not math.isfinite(means["loss"]):
                     since = state.step - min(look_every, state.since)
                     raise _diverged(context, since, state.step, "the loss is", checkpoint.parent)
-                accuracy = None
                 if validate:
                     _check_weights(context, state, checkpoint.parent)
                     try:
@@ -117,9 +120,12 @@ def _fit(
                         ) from None
                     if first:
                         log(state.history)
+                        callback.on_validation(
+                            Validation(state.step, total, accuracy, state.history[-1])
+                        )
                 if first:
                     rate = images * state.step / (time.perf_counter() - begun)
-                    report(Progress(state.step, total, rate, means, accuracy))
+                    callback.on_step(TrainingStep(state.step, total, rate, means))
             state.seconds = time.perf_counter() - begun
             # One look at the flag: a stop asked for while saving waits for the next step.
             stop = (

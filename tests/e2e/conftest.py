@@ -20,132 +20,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-SERVER = """
-import json, os, sys, threading, traceback
-sys.path.append(sys.argv[1])
-import preload
-from edgedistill.run import pipeline
-from edgedistill.cli.app import main
-
-CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
-
-def watch_files(path, seen):
-    def hook(event, args):
-        if event in CHANGES and any(path in str(part) for part in args):
-            seen()
-    sys.addaudithook(hook)
-
-watched = []
-
-def watch_lines(path, seen):
-    watched.append((path, seen))
-    inside = {}
-    def trace(frame, event, arg):
-        file = frame.f_code.co_filename
-        if file not in inside:
-            inside[file] = [seen for path, seen in watched if path in file]
-        if not inside[file]:
-            return None
-        def local(frame, event, arg):
-            if event == "line":
-                for seen in inside[file]:
-                    seen()
-            return local
-        return local
-    sys.settrace(trace)
-
-def within(names, seen):
-    running = []
-    def counted(call):
-        def run(*args, **options):
-            running.append(call)
-            try:
-                return call(*args, **options)
-            finally:
-                running.pop()
-        return run
-    for name in names:
-        setattr(pipeline, name, counted(getattr(pipeline, name)))
-    return lambda: seen() if running else None
-
-def watch(kind, path, names, seen):
-    how = {"file": watch_files, "line": watch_lines}[kind]
-    how(path, within(names, seen) if names else seen)
-
-RUN = pipeline._run.__code__
-
-def at_work():
-    frame, name = sys._current_frames()[threading.main_thread().ident], ""
-    while frame and frame.f_code is not RUN:
-        if "/edgedistill/" in frame.f_code.co_filename:
-            name = frame.f_code.co_name
-        frame = frame.f_back
-    return name if frame else ""
-
-def arm(signal, mark, nth, *moment):
-    left = [nth]
-    def seen():
-        left[0] -= 1
-        if left[0] == 0:
-            if mark:
-                with open(mark, "w") as file:
-                    file.write(at_work())
-            os.kill(os.getpid(), signal)
-    watch(*moment, seen)
-
-def count(moments):
-    counts = [0] * len(moments)
-    def counting(number):
-        def seen():
-            counts[number] += 1
-        return seen
-    for number, moment in enumerate(moments):
-        watch(*moment, counting(number))
-    return counts
-
-ended = {}
-print("ready", flush=True)
-for line in sys.stdin:
-    request = json.loads(line)
-    if "wait" in request:
-        pid = request["wait"]
-        if pid not in ended:
-            found, status = os.waitpid(pid, request["flags"])
-            if found:
-                ended[pid] = os.waitstatus_to_exitcode(status)
-        print(ended.get(pid, ""), flush=True)
-        continue
-    pid = os.fork()
-    if pid == 0:
-        os.environ.update(request["env"])
-        os.chdir(request["cwd"])
-        for number, path in ((1, request["out"]), (2, request["err"])):
-            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), number)
-        if request["max_file"]:
-            import resource
-            resource.setrlimit(resource.RLIMIT_FSIZE, (request["max_file"],) * 2)
-        if request["at"]:
-            arm(*request["at"])
-        counts = count(request["count"])
-        sys.argv = ["edgedistill", *request["args"]]
-        try:
-            main()
-        except SystemExit as stop:
-            status = stop.code
-        except BaseException:
-            traceback.print_exc()
-            status = 1
-        sys.settrace(None)
-        if counts:
-            print(json.dumps(counts), file=sys.stderr)
-        try:
-            sys.stdout.flush()
-        except OSError:
-            status = 120
-        sys.stderr.flush()
-        os._exit(status or 0)
-    print(pid, flush=True)
-"""
+SERVER = Path(__file__).with_name("server.py")
 
 
 @dataclass(frozen=True)
@@ -203,16 +78,16 @@ class Cli:
         *,
         mark: Path | None = None,
         kind: str = "file",
-        within: Sequence[str] = (),
+        stage: str = "",
     ) -> list[Any]:
         """A signal that a command sends itself, so that its moment depends on nothing else.
 
         It comes just before the `nth` time the command opens, makes, renames or removes a file or
-        folder with `path` in its name, or runs a line of a source file of such a name (`kind`
-        "line"), while one of the functions `within` runs that the pipeline calls, where
-        any are named. `mark` is a file made first; in it is the function that the pipeline was in.
+        folder with `path` in its name, or just as a callback hears of something (`kind`
+        "callback"), in a stage of the run where one is named. `mark` is a file made first; in it
+        is the stage that the run was in.
         """
-        return [number, None if mark is None else str(mark), nth, kind, str(path), within]
+        return [number, None if mark is None else str(mark), nth, kind, str(path), stage]
 
     def ask(self, request: dict[str, Any]) -> str:
         assert self._server.stdin and self._server.stdout
@@ -228,9 +103,9 @@ class Cli:
         out: Path | None = None,
         max_file: int = 0,
         at: list[Any] | None = None,
-        count: Sequence[tuple[str, str, Sequence[str]]] = (),
+        count: Sequence[tuple[str, str, str]] = (),
     ) -> Running:
-        """`count` names moments (kind, path, within) as of `at`; their numbers end stderr."""
+        """`count` names moments (kind, path, stage) as of `at`; their numbers end stderr."""
 
         self._count += 1
         stdout = out or self._folder / f"{self._count}.out"
@@ -261,7 +136,7 @@ def cli(private_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "PYTHONWARNINGS": "default",
     }
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(Path(__file__).parent)],
+        [sys.executable, SERVER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

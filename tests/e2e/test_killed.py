@@ -6,11 +6,12 @@ import json
 import random
 import signal
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+from edgedistill.callbacks import Stage
 
 
 class Moment(NamedTuple):
@@ -18,27 +19,12 @@ class Moment(NamedTuple):
 
     kind: str
     path: str
-    within: Sequence[str]
+    stage: str
 
 
-# The functions of the pipeline that a stage consists of, files that it touches, and the
-# sources whose lines it runs.
-STAGES = {
-    "store": (["decode"], "/store/", "/edgedistill/data/"),
-    "cache": (["teach"], "/views/", "/edgedistill/teacher/"),
-    "training": (["_train"], "checkpoint", "/edgedistill/train/"),
-    "evaluation": (
-        ["save_student", "predict", "calibrate_on", "measure", "measure_teacher"],
-        "/x/",
-        "/edgedistill/",
-    ),
-    "report": (["report_data", "write_report", "write_json"], "/x/", "/edgedistill/"),
-}
-MOMENTS = {
-    stage: (Moment("file", file, within), Moment("line", source, within))
-    for stage, (within, file, source) in STAGES.items()
-}
-STAGE_OF = {name: stage for stage, (names, *_) in STAGES.items() for name in names}
+STAGES = tuple(stage.value for stage in Stage)
+# In every stage: as a callback hears of something, and as any file is opened, made or renamed.
+MOMENTS = {stage: (Moment("callback", "", stage), Moment("file", "", stage)) for stage in STAGES}
 
 
 def visible(folder: Path) -> set[str]:
@@ -66,13 +52,13 @@ class Killed:
 
     def start(self, moment: Moment, nth: int) -> None:
         """Start it, and have it killed the nth time there is such a moment; it may end before."""
-        kind, path, within = moment
+        kind, path, stage = moment
         mark = self._folder / "killed"
-        at = self._cli.at(signal.SIGKILL, path, nth, mark=mark, kind=kind, within=within)
+        at = self._cli.at(signal.SIGKILL, path, nth, mark=mark, kind=kind, stage=stage)
         result = self._cli(*self._args, env=self._env, at=at)
         assert result.status in (-signal.SIGKILL, 0), result.err
         if result.status:
-            self.kills[STAGE_OF[mark.read_text()]] += 1
+            self.kills[mark.read_text()] += 1
         if (self.run / "metrics.json").exists():
             assert visible(self.run) == visible(self._whole)
             self._check()
@@ -99,10 +85,11 @@ def test_killed_in_every_stage_and_resumed_ends_with_the_same_bytes(
     cli: Any, finished: tuple[Path, Any, Path], tmp_path: Path
 ) -> None:
     killed = Killed(cli, finished, tmp_path)
-    moments = {"/store/": 5, "/views/": 6, "checkpoint.pt": 3, "openset": 2, "report.html": 1}
-    for path, nth in moments.items():
-        killed.start(Moment("file", path, ()), nth)
-    assert killed.kills == Counter(STAGES.keys())
+    for path, nth in {"/store/": 5, "/views/": 6, "checkpoint.pt": 3, "openset.json": 1}.items():
+        killed.start(Moment("file", path, ""), nth)
+    killed.start(Moment("callback", "", "evaluate"), 1)
+    killed.start(Moment("file", "report.html", ""), 1)
+    assert killed.kills == Counter(STAGES)
     killed.end()
     cache = tmp_path / "cache1"
     assert not list(cache.glob("**/.*.tmp*"))

@@ -12,14 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from edgedistill._utils.console import Display
 from edgedistill.errors import ExportError
 from edgedistill.export.base import ExportOptions, export_run
 from edgedistill.export.finished import FinishedRun
 from edgedistill.recipe.load import resolve
 from edgedistill.run.finished import load_finished
 from edgedistill.run.folder import RunFolder
-from edgedistill.run.pipeline import run
+from edgedistill.run.pipeline import run_pipeline
 from edgedistill.runtime import Classifier
 
 # Networks of a few hundred thousand weights, by which timm tests its families.
@@ -43,7 +42,7 @@ def trained(tree_of: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[
             method={"name": "erm"},
             train={"steps": 2, "eval_every": 2},
         )
-        run(resolve(tree), tmp_path / "run", Display(quiet=True))
+        run_pipeline(resolve(tree), tmp_path / "run")
         return load_finished(RunFolder(tmp_path / "run"))
 
     return train

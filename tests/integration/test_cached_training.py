@@ -11,21 +11,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from edgedistill._utils.console import Display
 from edgedistill.data.protocols.resolve import resolve_split
 from edgedistill.data.store import image_store as store
-from edgedistill.data.views import ViewBatch
+from edgedistill.data.views import ViewBatch, view_spec
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import resolve
-from edgedistill.run.prepare import (
-    build_student,
-    build_teacher_fn,
-    decode,
-    find_teacher,
-    load_texts,
-)
-from edgedistill.teacher.view_cache.recipe import files_for, view_spec
+from edgedistill.run.pipeline import Stages
+from edgedistill.run.stages.prepare import Prepared, class_texts, find_teacher
+from edgedistill.students import architecture
+from edgedistill.teacher.open_clip import Teacher
+from edgedistill.teacher.view_cache.settings import ViewCacheSettings, locate_cache
 from edgedistill.train.batches import Batch
 from edgedistill.train.context import TeacherFn, TrainContext
 from edgedistill.train.optim import build_optimizers
@@ -45,22 +41,24 @@ def recipe_of(tree_of: Callable[..., dict[str, Any]]) -> Callable[..., Recipe]:
 
 def task_of(recipe: Recipe, views: int) -> TrainContext:
     """The task of a run of the recipe; its steps choose among `views` views."""
-    display = Display(quiet=True)
+    stages = Stages.of(recipe)
+    prepare = stages.prepare
     dataset = resolve_split(recipe.data)
-    teacher = find_teacher(recipe, CPU, display)
+    teacher = find_teacher(recipe.teacher, CPU, required=True)
     assert teacher is not None
-    text = load_texts(recipe, dataset, teacher)
+    text = class_texts(recipe.prompts, dataset, teacher)
     method = METHODS[recipe.method.name](METHODS[recipe.method.name].Hyper(), text=text)
-    images = decode(recipe, dataset, teacher, display)
-    student, head = build_student(recipe, method, len(dataset.split.known), teacher, CPU)
+    student, openset = prepare.build_student(method, len(dataset.split.known), teacher, CPU)
+    images = prepare.decode(dataset, teacher)
+    prepared = Prepared(dataset, images, teacher, text, method, student, openset, {})
     return TrainContext(
         student=student,
-        openset=head,
+        openset=openset,
         method=method,
         images=images.train,
-        spec=view_spec(recipe),
+        spec=view_spec(recipe.views),
         views=views,
-        teacher_fn=build_teacher_fn(recipe, method, teacher, images.train.images, display),
+        teacher_fn=stages.teach(prepared),
         text=text,
         validation=images.val,
         validation_views=None,
@@ -69,6 +67,13 @@ def task_of(recipe: Recipe, views: int) -> TrainContext:
         seed=recipe.seed,
         device=CPU,
     )
+
+
+def folder_of(recipe: Recipe, teacher: Teacher) -> Path:
+    """Where the view cache of a recipe lies."""
+    student = architecture(recipe.student.model)
+    settings = ViewCacheSettings.of(recipe.views, recipe.teacher, (student.mean, student.std))
+    return locate_cache(settings, teacher, resolve_split(recipe.data).index).folder
 
 
 def first_step(context: TrainContext) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -163,9 +168,9 @@ def test_recipes_over_the_same_images_share_a_cache(
     ]
     trees = [tree_of(**change) for change in changes]
     recipes = [resolve(tree) for tree in (*trees, {**trees[0], "seed": 5})]
-    teacher = find_teacher(recipes[0], CPU, Display(quiet=True))
+    teacher = find_teacher(recipes[0].teacher, CPU, required=True)
     assert teacher is not None
-    folders = {files_for(r, teacher, resolve_split(r.data).index).folder for r in recipes}
+    folders = {folder_of(recipe, teacher) for recipe in recipes}
     assert len(folders) == 1
     other = resolve(tree_of(views={"seed": 1}))
-    assert files_for(other, teacher, resolve_split(other.data).index).folder not in folders
+    assert folder_of(other, teacher) not in folders

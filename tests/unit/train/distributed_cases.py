@@ -19,11 +19,12 @@ import torch.distributed as dist
 from timm.layers import BatchNormAct2d
 from torch import nn
 
+from edgedistill.callbacks import Callback
 from edgedistill.data.views import ViewBatch
 from edgedistill.errors import EdgeDistillError, Interrupted, TrainingError
 from edgedistill.train.batches import Batch
 from edgedistill.train.checkpoint import load_checkpoint
-from edgedistill.train.context import Progress, Stopped, TrainContext
+from edgedistill.train.context import Stopped, TrainContext
 from edgedistill.train.distributed import ProcessGroup, init_distributed
 from edgedistill.train.loop import fit
 from edgedistill.train.predict import predict
@@ -94,10 +95,6 @@ def make_task(tiny_context: Callable[..., TrainContext]) -> Callable[..., TrainC
     return make
 
 
-def quiet(progress: Progress) -> None:
-    """No display."""
-
-
 def probabilities(context: TrainContext) -> np.ndarray:
     found = predict(
         context.student,
@@ -108,8 +105,8 @@ def probabilities(context: TrainContext) -> np.ndarray:
     return found.probabilities
 
 
-def trained(context: TrainContext, folder: Path, **options: Any) -> None:
-    fit(context, folder / "checkpoint.pt", options.get("report", quiet), lambda history: None)
+def trained(context: TrainContext, folder: Path) -> None:
+    fit(context, folder / "checkpoint.pt", Callback())
 
 
 KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int]] = {

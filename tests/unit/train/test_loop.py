@@ -18,13 +18,14 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from edgedistill.callbacks import Callback, TrainingStep, Validation
 from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.data.views import ViewBatch
 from edgedistill.errors import EdgeDistillError
 from edgedistill.openset.metrics import closed_set_accuracy
 from edgedistill.train.batches import Batch
 from edgedistill.train.checkpoint import load_checkpoint, save_checkpoint
-from edgedistill.train.context import History, Progress, Stopped, TrainContext
+from edgedistill.train.context import History, Stopped, TrainContext
 from edgedistill.train.distributed import ProcessGroup
 from edgedistill.train.loop import fit
 from edgedistill.train.predict import predict
@@ -48,12 +49,11 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def quiet(progress: Progress) -> None:
-    """No display."""
+class OnStep(Callback):
+    """Calls a function with every step."""
 
-
-def no_log(history: History) -> None:
-    """No history file."""
+    def __init__(self, call: Callable[[TrainingStep], None]) -> None:
+        self.on_step = call  # type: ignore[method-assign]
 
 
 def weights(context: TrainContext) -> bytes:
@@ -62,16 +62,16 @@ def weights(context: TrainContext) -> bytes:
 
 def trained(path: Path, make: Callable[[], TrainContext]) -> tuple[bytes, History]:
     context = make()
-    history, _ = fit(context, path, quiet, no_log)
+    history, _ = fit(context, path, Callback())
     return weights(context), history
 
 
-def stop_at(step: int, number: int) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
-        if progress.step == step:
+def stop_at(step: int, number: int) -> Callback:
+    def send(moment: TrainingStep) -> None:
+        if moment.step == step:
             os.kill(os.getpid(), number)
 
-    return report
+    return OnStep(send)
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, tiny_context: MakeTask) -> None:
@@ -105,7 +105,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
 
     handler = signal.getsignal(number)
     with pytest.raises(Stopped, match=f"stopped at step {step} of {STEPS}"):
-        fit(make(), tmp_path / "cut", stop_at(step, number), no_log)
+        fit(make(), tmp_path / "cut", stop_at(step, number))
     assert signal.getsignal(number) is handler
     saved = load_checkpoint(tmp_path / "cut")
     assert saved is not None and saved["step"] == step
@@ -116,24 +116,26 @@ def test_stopped_and_resumed_equals_uninterrupted(
 def test_stopping_twice_is_no_different(tmp_path: Path, tiny_context: MakeTask) -> None:
     for step in (2, 4):
         with pytest.raises(Stopped):
-            fit(tiny_context(), tmp_path / "cut", stop_at(step, signal.SIGINT), no_log)
+            fit(tiny_context(), tmp_path / "cut", stop_at(step, signal.SIGINT))
     assert trained(tmp_path / "cut", tiny_context) == trained(tmp_path / "whole", tiny_context)
 
 
 def test_a_second_signal_does_what_it_did_before(tmp_path: Path, tiny_context: MakeTask) -> None:
-    def twice(progress: Progress) -> None:
+    def twice(moment: TrainingStep) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(tiny_context(), tmp_path / "cut", twice, no_log)
+        fit(tiny_context(), tmp_path / "cut", OnStep(twice))
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, tiny_context: MakeTask) -> None:
     whole = trained(tmp_path / "x", tiny_context)
     context = tiny_context()
     steps: list[int] = []
-    history, seconds = fit(context, tmp_path / "x", lambda p: steps.append(p.step), no_log)
+    history, seconds = fit(
+        context, tmp_path / "x", OnStep(lambda moment: steps.append(moment.step))
+    )
     assert steps == [] and seconds > 0
     assert (weights(context), history) == whole
 
@@ -141,7 +143,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path, tiny_context: MakeT
 def test_the_history_has_a_row_per_validation(tmp_path: Path, tiny_context: MakeTask) -> None:
     lengths: list[int] = []
     context = tiny_context("scmd", {"worst_case_p": 0.5})
-    history, _ = fit(context, tmp_path / "x", quiet, lambda h: lengths.append(len(h)))
+    history, _ = fit(context, tmp_path / "x", Callback(), lambda h: lengths.append(len(h)))
     assert [row["step"] for row in history] == [3, 6, 8]
     assert lengths == [1, 2, 3]
     losses = {"loss", "cross_entropy", "logit_distillation", "cross_modal"}
@@ -162,8 +164,8 @@ def test_the_best_validation_is_selected_and_of_ties_the_latest(
             weights = context.student.state_dict()
             states.append({k: v.clone() for k, v in weights.items()})
     else:
-        log = no_log
-    history, _ = fit(context, tmp_path / "x", quiet, log)
+        log = lambda history: None  # noqa: E731
+    history, _ = fit(context, tmp_path / "x", Callback(), log)
     accuracies = [row["val_accuracy"] for row in history]
     assert len(set(accuracies)) > 1
     outputs = predict(
@@ -194,7 +196,7 @@ def test_of_equally_good_weights_the_first_may_ship(tmp_path: Path, tiny_context
     history, _ = fit(
         context,
         tmp_path / "x",
-        quiet,
+        Callback(),
         lambda h: states.append({k: v.clone() for k, v in context.student.state_dict().items()}),
     )
     accuracies = [row["val_accuracy"] for row in history]
@@ -204,13 +206,29 @@ def test_of_equally_good_weights_the_first_may_ship(tmp_path: Path, tiny_context
     assert not all(torch.equal(chosen[k], v) for k, v in states[-1].items())
 
 
-def test_progress_tells_steps_terms_and_rate(tmp_path: Path, tiny_context: MakeTask) -> None:
-    seen: list[Progress] = []
-    fit(tiny_context(), tmp_path / "x", seen.append, no_log)
-    assert [p.step for p in seen] == list(range(1, STEPS + 1))
-    assert all(p.rate > 0 and p.total == STEPS for p in seen)
-    assert [p.step for p in seen if p.val_accuracy is not None] == [3, 6, 8]
-    assert set(seen[0].losses) == {"loss", "classification", "class_perturbation"}
+def test_callbacks_hear_of_steps_terms_rate_and_validations(
+    tmp_path: Path, tiny_context: MakeTask
+) -> None:
+    events: list[TrainingStep | Validation] = []
+
+    class Recorder(Callback):
+        def on_step(self, step: TrainingStep) -> None:
+            events.append(step)
+
+        def on_validation(self, validation: Validation) -> None:
+            events.append(validation)
+
+    history, _ = fit(tiny_context(), tmp_path / "x", Recorder())
+    steps = [event for event in events if isinstance(event, TrainingStep)]
+    assert [step.step for step in steps] == list(range(1, STEPS + 1))
+    assert all(step.images_per_second > 0 and step.total == STEPS for step in steps)
+    assert set(steps[0].losses) == {"loss", "classification", "class_perturbation"}
+    validations = [event for event in events if isinstance(event, Validation)]
+    assert [dict(event.row) for event in validations] == history
+    assert [event.accuracy for event in validations] == [row["val_accuracy"] for row in history]
+    # A validation comes before the step that it follows.
+    after = [events[events.index(event) + 1] for event in validations]
+    assert [event.step for event in after] == [event.step for event in validations] == [3, 6, 8]
 
 
 class TestDivergence:
@@ -222,9 +240,9 @@ class TestDivergence:
             "erm", steps=50, lr=lr, warmup_steps=0, eval_every=eval_every, checkpoint_every=1
         )
         with pytest.raises(Stopped):
-            fit(make(0.01), tmp_path / "c", stop_at(2, signal.SIGINT), no_log)
+            fit(make(0.01), tmp_path / "c", stop_at(2, signal.SIGINT))
         with pytest.raises(EdgeDistillError) as caught:
-            fit(make(1e30), tmp_path / "d", quiet, no_log)
+            fit(make(1e30), tmp_path / "d", Callback())
         message = str(caught.value)
         assert "\n" not in message
         assert message.startswith("step ") and "not finite; lower train.lr" in message
@@ -242,7 +260,7 @@ class TestDivergence:
     ) -> None:
         context = tiny_context("erm", lr=1e30, warmup_steps=0, batch_per_domain=8)
         with pytest.raises(EdgeDistillError, match=r"and 4 more, all in .*diverged\.txt"):
-            fit(context, tmp_path / "c", quiet, no_log)
+            fit(context, tmp_path / "c", Callback())
         lines = (tmp_path / "diverged.txt").read_text().splitlines()
         assert sorted(lines) == sorted(context.images.images.paths[:16])
 
@@ -258,7 +276,7 @@ class TestDivergence:
             return found * torch.nan if len(calls) == 5 else found
 
         with pytest.raises(EdgeDistillError, match="step 5: the loss is not finite"):
-            fit(replace(context, teacher_fn=teacher_fn), tmp_path / "c", quiet, no_log)
+            fit(replace(context, teacher_fn=teacher_fn), tmp_path / "c", Callback())
         saved = load_checkpoint(tmp_path / "c")
         assert saved is not None and saved["step"] == 4
 
@@ -268,7 +286,7 @@ def test_a_single_image_that_batch_norm_cannot_take(tmp_path: Path, tiny_context
     # On feature maps of one pixel a single image has no variance.
     context.student.backbone.append(nn.BatchNorm1d(6))
     with pytest.raises(EdgeDistillError, match=r"train\.batch_per_domain: .* raise it"):
-        fit(context, tmp_path / "c", quiet, no_log)
+        fit(context, tmp_path / "c", Callback())
 
 
 class TestCheckpoints:
@@ -276,13 +294,13 @@ class TestCheckpoints:
         trained(tmp_path / "c", tiny_context)
         for other in (tiny_context("erm"), tiny_context(average="ema")):
             with pytest.raises(EdgeDistillError, match=r"c: this checkpoint is of another"):
-                fit(other, tmp_path / "c", quiet, no_log)
+                fit(other, tmp_path / "c", Callback())
 
     @pytest.mark.parametrize("content", [{}, {"step": 3}, torch.zeros(3), [1, 2]])
     def test_of_something_else(self, tmp_path: Path, content: Any, tiny_context: MakeTask) -> None:
         torch.save(content, tmp_path / "c")
         with pytest.raises(EdgeDistillError, match="; delete it to"):
-            fit(tiny_context(), tmp_path / "c", quiet, no_log)
+            fit(tiny_context(), tmp_path / "c", Callback())
 
     def test_damaged(self, tmp_path: Path, tiny_context: MakeTask) -> None:
         trained(tmp_path / "c", tiny_context)
@@ -290,7 +308,7 @@ class TestCheckpoints:
         for part in (b"", b"x", b"\x80", whole[:50], whole[: len(whole) // 2], whole[:-1]):
             (tmp_path / "c").write_bytes(part)
             with pytest.raises(EdgeDistillError) as caught:
-                fit(tiny_context(), tmp_path / "c", quiet, no_log)
+                fit(tiny_context(), tmp_path / "c", Callback())
             assert "\n" not in str(caught.value) and "delete it" in str(caught.value)
 
     def test_code_is_not_run(self, tmp_path: Path) -> None:
@@ -368,7 +386,7 @@ def test_a_compiled_run_gives_the_same_bytes_again_also_when_resumed(
     whole = trained(tmp_path / "whole", make)
     torch.compiler.reset()
     with pytest.raises(Stopped):
-        fit(make(), tmp_path / "cut", stop_at(6, signal.SIGINT), no_log)
+        fit(make(), tmp_path / "cut", stop_at(6, signal.SIGINT))
     torch.compiler.reset()
     assert trained(tmp_path / "cut", make) == whole
     _, eager = trained(tmp_path / "eager", lambda: make(False))
@@ -379,4 +397,4 @@ def test_a_compiled_run_gives_the_same_bytes_again_also_when_resumed(
 def test_compilation_is_for_one_process(tmp_path: Path, tiny_context: MakeTask) -> None:
     context = replace(tiny_context(compile=True), processes=ProcessGroup(rank=0, size=2))
     with pytest.raises(EdgeDistillError, match="only for a run of one process"):
-        fit(context, tmp_path / "c", quiet, no_log)
+        fit(context, tmp_path / "c", Callback())

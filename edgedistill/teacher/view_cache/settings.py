@@ -1,6 +1,7 @@
-"""View caches of recipes, and a spot check of their embeddings."""
+"""View caches of a recipe's sections, and a spot check of their embeddings."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,8 @@ from edgedistill.data.images import ImageSet
 from edgedistill.data.index import Index
 from edgedistill.data.normalization import Channels
 from edgedistill.data.store.image_store import Store
-from edgedistill.data.views import ViewSpec
-from edgedistill.recipe import Recipe
-from edgedistill.students import architecture
+from edgedistill.data.views import ViewSpec, view_spec
+from edgedistill.recipe.schema import TeacherSection, ViewsSection
 from edgedistill.teacher.open_clip import Teacher
 from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.cache import (
@@ -29,56 +29,75 @@ from edgedistill.teacher.view_cache.files import CacheFiles
 _SPOT_CHECKS = 8
 
 
-def view_spec(recipe: Recipe) -> ViewSpec:
-    """The recipe's view parameters."""
-    return ViewSpec(**recipe.views.model_dump(exclude={"count", "store_size"}))
+@dataclass(frozen=True)
+class ViewCacheSettings:
+    """Everything that a view cache depends on beside the teacher and the images.
+
+    Attributes:
+        spec: random ranges of the views.
+        count: views per image.
+        store_size: side in pixels of the stored images that views are cut from.
+        normalization: mean and std the teacher is fed with instead of its own, None for its own.
+        batch: views that the teacher embeds at once, at most.
+    """
+
+    spec: ViewSpec
+    count: int
+    store_size: int
+    normalization: tuple[Channels, Channels] | None
+    batch: int
+
+    @classmethod
+    def of(
+        cls, views: ViewsSection, teacher: TeacherSection, student: tuple[Channels, Channels]
+    ) -> "ViewCacheSettings":
+        """The settings of a recipe's sections; `student` is the student's mean and std."""
+        return cls(
+            spec=view_spec(views),
+            count=views.count,
+            store_size=views.store_size,
+            normalization=None if teacher.normalization == "own" else student,
+            batch=teacher.batch,
+        )
 
 
-def teacher_normalization(recipe: Recipe) -> tuple[Channels, Channels] | None:
-    """Mean and std the teacher is fed with instead of its own, None for its own."""
-    if recipe.teacher.normalization == "own":
-        return None
-    student = architecture(recipe.student.model)
-    return student.mean, student.std
-
-
-def build_for(
-    recipe: Recipe,
+def open_cache(
+    settings: ViewCacheSettings,
     teacher: Teacher,
     images: ImageSet,
     report: Report,
     waiting: Callable[[], None],
 ) -> ViewCache:
-    """`build_view_cache` with the recipe's teacher, views and batch."""
+    """`build_view_cache` below the user's cache folder."""
     return build_view_cache(
         _root(),
         teacher,
         images,
-        view_spec(recipe),
-        recipe.views.count,
-        normalization=teacher_normalization(recipe),
-        batch=recipe.teacher.batch,
+        settings.spec,
+        settings.count,
+        normalization=settings.normalization,
+        batch=settings.batch,
         report=report,
         waiting=waiting,
     )
 
 
-def files_for(recipe: Recipe, teacher: Teacher, index: Index) -> CacheFiles:
-    """Folder and shape of the recipe's view cache, which may not exist."""
+def locate_cache(settings: ViewCacheSettings, teacher: Teacher, index: Index) -> CacheFiles:
+    """Folder and shape of a view cache, which may not exist."""
     header = cache_header(
         teacher,
         index.paths,
-        recipe.views.store_size,
-        view_spec(recipe),
-        recipe.views.count,
-        teacher_normalization(recipe),
-        recipe.teacher.batch,
+        settings.store_size,
+        settings.spec,
+        settings.count,
+        settings.normalization,
+        settings.batch,
     )
     return cache_files.locate(_root(), header)
 
 
 def disagreement(
-    recipe: Recipe, teacher: Teacher, index: Index, store: Store, files: CacheFiles
+    settings: ViewCacheSettings, teacher: Teacher, index: Index, store: Store, files: CacheFiles
 ) -> float:
     """Distance of cached embeddings to the teacher's own, on a few rows spread over the cache.
 
@@ -98,9 +117,9 @@ def disagreement(
         images,
         positions,
         views,
-        view_spec(recipe),
-        teacher_normalization(recipe),
-        recipe.teacher.batch,
+        settings.spec,
+        settings.normalization,
+        settings.batch,
     )
     cached = files.embeddings()[rows].reshape(-1, files.width).astype(np.float64)
     return float(np.max(1 - _cosines(computed.cpu().double().numpy(), cached)))

@@ -1,0 +1,258 @@
+"""Prepare: images, teacher, class texts, method and student, and what they are fingerprinted by."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgedistill import callbacks
+from edgedistill.data.images import ImageSet, LabelledImages
+from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
+from edgedistill.data.store.image_store import Store, open_store
+from edgedistill.errors import DataError, WeightsError
+from edgedistill.methods import Method
+from edgedistill.methods.text_bank import TextBank
+from edgedistill.openset.head import OpenSetHead
+from edgedistill.recipe.schema import (
+    DataSection,
+    MethodSection,
+    PromptsSection,
+    StudentSection,
+    TeacherSection,
+)
+from edgedistill.registries import METHODS
+from edgedistill.run.folder import check_fingerprints, write_environment
+from edgedistill.run.workspace import Workspace
+from edgedistill.students import Student
+from edgedistill.students.assemble import assemble_student
+from edgedistill.teacher.open_clip import Teacher, load_teacher
+from edgedistill.teacher.text import encode_class_texts
+from edgedistill.train.cpu_kernels.convolutions import use_fast_convolutions
+from edgedistill.train.device import describe
+from edgedistill.train.predict import predict
+
+
+@dataclass(frozen=True)
+class RunImages:
+    """The images of a run.
+
+    Attributes:
+        store: every image, at the size that views are cut from.
+        train: training images of `store`, each source domain among them.
+        val, target: whole images at the student's size.
+        teacher_val, teacher_target: the same at the teacher's size, None without a teacher.
+    """
+
+    store: Store
+    train: LabelledImages
+    val: LabelledImages
+    target: LabelledImages
+    teacher_val: LabelledImages | None
+    teacher_target: LabelledImages | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Outputs of `Prepare`, on the run's device.
+
+    Attributes:
+        teacher, text: None where the method needs no teacher and there is none.
+        openset: the student's open-set head, without a threshold yet.
+        environment: what environment.json holds; empty in other processes than the first.
+    """
+
+    dataset: OpenSetSplit
+    images: RunImages
+    teacher: Teacher | None
+    text: TextBank | None
+    method: Method[Any, Any]
+    student: Student
+    openset: OpenSetHead
+    environment: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """The first stage of a run.
+
+    Attributes:
+        store_size: side in pixels of the images that views are cut from.
+        score: openness score of the open-set head.
+        channels_last: memory layout of the student.
+        seed: of the student's random weights.
+    """
+
+    data: DataSection
+    teacher: TeacherSection
+    prompts: PromptsSection
+    method: MethodSection
+    student: StudentSection
+    store_size: int
+    score: str
+    channels_last: bool
+    seed: int
+
+    def __call__(self, workspace: Workspace) -> Prepared:
+        """Load and decode everything a run reads, the test images too.
+
+        A full disk, a score that the method cannot give and a checkpoint of other inputs thus show
+        before training. Raises EdgeDistillError for each, in one line.
+        """
+        device = workspace.device
+        dataset = resolve_split(self.data)
+        _announce(self.data.dataset, dataset)
+        kind = METHODS[self.method.name]
+        teacher = find_teacher(self.teacher, device, required=kind.needs_teacher)
+        text = None if teacher is None else class_texts(self.prompts, dataset, teacher).to(device)
+        method = kind(kind.Hyper(**self.method.hyper), text=text)
+        student, openset = self.build_student(method, len(dataset.split.known), teacher, device)
+        images = self.decode(dataset, teacher)
+        environment: dict[str, Any] = {}
+        if workspace.processes.rank == 0:
+            identity = fingerprints(method, teacher, student, dataset, images)
+            check_fingerprints(workspace.folder, identity)
+            precision = str(workspace.dtype or torch.float32).removeprefix("torch.")
+            environment = write_environment(
+                workspace.folder,
+                {
+                    "device": str(device),
+                    "precision": precision,
+                    "processes": workspace.processes.size,
+                    **describe(),
+                    "identity": identity,
+                },
+            )
+        return Prepared(dataset, images, teacher, text, method, student, openset, environment)
+
+    def build_student(
+        self,
+        method: Method[Any, Any],
+        classes: int,
+        teacher: Teacher | None,
+        device: torch.device,
+    ) -> tuple[Student, OpenSetHead]:
+        """The student with its start weights, and its head.
+
+        Raises RecipeError for a score that the method cannot give.
+        """
+        torch.manual_seed(self.seed)
+        student = assemble_student(
+            self.student.model,
+            method,
+            classes,
+            weights=self.student.weights,
+            size=self.student.size,
+            teacher=teacher.fingerprint if teacher else None,
+            freeze_bn=self.student.freeze_bn,
+        )
+        openset = OpenSetHead(
+            self.score,
+            mean=student.mean,
+            std=student.std,
+            texts=None if method.text is None else method.text.references,
+        )
+        use_fast_convolutions(student)
+        student.to(device)
+        openset.to(device)
+        if self.channels_last:
+            student.to(memory_format=torch.channels_last)
+        # A score the method cannot give is better refused now than after training.
+        blank = np.zeros((1, self.student.size, self.student.size, 3), np.uint8)
+        labelled = LabelledImages(ImageSet.from_array(blank), np.zeros(1, np.int64))
+        predict(student, openset, labelled, device=device)
+        return student, openset
+
+    def decode(self, dataset: OpenSetSplit, teacher: Teacher | None) -> RunImages:
+        """Every image that the run reads. Raises DataError for a source domain without any."""
+        size = self.student.size
+        largest = max(size, teacher.size if teacher else 0)
+        if self.store_size < largest:
+            callbacks.current().on_warning(
+                f"views.store_size {self.store_size} is below the input side {largest}: crops are "
+                "enlarged"
+            )
+        index, split = dataset.index, dataset.split
+        store = open_store(index, self.store_size)
+        train = dataset.label(store.images(split.train))
+        whole = open_store(index, size)
+        val, target = (dataset.label(whole.images(rows)) for rows in (split.val, dataset.target))
+        _warn_of_files(train, val, target)
+        teacher_val = teacher_target = None
+        if teacher is not None:
+            whole = open_store(index, teacher.size)
+            teacher_val = dataset.label(whole.images(split.val))
+            teacher_target = dataset.label(whole.images(dataset.target))
+        _refuse_empty_domains(dataset, train)
+        return RunImages(store, train, val, target, teacher_val, teacher_target)
+
+
+def find_teacher(section: TeacherSection, device: torch.device, required: bool) -> Teacher | None:
+    """The teacher; where it is not required and cannot be had, None and a warning."""
+    try:
+        return load_teacher(section.model, section.pretrained, device)
+    except WeightsError as error:
+        if required:
+            raise
+        callbacks.current().on_warning(f"no teacher to compare with: {error}")
+        return None
+
+
+def class_texts(prompts: PromptsSection, dataset: OpenSetSplit, teacher: Teacher) -> TextBank:
+    """Texts of the dataset's known classes, encoded by the teacher, on the CPU."""
+    return encode_class_texts(prompts, dataset.split.known, dataset.index.names, teacher)
+
+
+def fingerprints(
+    method: Method[Any, Any],
+    teacher: Teacher | None,
+    student: Student,
+    dataset: OpenSetSplit,
+    images: RunImages,
+) -> dict[str, str | None]:
+    """Hashes of the inputs that a checkpoint only fits together with, see `check_fingerprints`."""
+    weights = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(student.state_dict().items()):
+        weights.update(name.encode())
+        weights.update(
+            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+        )
+    content = hashlib.blake2b(digest_size=16)
+    rows = np.concatenate([images.train.images.rows, images.val.images.rows])
+    content.update(os.fsencode("\n".join(dataset.index.paths[row] for row in rows)))
+    content.update(dataset.split.known_label[dataset.index.label[rows]].tobytes())
+    content.update(images.store.hashes[rows].tobytes())
+    return {
+        "teacher": teacher.fingerprint if teacher and method.needs_teacher else None,
+        "start_weights": weights.hexdigest(),
+        "images": content.hexdigest(),
+    }
+
+
+def _announce(name: str, dataset: OpenSetSplit) -> None:
+    split, callback = dataset.split, callbacks.current()
+    callback.on_note(
+        f"{name}: {len(split.train)} training and {len(split.val)} validation images from "
+        f"{', '.join(split.sources)}; target {split.target}: {len(split.target_known)} known, "
+        f"{len(split.target_unknown)} unknown images"
+    )
+    for line in dataset.notes:
+        callback.on_warning(line)
+
+
+def _refuse_empty_domains(dataset: OpenSetSplit, train: LabelledImages) -> None:
+    index = dataset.index
+    for name in dataset.split.sources:
+        if index.domains.index(name) not in index.domain[train.images.rows]:
+            raise DataError(f"data: no readable training image in domain {name!r}")
+
+
+def _warn_of_files(*parts: LabelledImages) -> None:
+    problems = sorted({line for part in parts for line in part.images.problems})
+    if problems:
+        more = f" (and {len(problems) - 1} more, see data info)" if len(problems) > 1 else ""
+        callbacks.current().on_warning(
+            f"{len(problems)} image files need attention: {problems[0]}{more}"
+        )

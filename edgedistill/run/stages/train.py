@@ -1,0 +1,116 @@
+"""Train: the student, from its start weights or a checkpoint, to student.safetensors."""
+
+import csv
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import save
+
+from edgedistill import callbacks
+from edgedistill._utils.atomic import write_bytes, write_text
+from edgedistill.data.images import LabelledImages
+from edgedistill.data.views import draw_views, view_spec
+from edgedistill.methods.text_bank import TextBank
+from edgedistill.recipe.schema import TrainSection, ViewsSection
+from edgedistill.run.folder import RunFolder
+from edgedistill.run.stages.prepare import Prepared
+from edgedistill.run.workspace import Workspace
+from edgedistill.students import Student
+from edgedistill.train.context import History, TeacherFn, TrainContext
+from edgedistill.train.loop import fit
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Outputs of `Train`; the selected weights are in the prepared student.
+
+    Attributes:
+        history: one row per validation.
+        seconds: of training, earlier parts of a resumed run counted in.
+    """
+
+    history: History
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Train:
+    """The stage that trains the student.
+
+    Attributes:
+        size: the student's input side in pixels.
+        seed: of the batches and torch's draws.
+    """
+
+    train: TrainSection
+    views: ViewsSection
+    size: int
+    seed: int
+
+    def __call__(
+        self, workspace: Workspace, prepared: Prepared, teacher_fn: TeacherFn | None
+    ) -> Trained:
+        """Train, or go on from the folder's checkpoint, and save the student.
+
+        Raises Stopped after Ctrl-C or SIGTERM, TrainingError when training diverges.
+        """
+        validation, validation_views = self._validation(prepared)
+        context = TrainContext(
+            student=prepared.student,
+            openset=prepared.openset,
+            method=prepared.method,
+            images=prepared.images.train,
+            spec=view_spec(self.views),
+            views=self.views.count,
+            teacher_fn=teacher_fn,
+            text=prepared.text,
+            validation=validation,
+            validation_views=validation_views,
+            size=self.size,
+            settings=self.train,
+            seed=self.seed,
+            device=workspace.device,
+            dtype=workspace.dtype,
+            processes=workspace.processes,
+        )
+        folder = workspace.folder
+        history, seconds = fit(
+            context, folder.checkpoint, callbacks.current(), lambda rows: _write(folder, rows)
+        )
+        if workspace.processes.rank == 0:
+            save_student(prepared.student, prepared.text, folder)
+            best = max(row["val_accuracy"] for row in history)
+            callbacks.current().on_note(
+                f"trained {self.train.steps} steps in {seconds:.0f} s, best source validation "
+                f"{100 * best:.1f}%; evaluating on {len(prepared.dataset.target)} target images"
+            )
+        return Trained(history, seconds)
+
+    def _validation(self, prepared: Prepared) -> tuple[LabelledImages, NDArray[np.float32] | None]:
+        """Images to validate on: whole, or with the parameters of the one view of each to cut."""
+        images = prepared.images
+        if not self.train.augmented_validation:
+            return images.val, None
+        stored = images.store.images(images.val.images.rows)
+        paths = (stored.paths[row] for row in stored.rows)
+        views = draw_views(view_spec(self.views), paths, np.zeros(len(stored), np.int64))
+        return prepared.dataset.label(stored), views
+
+
+def save_student(student: Student, text: TextBank | None, folder: RunFolder) -> None:
+    """Weights, and the class texts that a projecting student is compared with."""
+    tensors = {name: value.detach().cpu() for name, value in student.state_dict().items()}
+    if text is not None:
+        tensors |= {"text.names": text.names, "text.owner": text.owner, "text.pooled": text.pooled}
+    # contiguous() undoes channels_last: safetensors stores plain row-major arrays.
+    write_bytes(folder.student, save({k: v.cpu().contiguous() for k, v in tensors.items()}))
+
+
+def _write(folder: RunFolder, history: History) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(folder.history, text.getvalue())
