@@ -6,7 +6,9 @@ import gzip
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints, is_typeddict
@@ -75,6 +77,23 @@ CLIP_CONFIG: dict[str, Any] = {
 
 
 PROCESSES = 2
+WITHOUT_PACKAGES = Path(__file__).parent / "programs" / "without_packages.py"
+# What only training needs.
+TRAINING = (
+    "filelock",
+    "jinja2",
+    "matplotlib",
+    "onnx",
+    "open_clip",
+    "platformdirs",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "timm",
+    "tomli_w",
+    "torch",
+    "torchvision",
+)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -96,6 +115,47 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEDISTILL_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def without_packages() -> Callable[..., subprocess.Popen[bytes]]:
+    """Start a program, FILE or -m MODULE with arguments, that cannot import some packages.
+
+    A `forbidden` package ends it; one that is `missing` is an ImportError.
+    """
+
+    def start(
+        *program: str | Path,
+        forbidden: Sequence[str] = (),
+        missing: Sequence[str] = (),
+        cwd: Path | None = None,
+    ) -> subprocess.Popen[bytes]:
+        packages = (",".join(forbidden), ",".join(missing))
+        settings = {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", "PYTHONWARNINGS": "default"}
+        return subprocess.Popen(
+            [sys.executable, WITHOUT_PACKAGES, *packages, *program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            env={**os.environ, **settings},
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def on_device(
+    without_packages: Callable[..., subprocess.Popen[bytes]],
+) -> Callable[..., subprocess.Popen[bytes]]:
+    """The same of a program that may import nothing of what only training needs."""
+
+    def start(
+        *program: str | Path, forbidden: Sequence[str] = (), **options: Any
+    ) -> subprocess.Popen[bytes]:
+        return without_packages(*program, forbidden=(*TRAINING, *forbidden), **options)
+
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -136,15 +136,10 @@ def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_the_file_that_a_command_prints_to_is_refused(tmp_path: Path, stream: str) -> None:
-    program = (
-        "import sys\nfrom edgedistill import atomic"
-        "\nfrom edgedistill.errors import EdgeDistillError"
-        "\ntry: atomic.write_text(sys.argv[1], '{}')"
-        f"\nexcept EdgeDistillError as error: print(error, file=sys.{stream})"
-    )
+    program = Path(__file__).parent / "programs" / "print_into.py"
     path = tmp_path / "out"
     with path.open("wb") as out:
         to: dict[str, Any] = {stream: out}
-        subprocess.run([sys.executable, "-c", program, str(path)], check=True, **to)
+        subprocess.run([sys.executable, program, path, stream], check=True, **to)
     assert path.read_text().startswith(f"cannot write {path}: this command's output goes there")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]

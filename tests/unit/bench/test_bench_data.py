@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from edgedistill.errors import EdgeDistillError
 from edgedistill.recipe import load_recipe
 
 CLASSES = ("cat", "dog")
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 def put(*files: Path) -> None:
@@ -77,28 +77,17 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     assert f"did you mean {tmp_path / 'run' / 'recipe.toml'}?" in line(tmp_path / "run")
 
 
-def test_nothing_of_it_needs_torch(tmp_path: Path) -> None:
+def test_nothing_of_it_needs_torch(without_packages: Start, tmp_path: Path) -> None:
     recipe = tmp_path / "r.toml"
     root = tmp_path / "tree"
     put(*(root / domain / name / "a.png" for domain in "xy" for name in ("cat", "dog", "owl")))
     data = {"dataset": str(root), "target": "y", "unknown": ["owl"], "val_fraction": 0.5}
     recipe.write_text(tomli_w.dumps({"data": data, "method": {"name": "erm"}}))
     put(*(root / "x" / name / f"{n}.png" for n in range(20) for name in ("cat", "dog")))
-    code = """
-import sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "torchvision", "onnx", "open_clip", "timm"):
-            raise AssertionError("imports " + name)
-sys.meta_path.insert(0, Absent())
-import edgedistill.bench.html, edgedistill.bench.quality
-from edgedistill.bench.data import find_images
-found = find_images(sys.argv[1], ("cat", "dog"))
-print(sorted(f"{file.parent.name} {name}" for file, name in zip(found.files, found.classes)))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(recipe)], capture_output=True, text=True, check=False
-    )
+    packages = ("torch", "torchvision", "onnx", "open_clip", "timm")
+    program = Path(__file__).parent / "programs" / "find_images.py"
+    process = without_packages(program, recipe, "cat", "dog", forbidden=packages)
+    out, err = process.communicate()
     # A library may have something to say on stderr the first time it is used.
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "['cat cat', 'dog dog', 'owl None']"
+    assert process.returncode == 0, err.decode()
+    assert out.decode().strip() == "['cat cat', 'dog dog', 'owl None']"

@@ -51,14 +51,8 @@ def test_a_process_that_hangs_is_one_line(
 
 
 def test_the_process_imports_the_runtime_and_nothing_else() -> None:
-    code = """
-import sys
-sys.argv = ["first_answer"]
-import edgedistill.bench.first_answer
-print(*sorted(name for name in sys.modules if name.startswith("edgedistill")))
-print(*(name for name in ("rich", "typer", "subprocess") if name in sys.modules))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    program = Path(__file__).parent / "programs" / "import_first_answer.py"
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True)
     ours, others = done.stdout.split("\n")[:2]
     allowed = {"errors", "bench", "runtime"}
     assert {name.split(".")[1] for name in ours.split() if "." in name} == allowed

@@ -13,21 +13,13 @@ import pytest
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 ROOT = Path(__file__).parents[3]
+CLASSIFY = ROOT / "tests" / "programs" / "classify.py"
 COMMAND_LINE = ("typer", "rich", "click", "pydantic")
 
 
 def test_the_runtime_needs_three_packages(on_device: Start, model: Path, photos: Path) -> None:
-    code = """
-from edgedistill.runtime import Classifier
-classifier = Classifier(sys.argv[1], threads=1)
-print(*(answer.label for answer in classifier.predict(sys.argv[2:])))
-print(*sorted(
-    name for name in sys.modules
-    if name.startswith("edgedistill") and not name.startswith("edgedistill.runtime")
-))
-"""
     images = [photos / "red.png", photos / "dark.bmp"]
-    process = on_device(code, model, *images, absent=COMMAND_LINE)
+    process = on_device(CLASSIFY, model, *images, forbidden=COMMAND_LINE)
     out, err = process.communicate()
     labels, modules = out.decode().splitlines()
     assert (labels, err) == ("red None", b"")

@@ -20,24 +20,6 @@ name = "scipd"
 alpha = 0.5
 """
 
-# Runs until it is asked to stop, then saves: what `edgedistill run` does.
-ENDLESS = """
-import pathlib, signal, sys, time
-folder = pathlib.Path(sys.argv[1])
-def stop(*_):
-    (folder / "saved").touch()
-    sys.exit(130)
-signal.signal(signal.SIGTERM, stop)
-(folder / "started").touch()
-time.sleep(3600)
-"""
-
-
-@pytest.fixture(scope="session")
-def endless() -> str:
-    """`ENDLESS`: a program that touches `started` and, once told to stop, `saved` in its folder."""
-    return ENDLESS
-
 
 @pytest.fixture
 def sweep_of(tmp_path: Path) -> Callable[[str], Path]:

@@ -22,23 +22,20 @@ from edgedistill.sweep.plan import Plan, PlannedRun, one_per_cache
 
 PlanOf = Callable[[str], Plan]
 TWO = 'recipe = "base.toml"\ngrid.seed = [0, 1]\n'
-# A finished run, without training: what `edgedistill run` leaves behind last.
-FINISH = """
-import json, pathlib, sys
-folder = pathlib.Path(sys.argv[1])
-folder.mkdir(parents=True, exist_ok=True)
-target = {"domain": "line", "accuracy": 0.5, "h_score": 0.25, "oracle_h_score": None}
-(folder / "metrics.json").write_text(json.dumps({"target": target, "seconds": 1.0}))
-"""
+PROGRAMS = Path(__file__).with_name("programs")
 
 
-def python(script: str, *arguments: object) -> tuple[str, ...]:
-    # Without site-packages a process starts several times faster.
-    return (sys.executable, "-S", "-c", script, *map(str, arguments))
+# Without site-packages a process starts several times faster.
+PYTHON = (sys.executable, "-S")
+
+
+def program(name: str, *arguments: object) -> tuple[str, ...]:
+    """The command of one of `programs/`."""
+    return (*PYTHON, str(PROGRAMS / f"{name}.py"), *map(str, arguments))
 
 
 def finishing(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
-    return python(FINISH, folder.run(run.name))
+    return program("finish", folder.run(run.name))
 
 
 class Sweep:
@@ -93,7 +90,7 @@ def test_finished_runs_stay_and_the_rest_goes_on(sweep: Sweep) -> None:
     first = sweep.plan.runs[0]
 
     def only_first(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
-        return finishing(folder, run) if run is first else python("raise SystemExit(3)")
+        return finishing(folder, run) if run is first else (*PYTHON, "-c", "raise SystemExit(3)")
 
     assert list(sweep(only_first)) == ["s1"]
     kept = (sweep.folder.run("s0") / "metrics.json").stat().st_mtime_ns
@@ -106,15 +103,7 @@ def test_finished_runs_stay_and_the_rest_goes_on(sweep: Sweep) -> None:
 
 def test_a_failed_run_is_tried_once_more(sweep: Sweep, tmp_path: Path) -> None:
     def once(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
-        flag = tmp_path / f"{run.name}.tried"
-        script = (
-            "import pathlib, sys\n"
-            f"flag = pathlib.Path({str(flag)!r})\n"
-            "if not flag.exists():\n"
-            "    flag.touch()\n"
-            "    sys.exit('edgedistill: the disk is full')\n" + FINISH
-        )
-        return python(script, folder.run(run.name))
+        return program("finish", folder.run(run.name), tmp_path / f"{run.name}.tried")
 
     assert sweep(once) == {}
     failed = [line for line in sweep.lines if "FAILED" in line]
@@ -126,7 +115,7 @@ def test_a_run_that_fails_twice_is_reported_and_stops_no_other(sweep: Sweep) -> 
     def crash(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
         if run.values["seed"] == 1:
             return finishing(folder, run)
-        return python("import os; os.kill(os.getpid(), 9)")
+        return (*PYTHON, "-c", "import os; os.kill(os.getpid(), 9)")
 
     failed = sweep(crash)
     assert list(failed) == ["s0"] and failed["s0"].startswith("killed by SIGKILL (out of memory?)")
@@ -135,7 +124,7 @@ def test_a_run_that_fails_twice_is_reported_and_stops_no_other(sweep: Sweep) -> 
 
 
 def test_an_exit_without_metrics_is_a_failure(sweep: Sweep) -> None:
-    failed = sweep(lambda folder, run: python("pass"))
+    failed = sweep(lambda folder, run: (*PYTHON, "-c", "pass"))
     assert list(failed) == ["s0", "s1"] and "exit status 0: no word" in failed["s0"]
 
 
@@ -171,22 +160,11 @@ def test_a_damaged_metrics_file_is_named(sweep: Sweep) -> None:
         sweep()
 
 
-HOLD = """
-import fcntl, pathlib, sys
-folder = pathlib.Path(sys.argv[1])
-folder.mkdir(parents=True, exist_ok=True)
-lock = open(folder / ".lock", "w")
-fcntl.flock(lock, fcntl.LOCK_EX)
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in locks as POSIX systems do")
 def test_a_run_that_a_killed_sweep_left_running_is_waited_for(sweep: Sweep) -> None:
     folder = sweep.folder.run("s0")
     with subprocess.Popen(
-        python(HOLD, folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        program("hold", folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as orphan:
         assert orphan.stdin and orphan.stdout
         assert orphan.stdout.readline() == "held\n"
@@ -201,12 +179,12 @@ def test_a_run_that_a_killed_sweep_left_running_is_waited_for(sweep: Sweep) -> N
     assert said == [f"s0: {BUSY}"] and [o.status for o in outcomes] == [0]
 
 
-def test_stopping_lets_the_processes_save(tmp_path: Path, endless: str) -> None:
+def test_stopping_lets_the_processes_save(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
         folder.mkdir()
-    jobs = [Job(f.name, python(endless, f), f, f / "log") for f in folders]
-    quick = Job("quick", python(""), tmp_path, tmp_path / "log")
+    jobs = [Job(f.name, program("endless", f), f, f / "log") for f in folders]
+    quick = Job("quick", (*PYTHON, "-c", ""), tmp_path, tmp_path / "log")
     # The quick one's outcome hands over control while the two others run on.
     with closing(run_jobs([*jobs, quick], 3, lambda name, text: None)) as outcomes:
         assert next(outcomes).name == "quick"
@@ -216,15 +194,8 @@ def test_stopping_lets_the_processes_save(tmp_path: Path, endless: str) -> None:
 
 
 def test_no_more_than_so_many_at_once(tmp_path: Path) -> None:
-    script = """
-import pathlib, sys, time
-mine = pathlib.Path(sys.argv[1])
-mine.touch()
-print(len(list(mine.parent.glob("*.on"))))
-mine.unlink()
-"""
     jobs = [
-        Job(str(n), python(script, tmp_path / f"{n}.on"), tmp_path, tmp_path / f"{n}.log")
+        Job(str(n), program("count", tmp_path / f"{n}.on"), tmp_path, tmp_path / f"{n}.log")
         for n in range(5)
     ]
     assert {o.name for o in run_jobs(jobs, 2, lambda name, text: None)} == {

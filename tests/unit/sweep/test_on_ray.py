@@ -28,19 +28,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="finds a task's worker in /proc"),
 ]
-# Works until told to end; each start leaves a file.
-WORK = """
-import os, pathlib, signal, sys, time
-folder = pathlib.Path(sys.argv[1])
-def stop(*_):
-    (folder / "saved").touch()
-    sys.exit(130)
-signal.signal(signal.SIGTERM, stop)
-(folder / f"start{len(list(folder.glob('start*')))}").touch()
-while not (folder / "go").exists():
-    time.sleep(0.02)
-(folder / "done").touch()
-"""
+PROGRAMS = Path(__file__).with_name("programs")
 
 
 def kill_worker(name: str) -> None:
@@ -53,9 +41,11 @@ def kill_worker(name: str) -> None:
     raise AssertionError(f"no worker is at work on {name}")
 
 
-def job(folder: Path, script: str = WORK, *arguments: object) -> Job:
+def job(folder: Path, code: str | None = None) -> Job:
+    """A job of some code, or of one that works until there is a file `go`."""
     folder.mkdir(exist_ok=True)
-    command = (sys.executable, "-S", "-c", script, *map(str, arguments or (folder,)))
+    program = (str(PROGRAMS / "until_told.py"), str(folder)) if code is None else ("-c", code)
+    command = (sys.executable, "-S", *program)
     return Job(folder.name, command, folder, folder / "log")
 
 
@@ -217,22 +207,14 @@ def _refused(request: Request) -> None:
         pass
 
 
-FINISH = """
-import json, pathlib, sys
-folder = pathlib.Path(sys.argv[1])
-folder.mkdir(parents=True, exist_ok=True)
-target = {"domain": "line", "accuracy": len(folder.name) / 64, "h_score": 0.25}
-(folder / "metrics.json").write_text(json.dumps({"target": target, "seconds": 1.0}))
-"""
-
-
 def test_the_rows_are_those_of_the_local_engine(
     engine: Engine, plan_of: Callable[[str], Plan], tmp_path: Path
 ) -> None:
     plan = plan_of('recipe = "base.toml"\ngrid.seed = [0, 10]\n')
 
     def command(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
-        return (sys.executable, "-S", "-c", FINISH, str(folder.run(run.name)))
+        finish = str(PROGRAMS / "finish.py")
+        return (sys.executable, "-S", finish, str(folder.run(run.name)))
 
     rows = []
     for name, start in (("local", run_jobs), ("ray", engine)):
@@ -242,22 +224,11 @@ def test_the_rows_are_those_of_the_local_engine(
     assert rows[0] == rows[1] and {row["status"] for row in rows[1]} == {"finished"}
 
 
-# A driver of its own, that may be killed: the folder of a job, and the cluster's address.
-DRIVER = """
-import pathlib, sys
-from edgedistill.sweep.engines import Job, Request, find_engine
-folder, address, *command = sys.argv[1:]
-folder = pathlib.Path(folder)
-with find_engine("ray")(Request(address=address), print) as run:
-    for outcome in run([Job(folder.name, tuple(command), folder, folder / "log")], None, print):
-        print("status", outcome.status)
-"""
-
-
 def test_what_a_killed_driver_left_is_taken_up_by_the_next(two_nodes: Any, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     work = job(folder)
-    command = (sys.executable, "-c", DRIVER, str(folder), two_nodes.address, *work.command)
+    driver = str(PROGRAMS / "ray_driver.py")
+    command = (sys.executable, driver, str(folder), two_nodes.address, *work.command)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
         until((folder / "start0").exists)
         first.kill()

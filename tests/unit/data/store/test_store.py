@@ -171,18 +171,12 @@ def test_an_unwritable_cache_is_one_line(index: Index, tmp_path: Path) -> None:
         open_store(index, 8, tmp_path / "file")
 
 
-_OPEN = """
-import sys
-from edgedistill.data.readers.folder import read_folder
-from edgedistill.data.store.image_store import open_store
-store = open_store(read_folder(sys.argv[1]), 8)
-print(store.gather(__import__("numpy").arange(16)).sum())
-"""
+PROGRAMS = Path(__file__).with_name("programs")
 
 
-def start(code: str, index: Index, cache: Path) -> "subprocess.Popen[str]":
+def start(program: str, index: Index, cache: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(index.root)],
+        [sys.executable, str(PROGRAMS / program), str(index.root)],
         env={**os.environ, "EDGEDISTILL_CACHE": str(cache)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -191,7 +185,7 @@ def start(code: str, index: Index, cache: Path) -> "subprocess.Popen[str]":
 
 
 def test_two_processes_at_once(index: Index, tmp_path: Path) -> None:
-    processes = [start(_OPEN, index, tmp_path / "cache") for _ in range(2)]
+    processes = [start("sum_store.py", index, tmp_path / "cache") for _ in range(2)]
     results = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], results
     assert results[0][0] == results[1][0]
@@ -199,24 +193,8 @@ def test_two_processes_at_once(index: Index, tmp_path: Path) -> None:
     assert len(built) == 1
 
 
-_HANG = r"""
-import sys, time
-import edgedistill.data.store.image_store as store
-from edgedistill.data.readers.folder import read_folder
-real = store._decode
-def slow(path, size):
-    if path.name == "3.png":
-        sys.stdout.write("decoding\n")
-        sys.stdout.flush()
-        time.sleep(3600)
-    return real(path, size)
-store._decode = slow
-store.open_store(read_folder(sys.argv[1]), 8)
-"""
-
-
 def test_a_killed_build_leaves_nothing_half(index: Index, tmp_path: Path) -> None:
-    process = start(_HANG, index, tmp_path / "cache")
+    process = start("stall.py", index, tmp_path / "cache")
     assert process.stdout is not None
     assert "decoding" in process.stdout.readline()
     process.send_signal(signal.SIGKILL)
@@ -255,21 +233,6 @@ def test_the_loser_of_a_race_takes_the_winners_folder(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_built(tmp_path: Path) -> None:
     """A file-size limit stands in for the disk: writing fails where room runs out."""
-    code = """
-import resource, signal, sys
-from pathlib import Path
-from edgedistill.data.readers.folder import read_folder
-from edgedistill.data.store.image_store import open_store
-from edgedistill.errors import EdgeDistillError
-
-index = read_folder(Path(sys.argv[1]))
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
-try:
-    open_store(index, 64, Path(sys.argv[2]))
-except EdgeDistillError as error:
-    print(error)
-"""
     root = tmp_path / "tree"
     for domain in ("a", "b"):
         for name in ("x", "y"):
@@ -278,7 +241,9 @@ except EdgeDistillError as error:
             Image.new("RGB", (8, 8), "red").save(folder / "1.png")
     cache = tmp_path / "cache"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(root), str(cache)], capture_output=True, text=True
+        [sys.executable, str(PROGRAMS / "full_disk.py"), str(root), str(cache)],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert "EDGEDISTILL_CACHE" in done.stdout

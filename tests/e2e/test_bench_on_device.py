@@ -10,25 +10,17 @@ from pathlib import Path
 import pytest
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
-
-WITHOUT_EXTRA = """
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name in ("jinja2", "matplotlib", "platformdirs", "scipy", "sklearn"):
-            raise ModuleNotFoundError("No module named " + name, name=name)
-sys.meta_path.insert(0, Missing())
-sys.argv[0] = "edgedistill"
-from edgedistill.cli.app import main
-main()
-"""
+EXTRA = ("jinja2", "matplotlib", "platformdirs", "scipy", "sklearn")
 
 
 def test_times_need_nothing_but_the_runtime(
-    command: Start, model: Path, photos: Path, tmp_path: Path
+    on_device: Start, model: Path, photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.json"
     image = photos / "red.png"
-    process = command("bench", model, "--image", image, "--rounds", "6", "--json", out)
+    process = on_device(
+        "-m", "edgedistill", "bench", model, "--image", image, "--rounds", "6", "--json", out
+    )
     shown, err = process.communicate()
     assert process.returncode == 0, err.decode()
     (found,) = json.loads(out.read_text())["models"]
@@ -38,11 +30,11 @@ def test_times_need_nothing_but_the_runtime(
 
 @pytest.mark.parametrize(("required", "status"), [("size_mb<1", 0), ("size_mb<0", 1)])
 def test_a_reader_that_leaves_costs_neither_the_files_nor_the_status(
-    command: Start, model: Path, photos: Path, tmp_path: Path, required: str, status: int
+    on_device: Start, model: Path, photos: Path, tmp_path: Path, required: str, status: int
 ) -> None:
     out = tmp_path / "out.json"
     measured = ("bench", model, "--image", photos / "red.png", "--rounds", "6", "--quiet")
-    process = command(*measured, "--json", out, "--require", required)
+    process = on_device("-m", "edgedistill", *measured, "--json", out, "--require", required)
     assert process.stdout and process.stderr
     process.stdout.close()
     err = process.stderr.read().decode().splitlines()
@@ -55,8 +47,8 @@ def test_a_reader_that_leaves_costs_neither_the_files_nor_the_status(
 def test_what_needs_more_says_which_extra(
     option: str, on_device: Start, model: Path, photos: Path
 ) -> None:
-    process = on_device(WITHOUT_EXTRA, "bench", model, option, photos.parent)
+    process = on_device("-m", "edgedistill", "bench", model, option, photos.parent, missing=EXTRA)
     _, err = process.communicate()
-    assert process.returncode == 2
+    assert process.returncode == 2, err.decode()
     (line,) = err.decode().splitlines()
     assert line.endswith(f'; {option} needs: pip install "edgedistill[bench]"')

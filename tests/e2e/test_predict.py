@@ -46,9 +46,9 @@ Predict = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
-def edgedistill(command: Start) -> Predict:
+def edgedistill(on_device: Start) -> Predict:
     def call(*args: str | Path, cwd: Path | None = None, stdin: bytes = b"") -> Result:
-        process = command(*args, cwd=cwd)
+        process = on_device("-m", "edgedistill", *args, cwd=cwd)
         out, err = process.communicate(stdin)
         return Result(process.returncode, out.decode(), err.decode())
 
@@ -191,8 +191,8 @@ def test_help_needs_nothing_of_training(edgedistill: Predict) -> None:
     assert result.status == 0 and "--threshold" in result.out
 
 
-def test_an_answer_comes_before_the_next_line(command: Start, model: Path, photos: Path) -> None:
-    process = command("predict", model, "-", "--json", cwd=photos)
+def test_an_answer_comes_before_the_next_line(on_device: Start, model: Path, photos: Path) -> None:
+    process = on_device("-m", "edgedistill", "predict", model, "-", "--json", cwd=photos)
     assert process.stdin and process.stdout
     for name in ("red.png", "green.jpg"):
         process.stdin.write(f"{name}\n".encode())
@@ -203,8 +203,8 @@ def test_an_answer_comes_before_the_next_line(command: Start, model: Path, photo
     assert (process.returncode, err) == (130, b"")
 
 
-def test_a_reader_that_leaves_is_no_failure(command: Start, model: Path, photos: Path) -> None:
-    process = command("predict", model, "-", "--json", cwd=photos)
+def test_a_reader_that_leaves_is_no_failure(on_device: Start, model: Path, photos: Path) -> None:
+    process = on_device("-m", "edgedistill", "predict", model, "-", "--json", cwd=photos)
     assert process.stdin and process.stdout and process.stderr
     process.stdin.write(b"red.png\n")
     process.stdin.flush()
@@ -216,8 +216,8 @@ def test_a_reader_that_leaves_is_no_failure(command: Start, model: Path, photos:
     process.stderr.close()
 
 
-def test_names_that_end_in_nul_are_one_line(command: Start, model: Path, photos: Path) -> None:
-    process = command("predict", model, "-", "--json", cwd=photos)
+def test_names_that_end_in_nul_are_one_line(on_device: Start, model: Path, photos: Path) -> None:
+    process = on_device("-m", "edgedistill", "predict", model, "-", "--json", cwd=photos)
     out, err = process.communicate(b"a\0b/*.png\nred.png\n")
     assert process.returncode == 1 and json.loads(out)["image"] == "red.png"
     assert len(err.splitlines()) == 1 and b"-print0" in err
@@ -244,18 +244,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-# Not getrusage, whose peak a child inherits from the process that started it.
-PEAK = """
-import re, sys
-from pathlib import Path
-sys.argv[0] = "edgedistill"
-from edgedistill.cli.app import main
-try:
-    main()
-finally:
-    status = Path("/proc/self/status").read_text()
-    print("peak", re.search(r"VmHWM:\\s+(\\d+)", status).group(1), file=sys.stderr)
-"""
+PEAK = Path(__file__).parents[1] / "programs" / "peak_memory.py"
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="no peak memory to read")
