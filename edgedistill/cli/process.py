@@ -10,6 +10,7 @@ from typing import NoReturn, TextIO
 
 import typer
 
+from edgedistill._utils.extras import needs_extra
 from edgedistill.errors import EdgeDistillError, Interrupted
 
 # Wrong usage. Newer versions of Typer carry their own copy of click, so click's class is no use.
@@ -32,7 +33,9 @@ def run_command(app: typer.Typer) -> NoReturn:
         warnings.simplefilter("default", FutureWarning)
         warnings.showwarning = _show_warning
     try:
-        status = app(standalone_mode=False)
+        # What a command imports late, of a recipe's method for one, is named like the rest.
+        with needs_extra("train"):
+            status = app(standalone_mode=False)
         # What is still buffered may meet a full disk, which is this command's failure.
         sys.stdout.flush()
     except EdgeDistillError as error:

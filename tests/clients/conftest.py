@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +15,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import tomli_w
 from filelock import FileLock
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+import edgedistill as ed
 from edgedistill.export.int8.calibrate import calibrate_ranges, to_int8
 from edgedistill.export.int8.policy import node_kinds
 from edgedistill.runtime.contract import read_model, seal
@@ -116,23 +115,11 @@ def exported(
     private_cache: Path,
     tree_of: Callable[..., dict[str, Any]],
 ) -> Path:
-    """What `edgedistill export --onnx` makes of a tiny run."""
+    """The ONNX file of a tiny run."""
     folder = tmp_path_factory.mktemp("exported")
-    recipe = folder / "tiny.toml"
     # Random weights would answer nearly the same to every image.
-    tree = tree_of(student={"weights": "embedded"}, method={"name": "erm"})
-    recipe.write_text(tomli_w.dumps(tree))
-    runs = ["--runs", str(folder / "runs")]
-    for arguments in (["run", str(recipe), *runs], ["export", "--onnx", "-o", "x.onnx", *runs]):
-        done = subprocess.run(
-            [sys.executable, "-m", "edgedistill", *arguments],
-            cwd=folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+    recipe = tree_of(student={"weights": "embedded"}, method={"name": "erm"})
+    ed.run(recipe, folder / "run").export(folder / "x.onnx")
     return folder / "x.onnx"
 
 

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
-EXTRA = ("jinja2", "matplotlib", "platformdirs", "scipy", "sklearn")
+# Of what the extra `bench` brings.
+EXTRA = (
+    "filelock",
+    "jinja2",
+    "matplotlib",
+    "platformdirs",
+    "scipy",
+    "sklearn",
+    "tomli_w",
+)
 
 
 def test_times_need_nothing_but_the_runtime(
