@@ -1,4 +1,4 @@
-"""Images in, decisions out."""
+"""Open-set classifier over an exported file: images to predictions."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ _FLOAT32 = np.finfo(np.float32)
 
 
 class UnreadableImage(EdgeDistillError):
-    """An image that cannot be classified because it cannot be read; the message says why."""
+    """An image that cannot be read; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class Prediction:
     """The decision on one image.
 
     Attributes:
-        label: the class, None when the image is rejected as unknown.
+        label: the class, None for an image that is rejected as unknown.
         known: whether the score reached the threshold.
         score: openness score, higher = more like the known classes.
-        threshold: what the score was compared with.
+        threshold: compared with the score.
         probabilities: class -> probability among the known classes, in the model's class order;
             they sum to 1 for unknown images too.
     """
@@ -75,8 +75,8 @@ class Classifier:
         threads: threads for one batch, None for one per physical core.
 
     Raises:
-        EdgeDistillError: a file that is no intact exported model, a provider that cannot run all
-            of it, or a threshold that is not a number.
+        ModelFileError: a file that is no intact exported model, a provider that cannot run all of
+            it, or a threshold that is not a number.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Classifier:
 
     @property
     def info(self) -> ModelInfo:
-        """What the file says about itself: calibration, metrics, precision, ..."""
+        """The file's metadata: calibration, metrics, precision, ..."""
         return self._info
 
     @property
@@ -144,21 +144,22 @@ class Classifier:
         Raises:
             UnreadableImage: an image that cannot be read; of a list, nothing is returned. `stream`
                 goes on instead.
-            EdgeDistillError: a threshold or a batch size that makes no sense, or a failing run.
+            ModelFileError: a threshold that is not a number, a batch size below 1, or a failing
+                run.
         """
         several = isinstance(images, list | tuple)
         if isinstance(images, np.ndarray) and images.ndim == 4:
             several = True
-        found = []
-        for _, answer in self.stream(
+        predictions = []
+        for _, result in self.stream(
             images if several else [images],  # type: ignore[arg-type]
             threshold=threshold,
             batch_size=batch_size,
         ):
-            if isinstance(answer, UnreadableImage):
-                raise answer
-            found.append(answer)
-        return found if several else found[0]
+            if isinstance(result, UnreadableImage):
+                raise result
+            predictions.append(result)
+        return predictions if several else predictions[0]
 
     def stream(
         self, images: Iterable[Source], *, threshold: float | None = None, batch_size: int = 1
@@ -168,26 +169,26 @@ class Classifier:
         Args:
             images: any iterable of what `predict` takes, without end if need be.
             threshold: for this call only.
-            batch_size: answers come when so many images are there; 1 answers each at once.
+            batch_size: number of images that are classified together; 1 classifies each at once.
 
         Yields:
-            Every image with its Prediction, or with the error that says why it has none.
+            Every image with its Prediction, or with the error that is the reason for none.
 
         Raises:
-            EdgeDistillError: as `predict`, at the first image.
+            ModelFileError: as `predict`, at the first image.
         """
         if batch_size < 1:
             raise ModelFileError(f"batch_size: {batch_size} is below 1")
         override = self._override if threshold is None else _float32(threshold)
-        waiting = iter(images)
-        while batch := list(islice(waiting, batch_size)):
-            pixels = [_pixels(image, self._info.size) for image in batch]
-            good = [found for found in pixels if not isinstance(found, UnreadableImage)]
-            answers = iter(self._answer(np.stack(good), override) if good else ())
-            for image, found in zip(batch, pixels, strict=True):
-                yield image, found if isinstance(found, UnreadableImage) else next(answers)
+        iterator = iter(images)
+        while batch := list(islice(iterator, batch_size)):
+            decoded = [_pixels(image, self._info.size) for image in batch]
+            pixels = [d for d in decoded if not isinstance(d, UnreadableImage)]
+            predictions = iter(self._classify(np.stack(pixels), override) if pixels else ())
+            for image, result in zip(batch, decoded, strict=True):
+                yield image, result if isinstance(result, UnreadableImage) else next(predictions)
 
-    def _answer(self, images: NDArray[np.uint8], override: np.float32 | None) -> list[Prediction]:
+    def _classify(self, images: NDArray[np.uint8], override: np.float32 | None) -> list[Prediction]:
         label, score, probabilities = self._session.run(images, override)
         classes = self._info.classes
         threshold = self._info.threshold if override is None else float(override)
@@ -206,7 +207,7 @@ class Classifier:
 
 
 def _pixels(image: ImageLike, size: int) -> NDArray[np.uint8] | UnreadableImage:
-    """uint8 RGB [size, size, 3] by the rule of training, or why there is none."""
+    """Pixels uint8 RGB [size, size, 3] by the rule of training, or the reason for none."""
     try:
         if isinstance(image, np.ndarray):
             return to_rgb(_from_array(image), size)
@@ -238,7 +239,7 @@ def _name(image: ImageLike) -> str:
 
 
 def _float32(threshold: float) -> np.float32:
-    """A threshold as the graph compares it; beyond float32's range it is that range's end."""
+    """A threshold in the graph's float32, clipped to its range."""
     try:
         value = float(threshold)
     except (TypeError, ValueError):

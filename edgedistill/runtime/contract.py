@@ -1,6 +1,6 @@
-"""What an exported `.onnx` file says about itself, and whether it arrived as it was written.
+"""Contract of exported `.onnx` files: metadata, checksum, names of inputs and outputs.
 
-Read without onnx and before onnxruntime sees the file: a file that is damaged, of another
+A file is checked without onnx and before onnxruntime sees it: one that is damaged, of another
 contract, or not self-contained is refused in one line and never runs.
 """
 
@@ -22,7 +22,7 @@ CHECKSUM_KEY = f"{PREFIX}crc32"
 UNKNOWN_LABEL = -1
 INPUTS = ("image", "threshold")
 OUTPUTS = ("label", "score", "probabilities")
-# Stands for minus infinity, which JSON and some runtimes cannot hold: nothing is rejected.
+# Least float32, in place of minus infinity, which JSON and some runtimes cannot hold.
 LOWEST = -3.4028234663852886e38
 MAX_BYTES = 2**31
 MAX_SIZE = 4096
@@ -38,15 +38,15 @@ class ModelInfo:
         classes: names of the known classes, in the order of the probabilities.
         score: name of the openness score, such as `max_logit`.
         threshold: calibrated default; an image is known when its score reaches it.
-        acceptance: share of known images the threshold was calibrated to keep.
-        calibration: what it was calibrated on.
-        calibration_images: how many images that were.
+        target_keep_rate: share of known images that the threshold was calibrated to keep.
+        calibration: the images and the rule it was calibrated with, in words.
+        calibration_images: number of those images.
         size: side of the square input, pixels.
         precision: `fp32` or `int8`.
-        student, method: what was trained, and how.
+        student, method: names of the network and of the training method.
         version: of the edgedistill that exported it.
         recipe_sha256: of the run's resolved recipe.
-        metrics: of the run, on the target and on source validation.
+        metrics: rates on "target" and "source_val", as in metrics.json.
     """
 
     classes: tuple[str, ...]
@@ -65,18 +65,18 @@ class ModelInfo:
 
 
 class _Broken(Exception):
-    """Why a file cannot be used; the caller knows its name."""
+    """The reason why a file cannot be used, without the file's name."""
 
 
 def read_model(path: str | Path) -> tuple[bytes, ModelInfo]:
     """Read and check an exported file.
 
     Returns:
-        Its bytes, exactly those that were checked, and its metadata.
+        The bytes that were checked, and the metadata in them.
 
     Raises:
-        EdgeDistillError: not there, not ONNX, truncated, damaged, not self-contained, or not of
-            this contract.
+        ModelFileError: not there, not ONNX, truncated, damaged, not self-contained, or not of this
+            contract.
     """
     path = Path(path)
     try:
@@ -90,20 +90,21 @@ def read_model(path: str | Path) -> tuple[bytes, ModelInfo]:
 
 
 def seal(data: bytes) -> bytes:
-    """A serialised ModelProto with its checksum in the metadata, renewed if there is one.
+    """A serialized ModelProto with its checksum in the metadata, renewed if there is one.
 
     The checksum is the CRC-32 of the file with the checksum's own eight digits read as zeros.
 
-    Raises: EdgeDistillError when `data` is no ModelProto.
+    Raises:
+        ModelFileError: `data` is no ModelProto.
     """
     try:
-        found = scan(data)
-        if CHECKSUM_KEY not in found.metadata:
+        model = scan(data)
+        if CHECKSUM_KEY not in model.metadata:
             data += metadata_entry(CHECKSUM_KEY, _BLANK)
-            found = scan(data)
+            model = scan(data)
     except WireError as error:
         raise ModelFileError(f"cannot seal the model: {error}") from None
-    start, end = found.metadata[CHECKSUM_KEY][1]
+    start, end = model.metadata[CHECKSUM_KEY][1]
     return data[:start] + _checksum(data, (start, end)).encode() + data[end:]
 
 
@@ -126,32 +127,32 @@ def _info(data: bytes) -> ModelInfo:
     if data.startswith(b"version https://git-lfs"):
         raise _Broken("a Git LFS pointer instead of the model; run: git lfs pull")
     try:
-        found = scan(data)
+        model = scan(data)
     except WireError:
-        found = Scan()
-    if found.graphs != 1:
+        model = Scan()
+    if model.graphs != 1:
         raise _Broken("not an ONNX file, or a truncated one; copy or export it again")
-    _check_contract(data, found)
-    if found.external:
+    _check_contract(data, model)
+    if model.external:
         raise _Broken("keeps weights in other files, and the contract is one file; export it again")
     try:
-        info = _parse({key: text for key, (text, _) in found.metadata.items()})
+        info = _parse({key: text for key, (text, _) in model.metadata.items()})
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
         raise _Broken(
             f"metadata that contradicts the contract ({_line(error)}); export it again"
         ) from None
-    inside = found.scalars.get("threshold")
-    if inside is None or not math.isclose(inside, info.threshold, rel_tol=1e-6, abs_tol=1e-30):
+    default = model.scalars.get("threshold")
+    if default is None or not math.isclose(default, info.threshold, rel_tol=1e-6, abs_tol=1e-30):
         raise _Broken(
             f"its metadata says threshold {info.threshold:g}, its graph "
-            f"{'none' if inside is None else format(inside, 'g')}; export it again"
+            f"{'none' if default is None else format(default, 'g')}; export it again"
         )
-    # What the graph compares with; the metadata may hold more digits than its float32.
-    return replace(info, threshold=inside)
+    # The float32 that the graph compares with; the metadata may hold more digits.
+    return replace(info, threshold=default)
 
 
-def _check_contract(data: bytes, found: Scan) -> None:
-    contract, _ = found.metadata.get(f"{PREFIX}contract", (None, None))
+def _check_contract(data: bytes, model: Scan) -> None:
+    contract, _ = model.metadata.get(f"{PREFIX}contract", (None, None))
     if contract is None:
         raise _Broken(
             "an ONNX model without EdgeDistill's metadata; make it with: edgedistill export --onnx"
@@ -161,28 +162,29 @@ def _check_contract(data: bytes, found: Scan) -> None:
             f"keeps contract {contract[:20]!r}, and edgedistill {__version__} reads {CONTRACT!r}; "
             "install the edgedistill that exported it, or export it again"
         )
-    checksum, span = found.metadata.get(CHECKSUM_KEY, (None, (0, 0)))
+    checksum, span = model.metadata.get(CHECKSUM_KEY, (None, (0, 0)))
     if checksum is None:
         raise _Broken(f"without its checksum {CHECKSUM_KEY}; export it again")
     if checksum != _checksum(data, span):
         raise _Broken("damaged or changed since it was exported; copy or export it again")
 
 
-def _checksum(data: bytes, own: tuple[int, int]) -> str:
+def _checksum(data: bytes, span: tuple[int, int]) -> str:
+    """CRC-32 of a file whose own checksum stands at `span`, as eight hexadecimal digits."""
     view = memoryview(data)
-    value = zlib.crc32(view[: own[0]])
+    value = zlib.crc32(view[: span[0]])
     value = zlib.crc32(_BLANK.encode(), value)
-    return f"{zlib.crc32(view[own[1] :], value):08x}"
+    return f"{zlib.crc32(view[span[1] :], value):08x}"
 
 
 def _parse(metadata: dict[str, str]) -> ModelInfo:
-    said = {key.removeprefix(PREFIX): value for key, value in metadata.items()}
-    threshold, entry = json.loads(said["threshold"]), json.loads(said["input"])
-    classes, metrics = json.loads(said["classes"]), json.loads(said["metrics"])
+    texts = {key.removeprefix(PREFIX): value for key, value in metadata.items()}
+    threshold, entry = json.loads(texts["threshold"]), json.loads(texts["input"])
+    classes, metrics = json.loads(texts["classes"]), json.loads(texts["metrics"])
     _require(isinstance(classes, list) and len(classes) > 0, "classes: no list of names")
     _require(all(isinstance(name, str) and name for name in classes), "classes: not all names")
     _require(len(set(classes)) == len(classes), "classes: a name twice")
-    _require(said["unknown_label"] == str(UNKNOWN_LABEL), "unknown_label: not -1")
+    _require(texts["unknown_label"] == str(UNKNOWN_LABEL), "unknown_label: not -1")
     _require(isinstance(entry["size"], int) and 1 <= entry["size"] <= MAX_SIZE, "input: size")
     _require(entry["resize"] == RESIZE_RULE, f"input: resize is not {RESIZE_RULE}")
     _require(isinstance(metrics, dict), "metrics: no object")
@@ -190,26 +192,26 @@ def _parse(metadata: dict[str, str]) -> ModelInfo:
     _require(math.isfinite(value), "threshold: not finite")
     return ModelInfo(
         classes=tuple(classes),
-        score=said["score"],
+        score=texts["score"],
         threshold=value,
         target_keep_rate=float(threshold["acceptance"]),
         calibration=str(threshold["calibration"]),
         calibration_images=int(threshold["images"]),
         size=entry["size"],
-        precision=said["precision"],
-        student=said["student"],
-        method=said["method"],
-        version=said["version"],
-        recipe_sha256=said["recipe_sha256"],
+        precision=texts["precision"],
+        student=texts["student"],
+        method=texts["method"],
+        version=texts["version"],
+        recipe_sha256=texts["recipe_sha256"],
         metrics=metrics,
     )
 
 
-def _require(holds: bool, what: str) -> None:
-    if not holds:
-        raise ValueError(what)
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
 
 
 def _line(error: BaseException) -> str:
-    said = " ".join(str(error).split())[:80]
-    return f"no {said}" if isinstance(error, KeyError) else said
+    message = " ".join(str(error).split())[:80]
+    return f"no {message}" if isinstance(error, KeyError) else message

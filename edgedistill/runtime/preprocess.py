@@ -1,4 +1,4 @@
-"""Any image file to RGB bytes, one way for training, evaluation and the device.
+"""Decoding and resizing of images to RGB bytes, the same for training, evaluation and devices.
 
 THE resize rule of the project, `RESIZE_RULE` in exported files: the whole image is resized to
 size x size, straight, without keeping the aspect ratio, by Pillow's antialiased bilinear filter,
@@ -23,7 +23,7 @@ from PIL import Image
 
 # Names this module's rule in exported files: raise the number when any pixel changes.
 RESIZE_RULE = "pillow-bilinear-stretch/1"
-# What a listing of a folder takes for an image; a file given by name may be called anything.
+# Suffixes of images in the listing of a folder; a file given by name may be called anything.
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 MAX_PIXELS = 178_000_000
 # Some of Pillow's decoders take the whole file into memory before they look at its header.
@@ -45,13 +45,13 @@ _ANIMATED_FORMATS = frozenset({"GIF", "WEBP", "PNG", "TIFF"})
 # Pillow hands these to another program (Ghostscript) or to the system to draw.
 _DRAWN_FORMATS = frozenset({"EPS", "WMF"})
 _STRIP_PIXELS = 2**20
-# Pillow's own complaints about a broken file have no number; a broken offset in it asks the system
-# for a place before the file's beginning.
+# Pillow's own errors about a broken file have no number; for a broken offset in it, the system is
+# asked to seek before the file's beginning.
 _ERRNO_OF_BROKEN_FILES = frozenset({None, errno.EINVAL})
 
 
 class ImageProblem(Exception):
-    """A file that is no usable image: one line that says why, without the path."""
+    """A file that is no usable image; the message is the reason in one line, without the path."""
 
 
 class ReadProblem(ImageProblem):
@@ -59,14 +59,14 @@ class ReadProblem(ImageProblem):
 
 
 def is_image(name: str) -> bool:
-    """Whether a listing takes a file for an image: not hidden, and one of EXTENSIONS."""
+    """Whether a file in a listing counts as an image: not hidden, with one of EXTENSIONS."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
 def read_rgb(path: str | Path, size: int | None) -> NDArray[np.uint8]:
     """Decode an image file to uint8 RGB.
 
-    EXIF rotation is applied, transparency is composited on white, 16-bit greyscale is scaled to
+    EXIF rotation is applied, transparency is composited on white, 16-bit grayscale is scaled to
     8 bits, of an animation or a multi-page file the first frame is taken.
 
     Args:
@@ -128,13 +128,13 @@ def _as_problems() -> Iterator[None]:
 
 
 def _refuse_file(path: Path) -> None:
-    found = os.stat(path)
+    status = os.stat(path)
     # Opening a pipe that nobody writes to would wait for ever.
-    if not stat.S_ISREG(found.st_mode):
-        raise ImageProblem("a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file")
-    if found.st_size == 0:
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageProblem("a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file")
+    if status.st_size == 0:
         raise ImageProblem("the file is empty")
-    if found.st_size > MAX_FILE_BYTES:
+    if status.st_size > MAX_FILE_BYTES:
         raise ImageProblem(f"larger than {MAX_FILE_BYTES // 2**30} GiB")
 
 
@@ -197,7 +197,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _sixteen_bit_to_rgb(image: Image.Image) -> Image.Image:
-    """Greyscale of 16 bits (Pillow's modes I;16* and, from some formats, I) scaled to 8."""
+    """Grayscale of 16 bits (Pillow's modes I;16* and, from some formats, I) scaled to 8."""
     values = np.asarray(image)
     gray = np.empty(values.shape, np.uint8)
     for top, bottom in _strips(image):

@@ -1,4 +1,4 @@
-"""onnxruntime, asked strictly: what was asked for runs, or the reason is one line."""
+"""onnxruntime session that runs as asked or raises: no silent fallback to another provider."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,10 +14,10 @@ Provider = str | tuple[str, dict[str, Any]]
 # label int64 [N], score float32 [N], probabilities float32 [N, C]
 Answer = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 
-# onnxruntime would start as many as it is told, until the memory is full.
-MOST_THREADS = 1024
+# onnxruntime starts any number of threads, until the memory is full.
+MAX_THREADS = 1024
 _CPU = "CPUExecutionProvider"
-# Every failure is raised and reported by us; onnxruntime would print it as well.
+# onnxruntime would also print the failures that are raised here.
 _FATAL_ONLY = 4
 
 
@@ -25,15 +25,15 @@ class Session:
     """A loaded model. Safe to run from several threads at once.
 
     Args:
-        data: a model file that `read_model` has checked, and
-        info: what that returned with it.
-        name: what error messages call it.
+        data: a model file that `read_model` has checked.
+        info: its metadata, from the same call.
+        name: the file's name in error messages.
         providers: onnxruntime's execution providers in order of preference, each a name or a
             (name, options) pair. Nodes run on those named only.
         threads: threads for one run, None for onnxruntime's choice (one per physical core).
 
     Raises:
-        EdgeDistillError: a provider that is not installed, does not start or cannot run the whole
+        ModelFileError: a provider that is not installed, does not start or cannot run the whole
             model; a model onnxruntime refuses or that does not keep the contract.
     """
 
@@ -46,9 +46,9 @@ class Session:
         threads: int | None,
     ) -> None:
         wanted = _names(providers)
-        if threads is not None and not 1 <= threads <= MOST_THREADS:
+        if threads is not None and not 1 <= threads <= MAX_THREADS:
             raise ModelFileError(
-                f"threads: {threads} is not in 1..{MOST_THREADS}; leave it out for all cores"
+                f"threads: {threads} is not in 1..{MAX_THREADS}; leave it out for all cores"
             )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
@@ -85,9 +85,13 @@ class Session:
         self._check_signature(info)
 
     def run(self, images: NDArray[np.uint8], threshold: np.float32 | None) -> Answer:
-        """Answer uint8 RGB [N, S, S, 3] at a threshold, None for the file's own.
+        """Outputs for images uint8 RGB [N, S, S, 3] at a threshold, None for the file's own.
 
-        Raises: EdgeDistillError when onnxruntime fails, or answers what the contract excludes.
+        Returns:
+            label int64 [N], score float32 [N], probabilities float32 [N, C].
+
+        Raises:
+            ModelFileError: onnxruntime fails, or its outputs break the contract.
         """
         feed: dict[str, Any] = {"image": images}
         if threshold is not None:
@@ -99,16 +103,16 @@ class Session:
                 f"{self._name}: onnxruntime failed on {len(images)} images ({_line(error)}); "
                 "try a smaller batch or another provider"
             ) from None
-        self._check(len(images), label, score, probabilities)
+        self._check_outputs(len(images), label, score, probabilities)
         return label, score, probabilities
 
     def _check_signature(self, info: ModelInfo) -> None:
         try:
-            keeps = self._keeps_contract(info)
+            valid = self._keeps_contract(info)
         except UnicodeDecodeError:
-            # A name that onnxruntime took and Python cannot.
-            keeps = False
-        if not keeps:
+            # onnxruntime takes names that are no UTF-8.
+            valid = False
+        if not valid:
             raise ModelFileError(
                 f"{self._name}: its inputs or outputs contradict its metadata; export it again"
             )
@@ -130,14 +134,14 @@ class Session:
             and outputs["probabilities"][1][1:] == [classes]
         )
 
-    def _check(self, count: int, label: Any, score: Any, probabilities: Any) -> None:
+    def _check_outputs(self, count: int, label: Any, score: Any, probabilities: Any) -> None:
         shapes = (label.shape, score.shape, probabilities.shape)
-        good = (
+        valid = (
             shapes == ((count,), (count,), (count, self._classes))
             and bool(((label >= -1) & (label < self._classes)).all())
             and bool(np.isfinite(score).all() and np.isfinite(probabilities).all())
         )
-        if not good:
+        if not valid:
             raise ModelFileError(
                 f"{self._name}: answered NaN or in another form than its contract says; "
                 "export it again"
