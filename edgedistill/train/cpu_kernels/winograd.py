@@ -1,11 +1,17 @@
-"""Dense 3 x 3 convolutions of a training step on a CPU, with a quarter of the multiplications.
+"""Winograd convolutions for training on a CPU: 3 x 3 with a quarter of the multiplications.
 
 On a CPU without AVX-512, oneDNN's float32 kernels run about as fast as a large matrix product does,
 so the step of a ResNet only gets shorter with fewer multiplications. Winograd's minimal filtering
 (Lavin and Gray, CVPR 2016) takes 36 for a tile of 4 x 4 outputs where the direct sum takes 144, and
 25 for one of 3 x 3 where it takes 81. Its transforms are matrix products too; wide layers pay for
 them, narrow ones keep the direct sum. Results differ from it by some 1e-5 of their scale.
-`python -m benchmarks.speed.student` measures what a step gains.
+
+oneDNN has no Winograd kernel for AVX2 and plans none (uxlfoundation/oneDNN#491), and torch asks it
+for direct convolutions only (uxlfoundation/oneDNN#3139). `benchmarks/speed/results/student.json`
+records a whole step of ResNet18 at 96 px without AVX-512: 1.07 times as fast as torch's defaults
+with channels_last alone, 1.35 times with this too. With AVX-512 it is between 0.9 and 1.3 times as
+fast as the direct sum, by layer. `tests/unit/train/cpu_kernels/test_still_needed.py` says when this
+module can go.
 """
 
 from collections.abc import Iterator
@@ -16,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, library, nn
 
-TILES_AT_ONCE = 128  # few enough that what is between two products stays in the CPU's caches
+TILES_AT_ONCE = 128  # few enough that the values between two products stay in the CPU's caches
 # Channels on both sides that pay for the transforms, of an output and of a weight's gradient: the
 # direct sum takes longer for that.
 NARROWEST, NARROWEST_GRADIENT = 128, 64
@@ -24,7 +30,7 @@ LEAST_SAVING = 2.5  # multiplications of the direct sum over ours that pay for t
 
 
 class Transforms(NamedTuple):
-    """Of a flattened tile of inputs, kernel or outputs; each takes rows and columns at once."""
+    """Matrices for flattened tiles of inputs, kernel and outputs, rows and columns at once."""
 
     into: Tensor  # [(tile + 2)^2, (tile + 2)^2]
     kernel: Tensor  # [(tile + 2)^2, 9]
@@ -61,7 +67,7 @@ _BACK = {
 
 @cache
 def transforms(tile: int, dtype: torch.dtype) -> Transforms:
-    """What tiles of `tile` x `tile` outputs take."""
+    """The transforms for tiles of `tile` x `tile` outputs, `tile` 3 or 4."""
     into, kernel, back = (
         torch.tensor(t[tile], dtype=torch.float64) for t in (_INTO, _KERNEL, _BACK)
     )
@@ -70,7 +76,7 @@ def transforms(tile: int, dtype: torch.dtype) -> Transforms:
 
 
 def best_tile(height: int, width: int) -> int | None:
-    """The tile whose covering of a map multiplies least, or none if it saves too little."""
+    """The side of the tile with the fewest products for a map; None if it saves too few."""
     products = {tile: -(-height // tile) * -(-width // tile) * (tile + 2) ** 2 for tile in (4, 3)}
     best = min(products, key=products.__getitem__)
     return best if 9 * height * width >= LEAST_SAVING * products[best] else None
@@ -103,17 +109,19 @@ class _Tiles:
 
     def of(self, block: slice) -> Tensor:
         """`[side^2, images * rows * columns * C]`; valid until the next block is asked for."""
-        found = self.pixels[block]
-        inside = self.padded[: len(found), self.around :, self.around :]
-        inside[:, : self.height, : self.width] = found
-        return self.squares[:, :, : len(found)].reshape(self.side**2, -1)
+        images = self.pixels[block]
+        inside = self.padded[: len(images), self.around :, self.around :]
+        inside[:, : self.height, : self.width] = images
+        return self.squares[:, :, : len(images)].reshape(self.side**2, -1)
 
 
 def convolve(x: Tensor, weight: Tensor, tile: int) -> Tensor:
     """A convolution of 3 x 3 with stride 1 and padding 1.
 
     Args:
-        x: `[B, C, H, W]`. weight: `[K, C, 3, 3]`, of the same dtype. tile: 3 or 4.
+        x: `[B, C, H, W]`, the input.
+        weight: `[K, C, 3, 3]`, of the same dtype.
+        tile: side of a tile of outputs, 3 or 4.
 
     Returns:
         `[B, K, H, W]` in channels_last memory format.
@@ -126,15 +134,15 @@ def convolve(x: Tensor, weight: Tensor, tile: int) -> Tensor:
     result = x.new_empty(len(x), *x.shape[2:], wide)
     for block in tiles.blocks():
         products = torch.bmm((by.into @ tiles.of(block)).view(points, -1, channels), kernels)
-        found = (by.back @ products.view(points, -1)).view(
+        outputs = (by.back @ products.view(points, -1)).view(
             tile, tile, -1, tiles.rows, tiles.columns, wide
         )
-        whole = found.permute(2, 3, 0, 4, 1, 5)
+        maps = outputs.permute(2, 3, 0, 4, 1, 5)
         if tile * tiles.rows == tiles.height and tile * tiles.columns == tiles.width:
-            result[block].view(whole.shape).copy_(whole)
+            result[block].view(maps.shape).copy_(maps)
         else:
-            whole = whole.reshape(-1, tile * tiles.rows, tile * tiles.columns, wide)
-            result[block] = whole[:, : tiles.height, : tiles.width]
+            maps = maps.reshape(-1, tile * tiles.rows, tile * tiles.columns, wide)
+            result[block] = maps[:, : tiles.height, : tiles.width]
     return result.permute(0, 3, 1, 2)
 
 
@@ -142,7 +150,9 @@ def weight_gradient(x: Tensor, grad: Tensor, tile: int) -> Tensor:
     """Gradient of `convolve`'s weight.
 
     Args:
-        x: `[B, C, H, W]`, the input. grad: `[B, K, H, W]`, the gradient of the output.
+        x: `[B, C, H, W]`, the input.
+        grad: `[B, K, H, W]`, the gradient of the output.
+        tile: side of a tile of outputs, 3 or 4.
 
     Returns:
         `[K, C, 3, 3]`.
@@ -152,9 +162,9 @@ def weight_gradient(x: Tensor, grad: Tensor, tile: int) -> Tensor:
     tiles, grads = _Tiles(x, tile, 1), _Tiles(grad, tile, 0)
     total = x.new_zeros(points, channels, wide)
     for block in tiles.blocks():
-        seen = (by.into @ tiles.of(block)).view(points, -1, channels)
-        asked = (by.back.T @ grads.of(block)).view(points, -1, wide)
-        total.baddbmm_(seen.transpose(1, 2), asked)
+        inputs = (by.into @ tiles.of(block)).view(points, -1, channels)
+        gradients = (by.back.T @ grads.of(block)).view(points, -1, wide)
+        total.baddbmm_(inputs.transpose(1, 2), gradients)
     kernels = by.kernel.T @ total.view(points, -1)
     return kernels.view(3, 3, channels, wide).permute(3, 2, 0, 1).contiguous()
 
@@ -164,8 +174,8 @@ def weight_gradient(x: Tensor, grad: Tensor, tile: int) -> Tensor:
 def _convolution(x: Tensor, weight: Tensor, tile: int) -> Tensor:
     if min(weight.shape[:2]) >= NARROWEST:
         return convolve(x, weight, tile)
-    found = F.conv2d(x, weight, padding=1)
-    return found.contiguous(memory_format=torch.channels_last)
+    output = F.conv2d(x, weight, padding=1)
+    return output.contiguous(memory_format=torch.channels_last)
 
 
 @_convolution.register_fake
@@ -206,23 +216,23 @@ class WinogradConv2d(nn.Conv2d):
     """`nn.Conv2d` of 3 x 3 that trains with fewer multiplications where that is faster."""
 
     def forward(self, input: Tensor) -> Tensor:
-        plain = (
-            not self.training
-            or input.device.type != "cpu"
-            or input.dtype != torch.float32
-            or torch.is_autocast_enabled("cpu")
+        eligible = (
+            self.training
+            and input.device.type == "cpu"
+            and input.dtype == torch.float32
+            and not torch.is_autocast_enabled("cpu")
         )
-        tile = None if plain else best_tile(*input.shape[2:])
+        tile = best_tile(*input.shape[2:]) if eligible else None
         if tile is None:
             return super().forward(input)
-        found: Tensor = _convolution(input, self.weight, tile)
-        return found
+        output: Tensor = _convolution(input, self.weight, tile)
+        return output
 
 
 def use_winograd(module: nn.Module) -> None:
     """Let a network's wide 3 x 3 convolutions train with fewer multiplications, in place.
 
-    Weights and their names stay as they are, and so does what the network computes in `eval()`.
+    Weights, their names and the outputs in `eval()` stay as they are.
     """
     for child in module.modules():
         if type(child) is nn.Conv2d and _eligible(child):
