@@ -25,7 +25,7 @@ READERS = 8
 # Teacher passes per second of one device.
 RATES = (500, 1000, 2000, 4000)
 VIEWS = (4, 16)
-# Of an image's path, label, domain, hashes, marks and sums in memory.
+# Of an image's path, label, domain, pixel hashes and cache entry in memory.
 ROW_BYTES = 250
 # Crops are cut from larger pictures than are looked at whole.
 CROP_SIDE = 256
@@ -90,7 +90,7 @@ def disk(content: Mapping[str, Any]) -> list[Shown]:
         * (CROP_SIDE / side) ** 2,
         f"packed at {side} px, for validation, test and teacher": packed,
         f"embeddings of {VIEWS[0]} views": 2.0 * VIEWS[0] * width,
-        "hashes of the pictures of both stores, marks and sums of the embeddings": 4 * 8.0,
+        "hashes of the pictures of both stores, entries of the embeddings": 4 * 8.0,
     }
     rows = [[name, IMAGES * each / 1e9] for name, each in parts.items()]
     rows.append(["all", IMAGES * sum(parts.values()) / 1e9])

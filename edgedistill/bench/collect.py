@@ -82,6 +82,7 @@ class Plan:
 
     @property
     def settings(self) -> list[tuple[int, int]]:
+        """Pairs (threads, batch), in the order of the result."""
         return list(product(self.threads, self.batch))
 
 

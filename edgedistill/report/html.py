@@ -13,7 +13,7 @@ from edgedistill.report.data import ReportData
 from edgedistill.report.page import data_uri, environment
 from edgedistill.report.style import png
 
-# (key in metrics.json, what a reader calls it, what it says)
+# Key in metrics.json, its name for a reader, its meaning.
 _MEANING = (
     (
         "h_score",

@@ -50,6 +50,8 @@ P = ParamSpec("P")
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Decorator of a function that draws a Figure, which it does in `STYLE` alone."""
+
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with matplotlib.rc_context():

@@ -123,7 +123,7 @@ def _fill_caches(
             if outcome.status == 0:
                 say(f"caches of {data}: complete, {format_duration(outcome.seconds)}")
             else:
-                # Whatever is wrong, the runs meet it too, and are tried again.
+                # The runs meet the same fault, and are tried again.
                 why = reason(outcome, folder.log(outcome.name))
                 say(f"caches of {data}: FAILED, {why}; the runs fill them instead")
 

@@ -25,27 +25,34 @@ class SweepFolder:
 
     @property
     def runs(self) -> Path:
+        """Folder of the run folders."""
         return self.path / "runs"
 
     @property
     def results(self) -> Path:
+        """CSV with a row per run."""
         return self.path / "results.csv"
 
     @property
     def tables(self) -> Path:
+        """Markdown tables of means over replicates."""
         return self.path / "tables.md"
 
     @property
     def files(self) -> Path:
+        """Folder of the recorded results of exported files."""
         return self.path / "files"
 
     def run(self, name: str) -> Path:
+        """Folder of a run."""
         return self.runs / name
 
     def recipe(self, name: str) -> Path:
+        """Recipe file of a run."""
         return self.path / "recipes" / f"{name}.toml"
 
     def log(self, name: str) -> Path:
+        """Log of a job: a run's, or a cache's."""
         return self.path / "logs" / f"{name}.log"
 
     def metrics(self, name: str) -> dict[str, Any] | None:

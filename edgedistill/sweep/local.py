@@ -70,7 +70,7 @@ def run_jobs(
     tell: Callable[[str, str], None],
     spawn: Spawn = spawn_process,
 ) -> Generator[Outcome, None, None]:
-    """Run jobs as child processes, one at a time unless told otherwise; see `Engine`.
+    """Run jobs as child processes, by default one at a time; see `Engine`.
 
     `spawn` starts a job with an environment. A job whose run another process is at work on, such
     as one that an earlier, killed sweep started, waits for that process.
@@ -101,7 +101,7 @@ def slot_environment(
 ) -> dict[str, str]:
     """A child's environment: its share of the CPU cores, and a GPU of its own where there are many.
 
-    What the environment already says is left as it is, and a job alone gets the whole machine.
+    Variables that are set stay, and a single job gets the whole machine.
     """
     child = dict(environment)
     if at_once > 1:

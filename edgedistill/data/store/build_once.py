@@ -12,13 +12,13 @@ _ADVICE = "free some space, or set EDGEDISTILL_CACHE to a folder you can write"
 
 
 def build_once(target: Path, build: Callable[[Path], None]) -> Path:
-    """Return `target`, calling `build(temporary folder)` first when it does not exist.
+    """A folder, built by `build(temporary folder)` first where it does not exist.
 
     The temporary folder lies beside the target and takes its name by one rename, so a reader
     never sees half a result. A second process waits for the first one's lock and then finds the
     target there.
     A build that fails or is interrupted removes what it made; what a killed one left is removed by
-    the next build beside it, whatever it builds.
+    the next build beside it.
 
     Raises:
         CacheError: the cache folder cannot be written (no space, no permission).
@@ -65,7 +65,7 @@ def _clear_leftovers(target: Path) -> None:
     """Remove what killed builds left in the target's parent; the caller holds the target's lock."""
     for leftover in target.parent.glob(".*.tmp-*"):
         name = leftover.name[1:].rpartition(".tmp-")[0]
-        # Whoever still builds it holds its lock.
+        # A build that is at work holds its lock.
         if name == target.name or not is_locked(_lock_file(leftover.with_name(name))):
             shutil.rmtree(leftover, ignore_errors=True)
 

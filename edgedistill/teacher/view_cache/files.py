@@ -201,7 +201,7 @@ def fill(
     report: Callable[[int, int], None],
     waiting: Callable[[], None],
 ) -> None:
-    """Compute the rows that do not count yet, sharing the work with whoever else does the same.
+    """Compute the rows that do not count yet, sharing the work with other processes.
 
     Args:
         rows: int64 `[n]`, the rows wanted.
