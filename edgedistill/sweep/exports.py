@@ -15,6 +15,7 @@ from edgedistill._utils.atomic import write_json
 from edgedistill.data.images import LabelledImages
 from edgedistill.errors import ExportRefused
 from edgedistill.export.build import export_fp32, export_int8
+from edgedistill.export.finished import FinishedRun
 from edgedistill.export.images import ExportImages
 from edgedistill.export.int8.policy import POLICY_FILE
 from edgedistill.export.measure import measure
@@ -72,7 +73,7 @@ def _record_file(name: str, folder: SweepFolder) -> Path:
     return folder.files / f"{name}.json"
 
 
-def _export_int8_file(run: Any, path: Path, target: LabelledImages) -> dict[str, Any]:
+def _export_int8_file(run: FinishedRun, path: Path, target: LabelledImages) -> dict[str, Any]:
     try:
         int8 = export_int8(run, path).int8
     except ExportRefused as error:
