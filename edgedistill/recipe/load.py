@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from edgedistill._utils.registry import Registry
 from edgedistill._utils.suggestions import choices
 from edgedistill.errors import RecipeError
-from edgedistill.recipe.schema import DataSection, MethodSection, Recipe
+from edgedistill.recipe.schema import DataSection, MethodSection, Recipe, Section
 from edgedistill.registries import METHODS, SCORES, STUDENTS
 
 EntryT = TypeVar("EntryT")
@@ -114,11 +114,14 @@ def _validated(tree: dict[str, Any], where: str) -> Recipe:
 
 
 def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
-    """Validate a recipe given as nested dictionaries; fills the method's own defaults in."""
+    """The recipe of nested dictionaries, with the defaults of its method and student.
+
+    Raises RecipeError with one line that names `where` and the key.
+    """
     tree = _renamed(tree, where)
     recipe = _validated(tree, where)
     method = _registered(METHODS, recipe.method.name, f"{where}: method.name")
-    _registered(STUDENTS, recipe.student.model, f"{where}: student.model")
+    student = _registered(STUDENTS, recipe.student.model, f"{where}: student.model")
     _registered(SCORES, recipe.openset.score, f"{where}: openset.score")
     if recipe.faithful:
         tree = _with_authors(tree, method.faithful_values(), where)
@@ -129,8 +132,13 @@ def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
         checked = hyper.model_validate(recipe.method.hyper)
     except ValidationError as error:
         raise RecipeError(f"{where}: {_first_line(error, hyper, 'method')}") from None
-    section = MethodSection(name=recipe.method.name, **checked.model_dump())
-    return recipe.model_copy(update={"method": section})
+    sections: dict[str, Section] = {
+        "method": MethodSection(name=recipe.method.name, **checked.model_dump())
+    }
+    size = getattr(student, "default_size", None)
+    if size is not None and "size" not in recipe.student.model_fields_set:
+        sections["student"] = recipe.student.model_copy(update={"size": size})
+    return recipe.model_copy(update=sections)
 
 
 def _registered(registry: Registry[EntryT], name: str, where: str) -> EntryT:

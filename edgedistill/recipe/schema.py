@@ -201,7 +201,9 @@ class StudentSection(Section):
         default="embedded",
         description="'embedded', 'imagenet', 'imagenet-v2', 'none' (random), or a safetensors file",
     )
-    size: Size = Field(default=64, description="input side in pixels")
+    size: Size = Field(
+        default=64, description="input side in pixels; of timm's networks, their own where unset"
+    )
     freeze_bn: bool = Field(default=False, description="keep batch-norm statistics fixed")
 
 

@@ -31,6 +31,8 @@ _UNREADABLE = (OSError, RuntimeError, ValueError, SafetensorError, pickle.Unpick
 class TimmArchitecture(Architecture):
     """Network of timm; `name` may carry timm's tag of the weights, `NAME.TAG`."""
 
+    default_size: int
+
     def __init__(self, name: str) -> None:
         import timm
 
@@ -40,26 +42,27 @@ class TimmArchitecture(Architecture):
         self._config = config
         self.mean = _channels(self._config.mean)
         self.std = _channels(self._config.std)
+        self.default_size = config.input_size[-1]
         self.fixed_size = bool(self._config.fixed_input_size)
 
     @property
     def summary(self) -> str:
         """Name and input side in timm."""
-        return f"timm's {self.name}, published with {self._config.input_size[-1]} pixels"
+        return f"timm's {self.name}, published with {self.default_size} pixels"
 
     def build(self, size: int | None = None) -> tuple[nn.Module, int]:
         """The trunk and its feature width, for networks of a fixed side built for `size`.
 
         Raises RecipeError for a size that the network cannot take.
         """
-        side = size or self._config.input_size[-1]
+        side = size or self.default_size
         try:
             network = self._network(size)
             return network, output_width(network, side)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             raise RecipeError(
                 f"student.size: {PREFIX}{self.name} takes no images of {side} pixels "
-                f"({one_line(error)[:200]}); it was published with {self._config.input_size[-1]}"
+                f"({one_line(error)[:200]}); it was published with {self.default_size}"
             ) from None
 
     def published_weights(self, weights: str, size: int | None = None) -> dict[str, Tensor]:

@@ -163,6 +163,15 @@ def test_any_value_survives_the_round_trip(lr: float, seed: int, target: str) ->
     assert resolve(tomllib.loads(to_toml(recipe))) == recipe
 
 
+def test_the_input_size_is_the_student_s_where_it_has_one(tmp_path: Path) -> None:
+    unset, given = (
+        resolve(tree(student={"model": "timm/test_vit", **size})) for size in ({}, {"size": 64})
+    )
+    assert (unset.student.size, given.student.size) == (160, 64)
+    assert resolve(tree()).student.size == 64
+    assert load_recipe(write(tmp_path, to_toml(unset))).student.size == 160
+
+
 def value_at(recipe: Recipe, key: str) -> Any:
     section, name = key.split(".")
     return recipe.model_dump()[section][name]
