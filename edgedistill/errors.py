@@ -16,9 +16,15 @@ class EdgeDistillError(Exception):
 
 
 class UsageError(EdgeDistillError):
-    """A command or function was called with arguments that do not go together."""
+    """An argument of a command or function has no such value, or does not go with the others."""
 
     code = "usage"
+
+
+class MissingPackageError(EdgeDistillError):
+    """A package that only some of the work needs is not installed; the message has the command."""
+
+    code = "missing-package"
 
 
 class RecipeError(EdgeDistillError):
@@ -45,10 +51,32 @@ class CacheError(EdgeDistillError):
     code = "cache"
 
 
+class DamagedCacheError(CacheError):
+    """A cache was edited, cut short or deleted in part; removing it mends that.
+
+    Attributes:
+        fault: what is wrong, and with which file.
+        cache: the name of the cache, as `cache clear` takes it.
+    """
+
+    code = "damaged-cache"
+
+    def __init__(self, fault: str, cache: str) -> None:
+        super().__init__(f"{fault}; remove it with: edgedistill cache clear {cache}")
+        self.fault = fault
+        self.cache = cache
+
+
 class TrainingError(EdgeDistillError):
-    """Training cannot start or go on: a loss that is not finite, too little memory."""
+    """Training cannot start or go on."""
 
     code = "training"
+
+
+class DivergedError(TrainingError):
+    """A loss, weight or output of the student is not finite."""
+
+    code = "diverged"
 
 
 class RunFolderError(EdgeDistillError):

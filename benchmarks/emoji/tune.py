@@ -39,7 +39,7 @@ from benchmarks.emoji.tuning_text import MARK, applied, document
 from benchmarks.marked import write_between
 from benchmarks.script import read_record, run_script, whole
 from edgedistill._utils.atomic import write_json, write_text
-from edgedistill.errors import EdgeDistillError, RecipeError
+from edgedistill.errors import DivergedError, EdgeDistillError, RecipeError
 
 ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("tuning.json")
@@ -105,9 +105,7 @@ def measured(trial: Trial, runs: Path) -> dict[str, Any]:
             **rejection(recipe, folder),
             "seconds": round(metrics["seconds"], 1),
         }
-    except EdgeDistillError as error:
-        if "finite" not in str(error) and "diverged" not in str(error):
-            raise
+    except DivergedError:
         result |= {"diverged": True, "h_scores": {}, "auroc": {}}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(kept, result)

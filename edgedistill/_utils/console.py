@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 
 from rich.console import Console, RenderableType
 from rich.progress import (
@@ -129,16 +128,3 @@ class _Lines:
             return False
         self._tenth, self._when = tenth, now
         return True
-
-
-class Display(callbacks.CallbackList):
-    """A list of callbacks by the names that work still calls it by."""
-
-    def __init__(
-        self, quiet: bool = False, given: Iterable[callbacks.Callback] | None = None
-    ) -> None:
-        super().__init__([ConsoleCallback(quiet)] if given is None else given)
-        self.note, self.warn, self.bar = self.on_note, self.on_warning, self.progress
-
-    def active(self) -> AbstractContextManager[callbacks.CallbackList]:
-        return callbacks.reporting(self.callbacks)

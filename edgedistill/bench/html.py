@@ -9,7 +9,7 @@ from edgedistill.bench.markdown import to_markdown
 from edgedistill.bench.pareto import pareto, points
 from edgedistill.bench.result import Model, Result
 from edgedistill.bench.sheet import comparisons, grid, notes, sections, setting, share
-from edgedistill.errors import BenchError
+from edgedistill.errors import OutputError
 from edgedistill.report.page import data_uri, environment
 from edgedistill.report.style import png
 
@@ -60,7 +60,7 @@ def write_report(folder: Path, result: Result) -> list[Path]:
         if not points(result):
             drawn.unlink(missing_ok=True)
     except OSError as error:
-        raise BenchError(f"--report: {folder}: {error.strerror}; name a folder") from None
+        raise OutputError(f"--report: {folder}: {error.strerror}; name a folder") from None
     atomic.write_json(data, result)
     atomic.write_text(markdown, to_markdown(result))
     picture = png(pareto(result)) if points(result) else None

@@ -10,7 +10,7 @@ from onnx import ModelProto, numpy_helper
 
 from edgedistill._utils.atomic import write_bytes
 from edgedistill.data.images import LabelledImages
-from edgedistill.errors import ExportError
+from edgedistill.errors import ExportError, OutputError, UsageError
 from edgedistill.export.base import ExportedFile
 from edgedistill.export.finished import Calibration, FinishedRun
 from edgedistill.export.images import ExportImages
@@ -140,7 +140,7 @@ def _build_fp32(run: FinishedRun, output: Path, size: int | None) -> _BuiltFp32:
     section = run.recipe.student
     side = size or section.size
     if side != section.size and architecture(section.model).fixed_size:
-        raise ExportError(
+        raise UsageError(
             f"size: {section.model} was built for {section.size} pixels and takes no {side}; "
             "leave the size out, or train at that size"
         )
@@ -230,13 +230,13 @@ def _finish_int8(
 def _check_output(output: Path) -> None:
     """Refuse early what would fail after minutes of work."""
     if output.is_dir():
-        raise ExportError(f"{output}: is a folder; give the name of a file with -o")
+        raise UsageError(f"{output}: is a folder; give the name of a file with -o")
     if not output.parent.is_dir():
-        raise ExportError(f"{output.parent}: no such folder; make it, or choose another -o")
+        raise UsageError(f"{output.parent}: no such folder; make it, or choose another -o")
     if output.suffix != ".onnx":
-        raise ExportError(f"{output}: give -o a name that ends in .onnx")
+        raise UsageError(f"{output}: give -o a name that ends in .onnx")
     if not os.access(output.parent, os.W_OK):
-        raise ExportError(f"{output.parent}: cannot be written to; choose another -o")
+        raise OutputError(f"{output.parent}: cannot be written to; choose another -o")
 
 
 def _calibrate_at(run: FinishedRun, images: ExportImages) -> tuple[Calibration, dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.errors import TrainingError
+from edgedistill.errors import DivergedError
 from edgedistill.openset.metrics import compute_metrics, per_class
 
 
@@ -45,7 +45,7 @@ class Outputs:
             raise ValueError(f"labels must lie in -1..{classes - 1}")
         finite = np.isfinite(self.scores) & np.isfinite(self.probabilities).all(axis=1)
         if not finite.all():
-            raise TrainingError(
+            raise DivergedError(
                 f"the student's outputs are not finite for {int((~finite).sum())} of "
                 f"{len(finite)} images; training has diverged: lower the learning rate and train "
                 "again"

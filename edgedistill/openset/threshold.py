@@ -6,7 +6,7 @@ from math import floor, inf
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.errors import TrainingError, UsageError
+from edgedistill.errors import DivergedError, UsageError
 
 
 def calibrate(scores: NDArray[np.floating], target_keep_rate: float = 0.95) -> float:
@@ -32,7 +32,7 @@ def calibrate(scores: NDArray[np.floating], target_keep_rate: float = 0.95) -> f
         )
     values = np.asarray(scores, np.float64).ravel()
     if np.isnan(values).any():
-        raise TrainingError(
+        raise DivergedError(
             f"{int(np.isnan(values).sum())} of {values.size} calibration scores are not a number; "
             "the student has diverged: lower the learning rate and train again"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgedistill._utils.extras import needs_extra
-from edgedistill.errors import CacheError
+from edgedistill.errors import UsageError
 from edgedistill.run.caches import Cache, list_caches, remove_caches
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ def clear_caches(
         What was removed.
 
     Raises:
-        CacheError: a name fits no cache or several; or another process is building some of the
-            caches, which are left as they are, while the rest is removed.
+        UsageError: a name fits no cache or several.
+        CacheError: another process is building some of the caches, which are left as they are,
+            while the rest is removed.
     """
     return remove_caches(_choose(which, overrides), removed)
 
@@ -51,7 +52,7 @@ def _choose(
     name = str(which)
     chosen = [cache for cache in list_caches() if name and cache.name.startswith(name)]
     if len(chosen) != 1:
-        raise CacheError(
+        raise UsageError(
             f"cache clear {name}: {len(chosen) or 'no'} caches are called so; `edgedistill "
             "cache info` lists them, and a recipe's name ends in .toml"
         )

@@ -73,7 +73,7 @@ def locked_run(path: Path, recipe: Recipe) -> Iterator[tuple[RunFolder, State]]:
     cleared. A finished run is neither locked nor changed. The device may differ from the earlier
     start's, nothing else.
 
-    Raises EdgeDistillError when the folder holds another recipe or cannot be written, or when
+    Raises RunFolderError when the folder holds another recipe or cannot be written, or when
     another process is at work on the run.
     """
     folder = RunFolder(path)

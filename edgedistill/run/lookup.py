@@ -8,7 +8,7 @@ from edgedistill.errors import RunFolderError
 def find_run(name: str | None, runs: Path) -> Path:
     """The folder of a finished run: by its name below `runs` or by its path; None for the newest.
 
-    Raises EdgeDistillError when there is none, or when the named run is not finished.
+    Raises RunFolderError when there is none, or when the named run is not finished.
     """
     finished = [path.parent for path in runs.glob("*/metrics.json")]
     if name is None:

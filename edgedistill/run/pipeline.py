@@ -8,7 +8,7 @@ from typing import Any
 
 from edgedistill import callbacks
 from edgedistill.callbacks import Stage
-from edgedistill.errors import DataError
+from edgedistill.errors import RunFolderError
 from edgedistill.recipe import Recipe
 from edgedistill.run.folder import STATES, RunFolder, State, locked_run
 from edgedistill.run.stages import Calibrate, Evaluate, Prepare, Report, Teach, Train
@@ -131,5 +131,7 @@ def _read_metrics(folder: RunFolder) -> dict[str, Any]:
     try:
         metrics: dict[str, Any] = json.loads(folder.metrics.read_text(encoding="utf-8"))
     except ValueError:
-        raise DataError(f"{folder.metrics}: damaged; delete it and run the recipe again") from None
+        raise RunFolderError(
+            f"{folder.metrics}: damaged; delete it and run the recipe again"
+        ) from None
     return metrics

@@ -13,7 +13,7 @@ from edgedistill._utils.cache_dir import disk_bytes, remove_folder, size_text
 from edgedistill.callbacks import Callback, LoggingCallback, reporting
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
 from edgedistill.data.store.image_store import Store, open_store, store_folder
-from edgedistill.errors import CacheError, EdgeDistillError
+from edgedistill.errors import CacheError, DamagedCacheError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import as_recipe
@@ -142,8 +142,8 @@ def _checks(caches: _RecipeCaches, repair: bool) -> Iterator[CacheCheck]:
         try:
             store = Store(index, size, folder)
             wrong = store.damaged_rows()
-        except EdgeDistillError as error:
-            yield _damaged(str(error).partition("; remove it")[0], folder, repair)
+        except DamagedCacheError as error:
+            yield _damaged(error.fault, folder, repair)
             continue
         if len(wrong):
             first = index.paths[wrong[0]]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgedistill.errors import EdgeDistillError, ModelFileError
+from edgedistill.errors import EdgeDistillError, UsageError
 from edgedistill.runtime.contract import UNKNOWN_LABEL, ModelInfo, read_model
 from edgedistill.runtime.preprocess import ImageProblem, read_rgb, to_rgb
 from edgedistill.runtime.session import Provider, Session
@@ -178,7 +178,7 @@ class Classifier:
             ModelFileError: as `predict`, at the first image.
         """
         if batch_size < 1:
-            raise ModelFileError(f"batch_size: {batch_size} is below 1")
+            raise UsageError(f"batch_size: {batch_size} is below 1")
         override = self._override if threshold is None else _float32(threshold)
         iterator = iter(images)
         while batch := list(islice(iterator, batch_size)):
@@ -245,5 +245,5 @@ def _float32(threshold: float) -> np.float32:
     except (TypeError, ValueError):
         value = float("nan")
     if value != value:
-        raise ModelFileError(f"threshold: {threshold!r} is not a number; give the least score")
+        raise UsageError(f"threshold: {threshold!r} is not a number; give the least score")
     return np.float32(min(max(value, float(_FLOAT32.min)), float(_FLOAT32.max)))

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from edgedistill.errors import ModelFileError
+from edgedistill.errors import ModelFileError, UsageError
 from edgedistill.runtime.contract import OUTPUTS, ModelInfo
 
 Provider = str | tuple[str, dict[str, Any]]
@@ -47,7 +47,7 @@ class Session:
     ) -> None:
         wanted = _names(providers)
         if threads is not None and not 1 <= threads <= MAX_THREADS:
-            raise ModelFileError(
+            raise UsageError(
                 f"threads: {threads} is not in 1..{MAX_THREADS}; leave it out for all cores"
             )
         options = onnxruntime.SessionOptions()
@@ -156,12 +156,12 @@ def _quiet_run() -> Any:
 
 def _names(providers: Sequence[Provider]) -> list[str]:
     if isinstance(providers, str) or not providers:
-        raise ModelFileError('providers: give a list of names, such as ["CPUExecutionProvider"]')
+        raise UsageError('providers: give a list of names, such as ["CPUExecutionProvider"]')
     available = onnxruntime.get_available_providers()
     wanted = [entry if isinstance(entry, str) else entry[0] for entry in providers]
     for name in wanted:
         if name not in available:
-            raise ModelFileError(
+            raise UsageError(
                 f"{name}: not in this onnxruntime, which has {', '.join(available)}; install the "
                 "onnxruntime package that has it or name another provider"
             )

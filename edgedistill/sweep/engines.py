@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from edgedistill._utils.suggestions import choices
-from edgedistill.errors import SweepError
+from edgedistill.errors import MissingPackageError, UsageError
 from edgedistill.run.folder import RunFolder
 
 ENGINES = {"local": "edgedistill.sweep.local", "ray": "edgedistill.sweep.on_ray"}
@@ -90,7 +90,7 @@ class Opener(Protocol):
 def find_engine(name: str) -> Opener:
     """The opener of an engine by name. Raises SweepError for an unknown or uninstalled one."""
     if name not in ENGINES:
-        raise SweepError(f"--engine {name}: no such engine; {choices(name, list(ENGINES))}")
+        raise UsageError(f"--engine {name}: no such engine; {choices(name, list(ENGINES))}")
     if name == "ray":
         for setting, value in _SETTINGS.items():
             os.environ.setdefault(setting, value)
@@ -99,7 +99,7 @@ def find_engine(name: str) -> Opener:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise SweepError(
+        raise MissingPackageError(
             f'--engine {name}: {name} is not installed; pip install "edgedistill[{name}]"'
         ) from None
     return cast(Opener, module.open_engine)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgedistill.errors import SweepError
+from edgedistill.errors import RunFolderError, SweepError
 from edgedistill.recipe import differences, load_recipe
 from edgedistill.run.folder import RunFolder, has_trained
 from edgedistill.sweep.plan import Plan
@@ -64,7 +64,7 @@ class SweepFolder:
             metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             _ = metrics["target"]["domain"], metrics["seconds"]
         except (OSError, ValueError, KeyError, TypeError):
-            raise SweepError(
+            raise RunFolderError(
                 f"{path}: not the metrics of a run; delete the run's folder and start the sweep "
                 "again"
             ) from None

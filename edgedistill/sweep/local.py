@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgedistill._utils.locks import is_locked
-from edgedistill.errors import SweepError
+from edgedistill.errors import UsageError
 from edgedistill.sweep.engines import BUSY, Engine, Job, Outcome, Request
 
 _POLL_SECONDS = 0.05
@@ -43,7 +43,7 @@ def open_engine(request: Request, tell: Callable[[str, str], None]) -> Iterator[
     """See `Opener`; there is nothing to connect to, and nothing to ask for."""
     for option in ("address", "cpus", "gpus"):
         if getattr(request, option) is not None:
-            raise SweepError(f"--{option}: is for --engine ray; the local one has --jobs")
+            raise UsageError(f"--{option}: is for --engine ray; the local one has --jobs")
     yield run_jobs
 
 

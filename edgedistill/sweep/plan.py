@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill._utils.suggestions import choices
-from edgedistill.errors import RecipeError
+from edgedistill.errors import RecipeError, UsageError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import resolve
@@ -95,14 +95,14 @@ def chosen(plan: Plan, only: Iterable[str]) -> tuple[PlannedRun, ...]:
     for text in only:
         axis, equals, values = text.partition("=")
         if not equals:
-            raise RecipeError(f"--only {text}: is not AXIS=VALUE, as in --only seed=0,1")
+            raise UsageError(f"--only {text}: is not AXIS=VALUE, as in --only seed=0,1")
         if axis not in plan.axes:
-            raise RecipeError(f"--only {text}: no axis {axis!r}; {choices(axis, [*plan.axes])}")
+            raise UsageError(f"--only {text}: no axis {axis!r}; {choices(axis, [*plan.axes])}")
         allowed = [str(value) for value in plan.axes[axis]]
         wanted = [value.strip() for value in values.split(",")]
         for value in wanted:
             if value not in allowed:
-                raise RecipeError(
+                raise UsageError(
                     f"--only {text}: {axis} has no value {value!r}; {choices(value, allowed)}"
                 )
         runs = tuple(run for run in runs if str(run.values[axis]) in wanted)

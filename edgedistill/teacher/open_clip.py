@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from edgedistill._utils.suggestions import choices
 from edgedistill.data.normalization import Channels
 from edgedistill.data.pixels import normalize
-from edgedistill.errors import WeightsError
+from edgedistill.errors import RecipeError, WeightsError
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 # Models shipped inside the package, by the name a recipe gives them.
@@ -98,7 +98,7 @@ def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
     if not has_schema:
         _check_names(model, pretrained)
     elif pretrained:
-        raise WeightsError(f"teacher.pretrained: {model!r} brings its own weights; leave it out")
+        raise RecipeError(f"teacher.pretrained: {model!r} brings its own weights; leave it out")
     if source.startswith("local-dir:"):
         _check_folder(Path(source.removeprefix("local-dir:")))
     try:
@@ -146,15 +146,15 @@ def _quick_gelu(model: str, pretrained: str) -> bool:
 def _check_names(model: str, pretrained: str) -> None:
     if model not in open_clip.list_models():
         allowed = [*EMBEDDED, *open_clip.list_models()]
-        raise WeightsError(f"teacher.model: no model {model!r}; {choices(model, allowed)}")
+        raise RecipeError(f"teacher.model: no model {model!r}; {choices(model, allowed)}")
     tags = open_clip.list_pretrained_tags_by_model(model)
     if not pretrained:
-        raise WeightsError(
+        raise RecipeError(
             f"teacher.pretrained: {model} needs weights: a checkpoint file or one of "
             f"{', '.join(tags) or 'its published tags (none)'}"
         )
     if pretrained not in tags and not Path(pretrained).is_file():
-        raise WeightsError(
+        raise RecipeError(
             f"teacher.pretrained: {pretrained!r} is neither a file nor a tag of {model}; "
             f"{choices(pretrained, tags) if tags else 'it has no published tags'}"
         )

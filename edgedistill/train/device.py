@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgedistill.errors import TrainingError
+from edgedistill.errors import RecipeError, TrainingError
 from edgedistill.students import architecture
 
 
@@ -19,7 +19,7 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise TrainingError(
+        raise RecipeError(
             f"device: {name!r} is no device; use auto, cpu, cuda, cuda:N or mps"
         ) from None
     found = {
@@ -68,6 +68,7 @@ def enough_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
+        # Torch's CPU allocator raises plain RuntimeErrors; only their text says what they are.
         text = str(error)
         lacking = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if not lacking and "not enough memory" not in text and "allocate memory" not in text:

@@ -144,6 +144,7 @@ def init_distributed() -> Iterator[ProcessGroup]:
 
 
 def _lost_another(error: RuntimeError) -> bool:
+    # Gloo raises plain RuntimeErrors; only their text says that a connection was lost.
     text = str(error).lower()
     return isinstance(error, dist.DistError) or "gloo" in text or "connection" in text
 

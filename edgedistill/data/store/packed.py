@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgedistill.errors import CacheError
+from edgedistill.errors import DamagedCacheError
 
 
 def pack(image: NDArray[np.uint8]) -> bytes:
@@ -68,8 +68,7 @@ class PackedFile:
             for _ in pool.map(decode, range(len(positions))):
                 pass
         except ValueError as error:
-            raise CacheError(
-                f"store: {self.path}: was edited or cut short ({error}); remove it with: "
-                f"edgedistill cache clear {self.path.parent.name}"
+            raise DamagedCacheError(
+                f"store: {self.path}: was edited or cut short ({error})", self.path.parent.name
             ) from error
         return out

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edgedistill.data.images import ImageSet
 from edgedistill.data.normalization import Channels
 from edgedistill.data.views import VERSION, ViewBatch, ViewSpec, draw_views
-from edgedistill.errors import CacheError
+from edgedistill.errors import CacheError, WeightsError
 from edgedistill.teacher.open_clip import Teacher
 from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.files import CacheFiles
@@ -194,6 +194,6 @@ def _refuse_not_finite(
     not_finite = np.flatnonzero(~np.isfinite(values).all(1))
     if len(not_finite):
         path = images.paths[images.rows[part[not_finite[0]]]]
-        raise CacheError(
+        raise WeightsError(
             f"teacher {teacher.name}: its embedding of {path} is not finite; check its weights"
         )

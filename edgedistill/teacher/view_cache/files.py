@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from edgedistill._utils.atomic import clear_temporary, replacing, write_bytes, write_json
 from edgedistill._utils.locks import is_locked, lock
-from edgedistill.errors import CacheError
+from edgedistill.errors import CacheError, DamagedCacheError
 
 # Part of the header: raise it when the files are laid out in another way.
 FORMAT = 3
@@ -134,9 +134,7 @@ def open_files(root: Path, header: Mapping[str, Any]) -> CacheFiles:
                 file.truncate(files.images * files.row_bytes)
     fault = validate(files)
     if fault is not None:
-        raise CacheError(
-            f"view cache: {fault}; remove it with: edgedistill cache clear {folder.name}"
-        )
+        raise DamagedCacheError(f"view cache: {fault}", folder.name)
     return files
 
 

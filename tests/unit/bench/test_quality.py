@@ -11,10 +11,10 @@ import pytest
 from onnx import helper
 from PIL import Image
 
-from edgedistill._utils.console import Display
 from edgedistill.bench.data import find_images, same_classes
 from edgedistill.bench.quality import answer, evaluate_answers
 from edgedistill.bench.result import QUALITY_METRICS
+from edgedistill.callbacks import CallbackList
 from edgedistill.errors import EdgeDistillError
 from edgedistill.runtime.contract import seal
 
@@ -58,7 +58,7 @@ def photos(tmp_path: Path) -> Path:
 
 def quality_of(models: dict[str, Path], photos: Path, baseline: str) -> tuple:
     images = find_images(photos, CLASSES)
-    answered = answer(models, images, CPU, Display(quiet=True))
+    answered = answer(models, images, CPU, CallbackList())
     return answered, *evaluate_answers(answered, images, baseline, resamples=200)
 
 
