@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from edgedistill.openset.metrics import risk_coverage
+from edgedistill.registries import SCORES
 from edgedistill.report.data import Kind, Samples, kinds
 from edgedistill.report.style import (
     BLUE,
@@ -39,12 +40,6 @@ KIND_STYLE = {
     Kind.FALSE_REJECT: (ORANGE, "✗"),
     Kind.TRUE_REJECT: (BLUE, "✓"),
     Kind.FALSE_ACCEPT: (PURPLE, "✗"),
-}
-SCORE_LABEL = {
-    "max_softmax": "largest class probability",
-    "max_logit": "largest logit",
-    "energy": "energy (log-sum-exp of the logits)",
-    "max_cosine": "largest cosine with a class text",
 }
 _NOT_LOSSES = ("step", "epoch", "seconds", "time")
 
@@ -127,7 +122,9 @@ def score_histogram(
         (source_val, INK, "source validation"),
     ]
     everything = np.concatenate([np.asarray(values, float) for values, _, _ in groups])
-    axes.set(xlabel=f"{SCORE_LABEL.get(score, score)}  →  more known", ylabel="share of images")
+    entry = SCORES.get(score)
+    score_label = entry.label or entry.summary if entry else score
+    axes.set(xlabel=f"{score_label}  →  more known", ylabel="share of images")
     axes.set_title("Scores of known and unknown images")
     if not everything.size:
         _say(axes, "no images")
@@ -135,7 +132,7 @@ def score_histogram(
     low, high = np.quantile(everything, [0.001, 0.999])
     if np.isfinite(threshold):
         low, high = min(low, threshold), max(high, threshold)
-    edges = _bins(axes, low, high, probability=score == "max_softmax")
+    edges = _bins(axes, low, high, probability=entry is not None and entry.is_probability)
     top = 0.0
     for values, color, label in groups:
         if not len(values):

@@ -32,10 +32,15 @@ class Score(ABC):
 
     Attributes:
         summary: one line for the documentation.
+        label: of an axis; the summary where it is empty.
+        is_probability: whether values lie in [0, 1] and crowd at its ends, so that an axis shows
+            their log-odds.
         needs_texts: whether it compares the projected student with the class texts.
     """
 
     summary: ClassVar[str]
+    label: ClassVar[str] = ""
+    is_probability: ClassVar[bool] = False
     needs_texts: ClassVar[bool] = False
 
     @abstractmethod

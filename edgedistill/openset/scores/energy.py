@@ -11,6 +11,7 @@ class Energy(Score):
     """log(sum(exp(logits))), temperature 1, with the sign that makes higher mean more known."""
 
     summary = "negative free energy, log(sum(exp(logits))) (Liu et al. 2020)"
+    label = "energy (log-sum-exp of the logits)"
 
     def __call__(self, inputs: ScoreInputs) -> Tensor:
         return inputs.logits.logsumexp(dim=1)

@@ -11,6 +11,7 @@ class MaxCosine(Score):
     """Largest cosine between the student's projection and a class text, in [-1, 1]."""
 
     summary = "largest cosine with a class text, for methods that project into the teacher's space"
+    label = "largest cosine with a class text"
     needs_texts = True
 
     def __call__(self, inputs: ScoreInputs) -> Tensor:

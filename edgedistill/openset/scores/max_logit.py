@@ -11,6 +11,7 @@ class MaxLogit(Score):
     """Largest logit."""
 
     summary = "largest logit (Hendrycks et al. 2022)"
+    label = "largest logit"
 
     def __call__(self, inputs: ScoreInputs) -> Tensor:
         return inputs.logits.amax(dim=1)

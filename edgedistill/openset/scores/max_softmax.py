@@ -11,6 +11,8 @@ class MaxSoftmax(Score):
     """Largest class probability, in (0, 1]."""
 
     summary = "largest class probability (Hendrycks & Gimpel 2017)"
+    label = "largest class probability"
+    is_probability = True
 
     def __call__(self, inputs: ScoreInputs) -> Tensor:
         return inputs.probabilities.amax(dim=1)
