@@ -1,4 +1,4 @@
-"""How long files take on this CPU, side by side."""
+"""Interleaved timing of model files on this CPU."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,10 +16,16 @@ def interleaved(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, NDArray[np.float64]]:
-    """Seconds of one answer on one thread, float64 [rounds] per model.
+    """Seconds of one run on one thread, float64 [rounds] per model.
 
     The models take turns, each round in another order, so that a change of clock speed or load
-    meets all of them alike: compare medians of one call only. `pixels` is uint8 [N, S, S, 3].
+    meets all of them alike. Only times of one call are comparable.
+
+    Args:
+        models: serialized models by name.
+        pixels: uint8 [N, S, S, 3], the images of every run.
+        rounds: number of timed runs per model, after three that are not timed.
+        clock: seconds, as `time.perf_counter` and `time.thread_time` return them.
     """
     sessions = {name: open_session(model, threads=1) for name, model in models.items()}
     feed = {INPUTS[0]: np.ascontiguousarray(pixels)}

@@ -54,13 +54,13 @@ def refuse_metric_drop(drops: Sequence[MetricDrop], max_drop: float) -> None:
     """Raise ExportRefused with the numbers when a rate drops by more than `max_drop`."""
     if within(drops, max_drop):
         return
-    told = ", ".join(
+    rates = ", ".join(
         f"{rate.name} {100 * (rate.fp32 or 0):.1f} % -> {100 * (rate.int8 or 0):.1f} %"
         for rate in drops
         if rate.fp32 is not None
     )
     raise ExportRefused(
         f"int8 loses more than the {100 * max_drop:.1f} points allowed on source validation: "
-        f"{told}; nothing was written; ship the fp32 file, or allow more with --max-drop",
+        f"{rates}; nothing was written; ship the fp32 file, or allow more with --max-drop",
         {rate.name: (rate.fp32, rate.int8) for rate in drops},
     )

@@ -15,7 +15,13 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Answers:
-    """label int64 [N], score float [N], probabilities float [N, C]."""
+    """Outputs of a model for N images.
+
+    Attributes:
+        label: int64 [N], -1 for unknown.
+        score: float [N], higher = more like the known classes.
+        probabilities: float [N, C].
+    """
 
     label: NDArray[np.int64]
     score: NDArray[np.floating]
@@ -23,7 +29,7 @@ class Answers:
 
 
 def open_session(model: bytes, threads: int = 0) -> onnxruntime.InferenceSession:
-    """The model on the CPU; `threads` of 0 are onnxruntime's choice, one per physical core."""
+    """A session on the CPU; 0 threads mean onnxruntime's choice, one per physical core."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
@@ -36,18 +42,25 @@ def answers(
     threshold: float | None = None,
     batch: int = BATCH,
 ) -> Answers:
-    """Answers for N > 0 images, at the file's own threshold unless one is given."""
-    given = {} if threshold is None else {INPUTS[1]: np.array(threshold, np.float32)}
-    parts = []
+    """Answers for N > 0 images, `batch` at a time.
+
+    Args:
+        session: of a file that keeps the contract.
+        images: uint8 [N, S, S, 3].
+        threshold: None for the file's own.
+        batch: images per run.
+    """
+    override = {} if threshold is None else {INPUTS[1]: np.array(threshold, np.float32)}
+    batches = []
     for start in range(0, len(images), batch):
-        image = np.ascontiguousarray(images[start : start + batch])
-        parts.append(session.run(list(OUTPUTS), {INPUTS[0]: image, **given}))
-    label, score, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
+        pixels = np.ascontiguousarray(images[start : start + batch])
+        batches.append(session.run(list(OUTPUTS), {INPUTS[0]: pixels, **override}))
+    label, score, probabilities = (np.concatenate(part) for part in zip(*batches, strict=True))
     return Answers(label, score, probabilities)
 
 
 def concatenate(parts: Sequence[Answers]) -> Answers:
-    """Several sets of answers as one."""
+    """The answers of all parts, in order."""
     return Answers(
         np.concatenate([part.label for part in parts]),
         np.concatenate([part.score for part in parts]),

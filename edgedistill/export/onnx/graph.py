@@ -1,4 +1,4 @@
-"""A torch module to a small, canonical ONNX model: the same module gives the same bytes."""
+"""Export of a torch module as a small, canonical ONNX model: equal modules give equal bytes."""
 
 import contextlib
 import copy
@@ -25,9 +25,9 @@ IR_VERSION = 8
 
 
 def stored_threshold(value: float) -> float:
-    """The largest float32 that is at most `value`; -inf becomes the lowest finite one.
+    """The largest float32 that is at most `value`; for -inf the lowest finite one.
 
-    Rounding down keeps accepting the image the threshold was taken from.
+    Rounded down, so that the image whose score became the threshold stays accepted.
     """
     if value < LOWEST:
         return LOWEST
@@ -38,10 +38,16 @@ def stored_threshold(value: float) -> float:
 
 
 def export_graph(module: Deployed, size: int, classes: int, threshold: float) -> ModelProto:
-    """The module for images of side `size` as an ONNX model, without metadata.
+    """The module as an ONNX model, without metadata.
 
-    `threshold` is the default of the input of that name, which a caller may leave out. Raises
-    EdgeDistillError when torch's exporter fails.
+    Args:
+        module: in evaluation mode.
+        size: side of the input images in pixels.
+        classes: number of known classes.
+        threshold: default of the input of that name.
+
+    Raises:
+        ExportError: torch's exporter fails, or writes a graph of another form than expected.
     """
     return canonical(_torch_export(_exportable(module), size), size, classes, threshold)
 
@@ -60,7 +66,7 @@ def canonical(model: ModelProto, size: int, classes: int, threshold: float) -> M
     _name_nodes(graph)
     value = numpy_helper.from_array(np.array(stored_threshold(threshold), np.float32), INPUTS[1])
     weights = sorted((t for t in graph.initializer), key=lambda t: t.name)
-    made = helper.make_graph(
+    rebuilt = helper.make_graph(
         list(graph.node),
         "edgedistill",
         inputs=[
@@ -75,7 +81,7 @@ def canonical(model: ModelProto, size: int, classes: int, threshold: float) -> M
         initializer=[*(_plain(t) for t in weights), value],
     )
     return helper.make_model(
-        made,
+        rebuilt,
         producer_name="edgedistill",
         ir_version=IR_VERSION,
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -83,30 +89,31 @@ def canonical(model: ModelProto, size: int, classes: int, threshold: float) -> M
 
 
 def to_bytes(model: ModelProto, metadata: Mapping[str, str]) -> bytes:
-    """Check a model with onnx's full checker and serialise it with its metadata and checksum.
+    """Check a model with onnx's full checker and serialize it with its metadata and checksum.
 
-    Raises EdgeDistillError when it does not pass, or does not fit one file.
+    Raises:
+        ExportError: the model does not pass, or does not fit one file.
     """
-    made = ModelProto()
-    made.CopyFrom(model)
-    helper.set_model_props(made, dict(sorted(metadata.items())))
-    if made.ByteSize() >= MAX_BYTES:
+    complete = ModelProto()
+    complete.CopyFrom(model)
+    helper.set_model_props(complete, dict(sorted(metadata.items())))
+    if complete.ByteSize() >= MAX_BYTES:
         raise ExportError(
-            f"the model has {made.ByteSize() / 2**30:.1f} GiB and one ONNX file holds 2; choose a "
-            "smaller student"
+            f"the model has {complete.ByteSize() / 2**30:.1f} GiB and one ONNX file holds 2; "
+            "choose a smaller student"
         )
     try:
-        onnx.checker.check_model(made, full_check=True)
+        onnx.checker.check_model(complete, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(
             f"onnx's checker refuses the exported model: {error}; use releases of torch and onnx "
             "that this version was tested with"
         ) from error
-    return seal(made.SerializeToString(deterministic=True))
+    return seal(complete.SerializeToString(deterministic=True))
 
 
 class _GlobalMean(nn.Module):
-    """AdaptiveAvgPool2d(1), whose export gathers by strides on the way."""
+    """AdaptiveAvgPool2d(1) that exports as one ReduceMean, without gathering by strides."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3), keepdim=True)
@@ -114,12 +121,12 @@ class _GlobalMean(nn.Module):
 
 def _exportable(module: Deployed) -> Deployed:
     """A copy of the module, in contiguous memory, of layers that export to plain nodes."""
-    made = copy.deepcopy(module).to(memory_format=torch.contiguous_format)
-    for parent in list(made.modules()):
+    module = copy.deepcopy(module).to(memory_format=torch.contiguous_format)
+    for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
                 setattr(parent, name, _GlobalMean())
-    return made.eval()
+    return module.eval()
 
 
 def _torch_export(module: Deployed, size: int) -> ModelProto:
@@ -153,7 +160,7 @@ def _torch_export(module: Deployed, size: int) -> ModelProto:
 
 @contextlib.contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Torch's exporter reports to programmers, on stdout, in warnings and in logs."""
+    """Context without the output of torch's exporter: on stdout, in warnings and in logs."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -174,18 +181,18 @@ def _strip_prefix(graph: GraphProto, prefix: str) -> None:
 
 
 def _name_nodes(graph: GraphProto) -> None:
-    """Name a layer's node after its weights, any other after the node it reads and its kind.
+    """Name a layer's node after its weights, any other after the node it reads and its operator.
 
     So `backbone.features.4.block.0.0:hardswish` is the activation behind that convolution, in
-    every release of torch. Drops the exporter's notes.
+    every release of torch. The exporter's notes are dropped.
     """
     weights = {t.name for t in graph.initializer}
     names: dict[str, str] = {}
     count: Counter[str] = Counter()
     for node in graph.node:
         layer = next((i for i in node.input if i in weights and i.endswith(".weight")), None)
-        before = next((names[i] for i in node.input if i in names), "input")
-        name = layer_name(layer) if layer else f"{before}:{node.op_type.lower()}"
+        source = next((names[i] for i in node.input if i in names), "input")
+        name = layer_name(layer) if layer else f"{source}:{node.op_type.lower()}"
         count[name] += 1
         node.name = name if count[name] == 1 else f"{name}:{count[name]}"
         names |= dict.fromkeys(node.output, node.name)

@@ -1,4 +1,4 @@
-"""What the file says about itself: strings under `edgedistill.` in the model's metadata."""
+"""Metadata of an exported file: strings under `edgedistill.` in the ONNX model's properties."""
 
 import json
 from collections.abc import Mapping
@@ -20,11 +20,16 @@ def metadata(
     size: int,
     precision: Precision,
 ) -> dict[str, str]:
-    """The contract's metadata; no time, no path, so that the same run gives the same bytes.
+    """The contract's metadata, without times and paths, so that a run always gives the same bytes.
 
-    `metrics` has the parts "source_val" and "target" of this very file or of the student it is.
+    Args:
+        run: the finished run.
+        calibration: of the file's own threshold.
+        metrics: of the file, or of its student in torch, under "source_val" and "target".
+        size: input side in pixels.
+        precision: "fp32" or "int8".
     """
-    told = {
+    texts = {
         "contract": CONTRACT,
         "classes": _json(list(run.classes)),
         "unknown_label": str(UNKNOWN_LABEL),
@@ -45,7 +50,7 @@ def metadata(
         "student": run.recipe.student.model,
         "method": run.recipe.method.name,
     }
-    return {PREFIX + key: value for key, value in told.items()}
+    return {PREFIX + key: value for key, value in texts.items()}
 
 
 def _rates(part: Mapping[str, Any]) -> dict[str, Any]:
