@@ -1,1 +1,1 @@
-"""From a finished run to the one ONNX file a device runs. Needs torch; the runtime does not."""
+"""Export of a finished run as one file for devices. Needs torch; the runtime does not."""

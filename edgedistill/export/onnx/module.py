@@ -1,4 +1,4 @@
-"""What a device runs, as one torch module: pixels in; label, score and probabilities out."""
+"""Torch module of an exported file: pixels to label, score and probabilities."""
 
 from torch import Tensor, nn
 

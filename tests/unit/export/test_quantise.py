@@ -292,6 +292,14 @@ def test_the_rule_for_students_nobody_measured() -> None:
     assert pointwise_or_all(model.graph) == {"stem", "deep", "point", "sum", "wide"}
 
 
+def test_sums_of_a_network_with_attention_stay_float() -> None:
+    graph = network().graph
+    dense = next(n for n in graph.node if n.name == "deep")
+    next(a for a in dense.attribute if a.name == "group").i = 1
+    graph.node.append(helper.make_node("MatMul", ["wide.out", "deep.out"], ["a"], "attention"))
+    assert pointwise_or_all(graph) == {"stem", "deep", "point", "wide"}
+
+
 def test_the_block_that_costs_most_answers_is_left_out_first() -> None:
     model = network()
     blocks = {"stem": "features.0.0", "deep": "features.1.block.0", "point": "features.2.block.0"}
