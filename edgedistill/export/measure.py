@@ -1,4 +1,4 @@
-"""What a file is worth: its metrics on the run's images, and int8 held against fp32."""
+"""Metrics of an exported file on the run's images, and the comparison of int8 with fp32."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

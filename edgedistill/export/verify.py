@@ -48,7 +48,7 @@ def torch_answers(run: FinishedRun, images: ImageSet, threshold: float) -> Answe
     return Answers(label, outputs.scores, outputs.probabilities)
 
 
-def compare(expected: Answers, found: Answers, threshold: float) -> Agreement:
+def compare(expected: Answers, actual: Answers, threshold: float) -> Agreement:
     """Differences of two sets of answers about the same images."""
     top = np.sort(expected.probabilities, axis=1)
     class_margin = top[:, -1] - top[:, -2]
@@ -56,11 +56,11 @@ def compare(expected: Answers, found: Answers, threshold: float) -> Agreement:
     slack = TOLERANCE * np.maximum(1, np.abs(expected.score))
     clear = np.abs(expected.score - threshold) > slack
     clear &= ~accepted | (class_margin > TOLERANCE)
-    same = expected.label == found.label
+    same = expected.label == actual.label
     return Agreement(
         images=len(same),
-        probability=_largest(expected.probabilities, found.probabilities),
-        score=_largest(expected.score, found.score),
+        probability=_largest(expected.probabilities, actual.probabilities),
+        score=_largest(expected.score, actual.score),
         same_label=int(same.sum()),
         clear=int(clear.sum()),
         clear_but_other=int((clear & ~same).sum()),
@@ -76,12 +76,12 @@ def verify(model: bytes, run: FinishedRun, images: ImageSet, threshold: float) -
         threshold: the stored default.
 
     Raises:
-        EdgeDistillError: with the numbers, when an answer differs by more than `TOLERANCE`, when a
+        ExportError: with the numbers, when an answer differs by more than `TOLERANCE`, when a
             clear label differs, or when an input does not do what the contract says.
     """
     session = open_session(model)
-    expected, found = torch_answers(run, images, threshold), answers(session, images)
-    result = compare(expected, found, threshold)
+    expected, actual = torch_answers(run, images, threshold), answers(session, images)
+    result = compare(expected, actual, threshold)
     score_limit = TOLERANCE * max(1.0, float(np.abs(expected.score).max()))
     # Written so that a NaN fails.
     if not (
@@ -105,25 +105,25 @@ def try_inputs(
 ) -> None:
     """Every size of batch and every threshold must do what the contract says.
 
-    `threshold` is the stored default. Raises EdgeDistillError that names what does not hold.
+    `threshold` is the stored default. Raises ExportError that names what does not hold.
     """
-    found = answers(session, pixels)
+    together = answers(session, pixels)
     required = [value.name for value in session.get_inputs()]
     optional = [value.name for value in session.get_overridable_initializers()]
-    one = answers(session, pixels[:3], batch=1)
+    singly = answers(session, pixels[:3], batch=1)
     none, every = answers(session, pixels, np.inf), answers(session, pixels, LOWEST)
     given = answers(session, pixels, threshold)
     for what, holds in {
         "asks for the image alone": required == [INPUTS[0]] and optional == [INPUTS[1]],
         "answers one image as it answers several": _largest(
-            one.probabilities, found.probabilities[: len(one.label)]
+            singly.probabilities, together.probabilities[: len(singly.label)]
         )
         <= TOLERANCE,
         "rejects all at an infinite threshold": bool((none.label == UNKNOWN_LABEL).all()),
         "accepts all at the lowest threshold": bool(
             (every.label == every.probabilities.argmax(axis=1)).all()
         ),
-        "takes its default threshold as an input": bool((given.label == found.label).all()),
+        "takes its default threshold as an input": bool((given.label == together.label).all()),
     }.items():
         if not holds:
             raise ExportError(
@@ -132,5 +132,5 @@ def try_inputs(
             )
 
 
-def _largest(expected: NDArray[np.floating], found: NDArray[np.floating]) -> float:
-    return float(np.abs(expected.astype(np.float64) - found.astype(np.float64)).max())
+def _largest(expected: NDArray[np.floating], actual: NDArray[np.floating]) -> float:
+    return float(np.abs(expected.astype(np.float64) - actual.astype(np.float64)).max())

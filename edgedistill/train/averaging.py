@@ -81,7 +81,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def load_state_dict(self, state: AverageState) -> None:
-        """Resume. Raises EdgeDistillError if the state belongs to another architecture."""
+        """Resume. Raises TrainingError if the state belongs to another architecture."""
         tensors = state["tensors"]
         for name in [*self._average, *tensors]:
             ours, theirs = self._average.get(name), tensors.get(name)

@@ -1,4 +1,4 @@
-"""Which images and views a step trains on: a pure function of (seed, step), so nothing to save."""
+"""Batches of positions and view numbers: a pure function of (seed, step), so nothing to save."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

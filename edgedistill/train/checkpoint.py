@@ -26,7 +26,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """The saved state, or None when there is none yet.
 
-    Raises EdgeDistillError when the file is damaged.
+    Raises TrainingError when the file is damaged.
     """
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""What a run trains with, and what it tells while it trains."""
+"""The inputs of training, and the exception of a run that was stopped."""
 
 from dataclasses import dataclass, field
 from typing import Any, Protocol

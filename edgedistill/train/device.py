@@ -1,4 +1,4 @@
-"""Where to compute, and in what precision."""
+"""Devices, precision and determinism of a run."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from edgedistill.students import architecture
 
 
 def resolve_device(name: str) -> torch.device:
-    """'auto' is the GPU when there is one. Raises EdgeDistillError for what is not there."""
+    """'auto' is the GPU when there is one. Raises TrainingError for what is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -22,12 +22,12 @@ def resolve_device(name: str) -> torch.device:
         raise RecipeError(
             f"device: {name!r} is no device; use auto, cpu, cuda, cuda:N or mps"
         ) from None
-    found = {
+    available = {
         "cpu": True,
         "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
     }
-    if not found.get(device.type, False):
+    if not available.get(device.type, False):
         raise TrainingError(f"device: {name!r} is not available here; use auto or cpu")
     return device
 
@@ -35,7 +35,7 @@ def resolve_device(name: str) -> torch.device:
 def own_device(name: str, number: int, processes: int) -> torch.device:
     """The device of one of several processes on this machine: with CUDA, a GPU for each.
 
-    Raises EdgeDistillError for what is not there.
+    Raises TrainingError for what is not there.
     """
     device = resolve_device(name)
     if processes == 1 or device.type != "cuda":
@@ -64,7 +64,10 @@ def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
 
 @contextlib.contextmanager
 def enough_memory() -> Iterator[None]:
-    """Make one line of it when memory runs out, the device's or the machine's."""
+    """Turn errors of too little memory, the device's or the machine's, into a TrainingError.
+
+    torch raises plain RuntimeErrors for the machine's memory, which only their text tells apart.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -27,7 +27,7 @@ from edgedistill.train.synced_norm import synchronize_cpu_norms
 # A dead process is noticed by its closed connection. The others may wait long for one that
 # decodes a large dataset.
 _TIMEOUT = timedelta(days=7)
-_TOLD = "edgedistill/told"
+_REPORTED = "edgedistill/reported"
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class ProcessGroup:
         """A number of process 0, in every process."""
         if self.size == 1:
             return number
-        told = torch.tensor(number)
-        dist.broadcast(told, 0)
-        return int(told)
+        value = torch.tensor(number)
+        dist.broadcast(value, 0)
+        return int(value)
 
     def wrap(self, student: nn.Module, device: torch.device) -> nn.Module:
         """The student, its gradients averaged and its batch statistics taken over all processes.
@@ -114,7 +114,7 @@ def init_distributed() -> Iterator[ProcessGroup]:
     An error or a signal in one process ends all; one of them says why.
 
     Raises:
-        EdgeDistillError: another process ended without a word.
+        TrainingError: another process ended without a word.
         SystemExit: another process has said why all end.
     """
     environment = os.environ
@@ -132,7 +132,7 @@ def init_distributed() -> Iterator[ProcessGroup]:
     except (EdgeDistillError, Interrupted, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _lost_another(error):
             raise
-        if not _first_to_tell(store):
+        if not _first_to_report(store):
             raise SystemExit(130 if isinstance(error, Interrupted) else 2) from None
         if isinstance(error, RuntimeError):
             raise TrainingError(
@@ -149,8 +149,8 @@ def _lost_another(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or "gloo" in text or "connection" in text
 
 
-def _first_to_tell(store: dist.Store) -> bool:
+def _first_to_report(store: dist.Store) -> bool:
     try:
-        return bool(store.add(_TOLD, 1) == 1)
+        return bool(store.add(_REPORTED, 1) == 1)
     except RuntimeError:  # It went with process 0, which has its own say.
         return False

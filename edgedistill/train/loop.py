@@ -148,7 +148,7 @@ def _fit(
 
 @contextmanager
 def _compilation(context: TrainContext) -> Iterator[None]:
-    """Say in one line why torch.compile cannot do it; it may find out at the first step only."""
+    """Turn errors of torch.compile, which may come at the first step only, into a TrainingError."""
     try:
         yield
     except RuntimeError as error:
@@ -254,7 +254,7 @@ def _mean_over_domains(outputs: Outputs, domains: Sequence[NDArray[np.int64]]) -
 def _diverged(
     context: TrainContext, first: int, end: int, what: str, folder: Path
 ) -> DivergedError:
-    """The one-line error of a loss that is not finite, with the images of the step."""
+    """Error of a value that is not finite, naming the images of the steps first..end-1."""
     images = context.images.images
     names = [
         images.paths[row]

@@ -1,4 +1,4 @@
-"""The student on whole images: one pass, every output."""
+"""Answers of a student to images or to one view of each, behind its open-set head."""
 
 import math
 

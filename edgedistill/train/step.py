@@ -65,26 +65,26 @@ def train_step(
     views = view_batch(context, own)
     x = _input(context, views)
     labels = to_device(context.images.labels[batch.positions], context.device)
-    kept = None
+    hard_rows = None
     if share is not None:
         student.eval()
         with torch.no_grad(), autocast(context.device, context.dtype):
             logits = forward_alone(forward)(x).logits.float()
         student.train()
         ranked = F.cross_entropy(logits, labels[processes.shard(len(batch))], reduction="none")
-        kept = hard_sample_indices(processes.gather(ranked, len(batch)), share)
-        labels = labels[kept]
+        hard_rows = hard_sample_indices(processes.gather(ranked, len(batch)), share)
+        labels = labels[hard_rows]
         if processes.size == 1:
-            x = x[kept]
+            x = x[hard_rows]
         else:
             # Only the host can read the images of rows that another process ranked.
-            batch = batch.part(kept.cpu().numpy())
-            own, kept = batch.part(processes.shard(len(batch))), None
+            batch = batch.part(hard_rows.cpu().numpy())
+            own, hard_rows = batch.part(processes.shard(len(batch))), None
             views = view_batch(context, own)
             x = _input(context, views)
     teacher_outputs = None
     if context.teacher_fn is not None and context.text is not None:
-        embeddings = context.teacher_fn(own, views, kept)
+        embeddings = context.teacher_fn(own, views, hard_rows)
         teacher_outputs = TeacherOutputs(processes.gather(embeddings, count), context.text)
     try:
         with autocast(context.device, context.dtype):

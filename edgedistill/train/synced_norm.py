@@ -74,8 +74,8 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor, float]:
     own = torch.cat([mean, variance, mean.new_tensor([x.numel() / x.shape[1]])])
     parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, own)
-    found = torch.stack(parts)
-    counts, (means, variances) = found[:, -1:], found[:, :-1].chunk(2, 1)
+    stacked = torch.stack(parts)
+    counts, (means, variances) = stacked[:, -1:], stacked[:, :-1].chunk(2, 1)
     total = counts.sum()
     mean = (counts * means).sum(0) / total
     variance = (counts * (variances + (means - mean).square())).sum(0) / total

@@ -99,7 +99,7 @@ class Prepare:
         """Load and decode everything a run reads, the test images too.
 
         A full disk, a score that the method cannot give and a checkpoint of other inputs thus show
-        before training. Raises EdgeDistillError for each, in one line.
+        before training. Raises DataError, WeightsError, RecipeError, CacheError or RunFolderError.
         """
         device = workspace.device
         dataset = resolve_split(self.data)
