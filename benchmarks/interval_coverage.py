@@ -15,7 +15,7 @@ from benchmarks.marked import write_between
 from benchmarks.script import run_script, whole
 from edgedistill.bench.bootstrap import Scored, interval, resample
 from edgedistill.bench.result import QualityMetric
-from edgedistill.export.measure import measure
+from edgedistill.export.measure import measure_answers
 from edgedistill.export.session import Answers
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +47,7 @@ def answers(rng: np.random.Generator, known: int, unknown: int) -> tuple[Answers
 
 
 def figures(drawn: Answers, scored: Scored) -> dict[str, float | None]:
-    return measure(drawn, np.where(scored.known, 0, -1), THRESHOLD)
+    return measure_answers(drawn, np.where(scored.known, 0, -1), THRESHOLD)
 
 
 def coverage(known: int, unknown: int, repeats: int, resamples: int) -> dict[QualityMetric, float]:

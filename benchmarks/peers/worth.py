@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from edgedistill.bench.bootstrap import Scored, interval, resample
 from edgedistill.bench.result import Interval, QualityMetric
-from edgedistill.export.measure import measure
+from edgedistill.export.measure import measure_answers
 from edgedistill.export.session import Answers
 from edgedistill.openset import calibrate
 
@@ -31,7 +31,7 @@ def judged(
         highest=target.probabilities.max(axis=1).astype(np.float64),
         threshold=threshold,
     )
-    return {**measure(target, labels, threshold), "threshold": threshold}, scored
+    return {**measure_answers(target, labels, threshold), "threshold": threshold}, scored
 
 
 def kept(

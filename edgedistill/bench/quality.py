@@ -27,7 +27,7 @@ from edgedistill.bench.result import (
 )
 from edgedistill.callbacks import CallbackList
 from edgedistill.errors import BenchError
-from edgedistill.export.measure import measure
+from edgedistill.export.measure import measure_answers
 from edgedistill.export.session import Answers
 from edgedistill.runtime import Classifier
 from edgedistill.runtime.contract import ModelInfo
@@ -125,7 +125,9 @@ def evaluate_answers(
     scored = {name: _scored(answered, name) for name in names}
     draws = dict(zip(names, resample(list(scored.values()), resamples), strict=True))
     values = {
-        name: measure(answered.answers[name], answered.labels[name], answered.thresholds[name])
+        name: measure_answers(
+            answered.answers[name], answered.labels[name], answered.thresholds[name]
+        )
         for name in names
     }
     quality = {

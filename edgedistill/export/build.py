@@ -18,12 +18,19 @@ from edgedistill.export.int8.calibrate import calibrate_ranges, fallback_sets, t
 from edgedistill.export.int8.evaluate import Int8Evaluation, evaluate_int8, measure_fp32
 from edgedistill.export.int8.policy import chosen_nodes
 from edgedistill.export.latency import interleaved, ratio
-from edgedistill.export.measure import MetricDrop, measure, refuse_metric_drop, within
+from edgedistill.export.measure import MetricDrop, measure_answers, refuse_metric_drop, within
 from edgedistill.export.onnx.graph import export_graph, stored_threshold, to_bytes
 from edgedistill.export.onnx.metadata import Precision, metadata
 from edgedistill.export.onnx.module import Deployed
 from edgedistill.export.session import BATCH, Answers, answers, open_session
-from edgedistill.export.verify import IMAGES, Agreement, compare, torch_answers, try_inputs, verify
+from edgedistill.export.verify import (
+    IMAGES,
+    Agreement,
+    compare_answers,
+    torch_answers,
+    try_inputs,
+    verify,
+)
 from edgedistill.openset import calibrate
 from edgedistill.runtime.contract import INPUTS
 from edgedistill.students import architecture
@@ -211,7 +218,9 @@ def _finish_int8(
     sample = images.sample(IMAGES).images
     session = open_session(data)
     try_inputs(session, sample[:BATCH], threshold)
-    agreement = compare(torch_answers(run, sample, threshold), answers(session, sample), threshold)
+    agreement = compare_answers(
+        torch_answers(run, sample, threshold), answers(session, sample), threshold
+    )
     seconds = interleaved({"fp32": built.data, "int8": data}, sample[:1], _ROUNDS)
     gain = Int8(
         nodes=quantized.nodes,
@@ -259,12 +268,12 @@ def _metrics(
     threshold: float,
 ) -> dict[str, Any]:
     """Metrics on source validation and target, in the form of metrics.json."""
-    source = measure(validation_outputs, validation.labels, threshold)
+    source = measure_answers(validation_outputs, validation.labels, threshold)
     return {
         "source_val": {key: source[key] for key in _SOURCE_METRICS},
         "target": {
             "domain": run.recipe.data.target,
-            **measure(target_outputs, target.labels, threshold),
+            **measure_answers(target_outputs, target.labels, threshold),
         },
     }
 

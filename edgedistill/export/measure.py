@@ -28,7 +28,9 @@ class MetricDrop:
         return max(0.0, self.fp32 - self.int8)
 
 
-def measure(answers: Answers, labels: NDArray[np.int64], threshold: float) -> dict[str, Any]:
+def measure_answers(
+    answers: Answers, labels: NDArray[np.int64], threshold: float
+) -> dict[str, Any]:
     """`edgedistill.openset.compute_metrics` of a file's answers.
 
     `labels` are the known labels int64 [N], -1 for unknown. Rates are shares, None where there are

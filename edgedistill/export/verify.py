@@ -48,7 +48,7 @@ def torch_answers(run: FinishedRun, images: ImageSet, threshold: float) -> Answe
     return Answers(label, outputs.scores, outputs.probabilities)
 
 
-def compare(expected: Answers, actual: Answers, threshold: float) -> Agreement:
+def compare_answers(expected: Answers, actual: Answers, threshold: float) -> Agreement:
     """Differences of two sets of answers about the same images."""
     top = np.sort(expected.probabilities, axis=1)
     class_margin = top[:, -1] - top[:, -2]
@@ -81,7 +81,7 @@ def verify(model: bytes, run: FinishedRun, images: ImageSet, threshold: float) -
     """
     session = open_session(model)
     expected, actual = torch_answers(run, images, threshold), answers(session, images)
-    result = compare(expected, actual, threshold)
+    result = compare_answers(expected, actual, threshold)
     score_limit = TOLERANCE * max(1.0, float(np.abs(expected.score).max()))
     # Written so that a NaN fails.
     if not (

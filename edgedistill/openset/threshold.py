@@ -15,8 +15,8 @@ def calibrate(scores: NDArray[np.floating], target_keep_rate: float = 0.95) -> f
     `scores` [N] are the scores of held-out known images (higher = more known). An image is
     accepted if and only if its score >= the returned threshold.
 
-    With alpha = 1 - target_keep_rate and k = floor(alpha * (N + 1)), the threshold is the k-th smallest
-    score, or -inf (accept everything) when k = 0, that is when N < 1/alpha - 1.
+    With alpha = 1 - target_keep_rate and k = floor(alpha * (N + 1)), the threshold is the k-th
+    smallest score, or -inf (accept everything) when k = 0, that is when N < 1/alpha - 1.
 
     Guarantee: if the N calibration images and a new known image are exchangeable, the new image
     is accepted with probability >= target_keep_rate, over the draw of all N + 1; if the scores also

@@ -18,7 +18,7 @@ from edgedistill.export.build import export_fp32, export_int8
 from edgedistill.export.finished import FinishedRun
 from edgedistill.export.images import ExportImages
 from edgedistill.export.int8.policy import POLICY_FILE
-from edgedistill.export.measure import measure
+from edgedistill.export.measure import measure_answers
 from edgedistill.export.session import answers, open_session
 from edgedistill.run.finished import load_finished
 from edgedistill.run.folder import RunFolder
@@ -86,7 +86,9 @@ def _export_int8_file(run: FinishedRun, path: Path, target: LabelledImages) -> d
 def evaluate_file(path: Path, target: LabelledImages) -> dict[str, Any]:
     """Metrics of a file on the target's images, at its own threshold; bytes and SHA-256."""
     data, info = read_model(path)
-    metrics = measure(answers(open_session(data), target.images), target.labels, info.threshold)
+    metrics = measure_answers(
+        answers(open_session(data), target.images), target.labels, info.threshold
+    )
     sha256 = hashlib.sha256(data).hexdigest()
     return {**metrics, "threshold": info.threshold, "bytes": len(data), "sha256": sha256}
 

@@ -114,7 +114,7 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def describe() -> dict[str, Any]:
+def torch_environment() -> dict[str, Any]:
     """Torch's version, threads and devices, for environment.json."""
     return {
         "torch": torch.__version__,

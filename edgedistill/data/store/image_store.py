@@ -211,10 +211,10 @@ def open_store(
 
 def store_folder(index: Index, size: int, cache: Path | None = None) -> Path:
     """The folder of `open_store` for an index at a size; it may not exist."""
-    return (cache_dir() if cache is None else cache) / "store" / fingerprint(index, size)
+    return (cache_dir() if cache is None else cache) / "store" / store_fingerprint(index, size)
 
 
-def fingerprint(index: Index, size: int) -> str:
+def store_fingerprint(index: Index, size: int) -> str:
     """32 hex digits over what the pixels depend on: root, paths, file sizes and times, size."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{VERSION}/{size}/{os.fspath(index.root)}".encode(errors="surrogateescape"))

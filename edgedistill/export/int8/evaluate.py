@@ -7,7 +7,7 @@ import numpy as np
 from onnx import ModelProto
 
 from edgedistill.data.images import LabelledImages
-from edgedistill.export.measure import MetricDrop, compare_metrics, measure
+from edgedistill.export.measure import MetricDrop, compare_metrics, measure_answers
 from edgedistill.export.onnx.graph import stored_threshold
 from edgedistill.export.session import Answers, answers, concatenate, open_session
 from edgedistill.openset import calibrate
@@ -80,4 +80,4 @@ def _metrics(
     if unknown_outputs is not None:
         outputs = concatenate([known_outputs, unknown_outputs])
     labels = np.concatenate([validation.labels, unknown.labels])
-    return measure(outputs, labels, stored_threshold(threshold))
+    return measure_answers(outputs, labels, stored_threshold(threshold))

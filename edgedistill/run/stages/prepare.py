@@ -31,7 +31,7 @@ from edgedistill.students.assemble import assemble_student
 from edgedistill.teacher.open_clip import Teacher, load_teacher
 from edgedistill.teacher.text import encode_class_texts
 from edgedistill.train.cpu_kernels.convolutions import use_fast_convolutions
-from edgedistill.train.device import describe
+from edgedistill.train.device import torch_environment
 from edgedistill.train.predict import predict
 
 
@@ -121,7 +121,7 @@ class Prepare:
                     "device": str(device),
                     "precision": precision,
                     "processes": workspace.processes.size,
-                    **describe(),
+                    **torch_environment(),
                     "identity": identity,
                 },
             )

@@ -21,7 +21,7 @@ from edgedistill.bench.bootstrap import (
     resample,
 )
 from edgedistill.bench.result import QUALITY_METRICS
-from edgedistill.export.measure import measure
+from edgedistill.export.measure import measure_answers
 from edgedistill.export.session import Answers
 
 
@@ -64,7 +64,7 @@ def test_a_resample_has_the_metrics_of_the_images_it_drew(case: tuple) -> None:
     for number, count in enumerate(counts):
         rows = np.repeat(np.arange(len(labels)), count)
         drawn = Answers(answers.label[rows], answers.score[rows], answers.probabilities[rows])
-        expected = measure(drawn, labels[rows], threshold)
+        expected = measure_answers(drawn, labels[rows], threshold)
         for metric in QUALITY_METRICS:
             assert found[metric][number] == pytest.approx(expected[metric], abs=1e-12), metric
 
@@ -73,7 +73,7 @@ def test_a_resample_has_the_metrics_of_the_images_it_drew(case: tuple) -> None:
 @given(CASES)
 def test_an_interval_holds_its_figure(case: tuple) -> None:
     answers, labels, threshold = made(*case)
-    values = measure(answers, labels, threshold)
+    values = measure_answers(answers, labels, threshold)
     draws = resample([scored(answers, labels, threshold)], resamples=40)[0]
     for metric in QUALITY_METRICS:
         found = interval(values[metric], draws[metric], smaller=min(case[1], case[2]))

@@ -22,7 +22,7 @@ from edgedistill.export.finished import Calibration, FinishedRun
 from edgedistill.export.onnx.graph import OPSET, export_graph, stored_threshold, to_bytes
 from edgedistill.export.onnx.module import Deployed
 from edgedistill.export.session import Answers, answers, open_session
-from edgedistill.export.verify import compare, torch_answers, verify
+from edgedistill.export.verify import compare_answers, torch_answers, verify
 from edgedistill.methods import METHODS
 from edgedistill.methods.heads import LinearHead, ProjectionHead
 from edgedistill.methods.text_bank import TextBank
@@ -132,7 +132,7 @@ def test_the_module_gives_the_scores_of_the_evaluation(score: str, pool: str) ->
         torch.float32,
     )
     got = Answers(label.numpy(), found.numpy(), probabilities.numpy())
-    result = compare(expected, got, threshold)
+    result = compare_answers(expected, got, threshold)
     assert result.probability < 1e-6 and result.score < 1e-5
     assert result.clear_but_other == 0 and result.clear >= 14
     assert 0 < (got.label == UNKNOWN_LABEL).sum() < 16
@@ -243,7 +243,7 @@ def test_a_clear_label_has_margins_to_the_next_class_and_the_threshold() -> None
     score = np.array([1.0, 1.0, 0.50001, 0.2])
     expected = Answers(np.array([0, 0, 0, UNKNOWN_LABEL]), score, probabilities)
     found = Answers(np.array([0, 1, UNKNOWN_LABEL, UNKNOWN_LABEL]), score, probabilities)
-    result = compare(expected, found, 0.5)
+    result = compare_answers(expected, found, 0.5)
     assert (result.same_label, result.clear, result.clear_but_other) == (2, 2, 0)
     swapped = dataclasses.replace(found, label=np.array([1, 0, 0, 0]))
-    assert compare(expected, swapped, 0.5).clear_but_other == 2
+    assert compare_answers(expected, swapped, 0.5).clear_but_other == 2

@@ -27,7 +27,12 @@ from edgedistill.export.int8.calibrate import (
 from edgedistill.export.int8.policy import block_of, chosen_nodes, node_kinds, pointwise_or_all
 from edgedistill.export.int8.prepare import prepare
 from edgedistill.export.int8.quantize import activation_params, quantize
-from edgedistill.export.measure import MetricDrop, compare_metrics, measure, refuse_metric_drop
+from edgedistill.export.measure import (
+    MetricDrop,
+    compare_metrics,
+    measure_answers,
+    refuse_metric_drop,
+)
 from edgedistill.export.session import Answers, answers, open_session
 
 SIDE, CHANNELS, CLASSES = 16, 8, 4
@@ -347,7 +352,7 @@ def test_a_loss_beyond_the_budget_is_refused_with_the_numbers() -> None:
 def test_rates_of_a_file_are_those_of_the_evaluation() -> None:
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
     given_answers = Answers(np.zeros(4, np.int64), np.array([3.0, 1.0, 2.0, 0.5]), probabilities)
-    found = measure(given_answers, np.array([0, 0, 0, -1]), 1.5)
+    found = measure_answers(given_answers, np.array([0, 0, 0, -1]), 1.5)
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["known_acceptance"] == pytest.approx(2 / 3)
     assert found["unknown_rejection"] == 1

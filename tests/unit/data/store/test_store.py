@@ -15,7 +15,7 @@ from PIL import Image
 from edgedistill.data.index import Index
 from edgedistill.data.readers.folder import read_folder
 from edgedistill.data.store.build_once import build_once
-from edgedistill.data.store.image_store import fingerprint, open_store
+from edgedistill.data.store.image_store import open_store, store_fingerprint
 from edgedistill.errors import EdgeDistillError
 from edgedistill.runtime.preprocess import read_rgb
 
@@ -155,14 +155,14 @@ def test_a_class_without_a_readable_file_is_an_error(index: Index, tmp_path: Pat
 
 
 def test_fingerprint_follows_the_files(index: Index) -> None:
-    first = fingerprint(index, 8)
-    assert first == fingerprint(index, 8)
-    assert first != fingerprint(index, 9)
+    first = store_fingerprint(index, 8)
+    assert first == store_fingerprint(index, 8)
+    assert first != store_fingerprint(index, 9)
     os.utime(index.path(0), ns=(1, 1))
-    touched = fingerprint(index, 8)
+    touched = store_fingerprint(index, 8)
     assert touched != first
     index.path(1).unlink()
-    assert fingerprint(index, 8) != touched
+    assert store_fingerprint(index, 8) != touched
 
 
 def test_an_unwritable_cache_is_one_line(index: Index, tmp_path: Path) -> None:
