@@ -121,8 +121,8 @@ def prepare(student: str, size: int) -> Subject:
     model = export_graph(deployed, size, 100, 0.0)
     kinds = node_kinds(model.graph)
     everything = {n for n, kind in kinds.items() if kind in LEVELS["all"]}
-    seen = calibrate_ranges(model, everything, images)
-    return Subject(model, kinds, ranges(seen.extremes, 1.0), images[:1])
+    calibrated = calibrate_ranges(model, everything, images)
+    return Subject(model, kinds, ranges(calibrated.extremes, 1.0), images[:1])
 
 
 def search(subject: Subject, rounds: int, passes: int) -> tuple[frozenset[str], dict[str, float]]:
@@ -139,9 +139,9 @@ def search(subject: Subject, rounds: int, passes: int) -> tuple[frozenset[str], 
     whole = subject.nodes(best[0])
     files = {level: subject.file(nodes) for level, nodes in ends.items()}
     seconds = timed({**files, "whole": subject.file(whole)}, subject, 4 * rounds)
-    found = min(best, key=lambda level: float(np.median(seconds[level])))
+    fastest_start = min(best, key=lambda level: float(np.median(seconds[level])))
     # Whole kinds of nodes make the smaller file, and the faster one where integers cost less.
-    return (ends[found] if ratio(seconds, found, "whole") < KEEP else whole), levels
+    return (ends[fastest_start] if ratio(seconds, fastest_start, "whole") < KEEP else whole), levels
 
 
 def _climb(subject: Subject, level: str, rounds: int, passes: int) -> frozenset[str]:
@@ -350,15 +350,17 @@ def main() -> None:
     now = moment()
     here = dict(machine(now, now, datetime.now(UTC)))
     for student in given.students or TARGETS:
-        kept = record.get(student, {})
-        same = all(kept.get(key) == here[key] for key in ("cpu", "flags", "onnxruntime"))
+        entry = record.get(student, {})
+        same = all(entry.get(key) == here[key] for key in ("cpu", "flags", "onnxruntime"))
         if given.write and same and not given.again:
-            print(f"{student}: measured before, {kept['time_ratio']:.2f}; --again measures it anew")
+            print(
+                f"{student}: measured before, {entry['time_ratio']:.2f}; --again measures it anew"
+            )
             continue
-        found = measure(student, given.size, given.rounds, given.passes)
-        print(page({student: found}), flush=True)
+        measured = measure(student, given.size, given.rounds, given.passes)
+        print(page({student: measured}), flush=True)
         if given.write:
-            record[student] = found
+            record[student] = measured
             keep(record)
 
 

@@ -1,4 +1,4 @@
-"""Is the file the student? Its answers in onnxruntime beside torch's, on the run's own images."""
+"""Verification of an exported file against the torch student, on images of the run."""
 
 from dataclasses import dataclass
 
