@@ -1,0 +1,53 @@
+"""The stages of a run, as its callbacks hear of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgedistill.callbacks import Callback, Stage, TrainingStep, reporting
+from edgedistill.recipe import resolve
+from edgedistill.run.pipeline import run_pipeline
+
+
+class EndedHere(Exception):
+    """Raised by the callback below."""
+
+
+class Recorder(Callback):
+    """Notes stages and steps; ends the run as a stage begins."""
+
+    def __init__(self, last: Stage | None = None) -> None:
+        self.stages: list[Stage] = []
+        self.steps: list[int] = []
+        self._last = last
+
+    def on_stage(self, stage: Stage) -> None:
+        self.stages.append(stage)
+        if stage is self._last:
+            raise EndedHere
+
+    def on_step(self, step: TrainingStep) -> None:
+        self.steps.append(step.step)
+
+
+def test_stages_come_in_order_and_training_is_not_repeated(
+    tree_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    recipe, path = resolve(tree_of(method={"name": "erm"}, train={"steps": 3})), tmp_path / "run"
+    first, second = Recorder(Stage.REPORT), Recorder()
+    with reporting([first]), pytest.raises(EndedHere):
+        run_pipeline(recipe, path)
+    assert first.stages == list(Stage) and first.steps == [1, 2, 3]
+    assert (path / "openset.json").exists() and not (path / "metrics.json").exists()
+    with reporting([second]):
+        metrics, state = run_pipeline(recipe, path)
+    assert second.stages == list(Stage) and second.steps == []
+    assert state == "unfinished" and (path / "report.html").exists()
+    third = Recorder()
+    with reporting([third]):
+        assert run_pipeline(recipe, path)[1] == "finished"
+    assert third.stages == [] and metrics["target"]["domain"] == "sea"
