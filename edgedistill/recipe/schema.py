@@ -81,9 +81,9 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _protocol(self) -> "DataSection":
-        given = [n for n in ("hybridness", "classes_per_source", "lists") if getattr(self, n)]
-        if self.protocol != "hdg" and given:
-            raise ValueError(f"{given[0]} needs protocol = 'hdg'")
+        hdg_keys = [n for n in ("hybridness", "classes_per_source", "lists") if getattr(self, n)]
+        if self.protocol != "hdg" and hdg_keys:
+            raise ValueError(f"{hdg_keys[0]} needs protocol = 'hdg'")
         if self.protocol != "instances" and self.sources:
             raise ValueError("sources needs protocol = 'instances'")
         if self.protocol == "hdg" and (self.hybridness is None) == (not self.classes_per_source):
