@@ -89,9 +89,9 @@ def test_resize_is_that_of_training_to_the_bit(node: Node, tmp_path: Path) -> No
         images[width, height] = Image.fromarray(np.ascontiguousarray(image[..., :3]))
     node(STRETCH, tmp_path, json.dumps(SIZES))
     for width, height, size in SIZES:
-        found = np.fromfile(tmp_path / f"{width}x{height}.rgb", np.uint8)
+        pixels = np.fromfile(tmp_path / f"{width}x{height}.rgb", np.uint8)
         expected = to_rgb(images[width, height], size)
-        np.testing.assert_array_equal(found.reshape(size, size, 3), expected, str((width, height)))
+        np.testing.assert_array_equal(pixels.reshape(size, size, 3), expected, str((width, height)))
 
 
 def test_a_line_of_pixels_does_not_fill_the_memory(node: Node) -> None:

@@ -73,8 +73,10 @@ def test_answers_are_those_of_the_python_runtime(
             assert answer[name] == getattr(expected, name), (file.name, name)
         assert answer["score"] == pytest.approx(expected.score, abs=near), file.name
         assert list(answer["probabilities"]) == list(expected.probabilities)
-        found = list(answer["probabilities"].values())
-        assert found == pytest.approx(list(expected.probabilities.values()), abs=near), file.name
+        probabilities = list(answer["probabilities"].values())
+        assert probabilities == pytest.approx(list(expected.probabilities.values()), abs=near), (
+            file.name
+        )
     if which == "crafted":
         assert {expected.known for expected in predictions} == {True, False}
 

@@ -236,10 +236,10 @@ TRAIN = ("torch", "torchvision", "open_clip", "timm", "safetensors", "sklearn", 
 
 @pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["--version"], ["compare", "-h"]])
 def test_help_needs_no_training_extra(without: Without, args: list[str]) -> None:
-    found = without(TRAIN, *args)
-    assert "Traceback" not in found.stderr
+    result = without(TRAIN, *args)
+    assert "Traceback" not in result.stderr
     if args != ["compare", "-h"]:
-        assert found.returncode == 0 and found.stdout
+        assert result.returncode == 0 and result.stdout
 
 
 def test_compare_needs_no_training_extra(without: Without, tmp_path: Path) -> None:
@@ -252,9 +252,9 @@ def test_compare_needs_no_training_extra(without: Without, tmp_path: Path) -> No
     }
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "metrics.json").write_text(json.dumps(metrics))
-    found = without(TRAIN, "compare", "a", "--runs", str(tmp_path))
-    assert found.returncode == 0, found.stderr
-    assert "50.0" in found.stdout and "1 min 15 s" in found.stdout
+    result = without(TRAIN, "compare", "a", "--runs", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert "50.0" in result.stdout and "1 min 15 s" in result.stdout
 
 
 @pytest.mark.parametrize("command", [["run"], ["teacher", "eval"]])

@@ -30,17 +30,17 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_wrong_copy_is_named_file_by_file(cli: Any, pacs: Path, tmp_path: Path) -> None:
-    found = cli("data", "info", "pacs", "--root", pacs, cwd=tmp_path)
-    assert found.status == 1
-    assert "differences to PACS as published" in found.out
-    assert "missing: 375 images in art_painting/dog, 4 of 379" in found.out
-    assert "1 files need attention:" in found.out and "photo/dog/3.png: " in found.out
-    assert "none found; HDG's train and val parts are then split by hash" in found.out
+    result = cli("data", "info", "pacs", "--root", pacs, cwd=tmp_path)
+    assert result.status == 1
+    assert "differences to PACS as published" in result.out
+    assert "missing: 375 images in art_painting/dog, 4 of 379" in result.out
+    assert "1 files need attention:" in result.out and "photo/dog/3.png: " in result.out
+    assert "none found; HDG's train and val parts are then split by hash" in result.out
     assert (tmp_path / "contact_sheet.png").is_file()
 
-    found = cli("data", "info", "pacs", "--root", pacs, "--json", cwd=tmp_path)
-    listed = json.loads(found.out)
-    assert found.status == 1 and len(listed["findings"]) == 28 and len(listed["problems"]) == 1
+    result = cli("data", "info", "pacs", "--root", pacs, "--json", cwd=tmp_path)
+    listed = json.loads(result.out)
+    assert result.status == 1 and len(listed["findings"]) == 28 and len(listed["problems"]) == 1
     assert listed["domains"][0] == {"name": "art_painting", "found": 28, "published": 2048}
 
 
@@ -55,8 +55,8 @@ def test_a_wrong_copy_is_named_file_by_file(cli: Any, pacs: Path, tmp_path: Path
     ],
 )
 def test_nonsense_is_one_line(cli: Any, arguments: list[str], words: str) -> None:
-    found = cli("data", "info", *arguments)
-    assert found.status == 2 and words in found.error
+    result = cli("data", "info", *arguments)
+    assert result.status == 2 and words in result.error
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_a_run_of_a_benchmark(
     values = {"dataset": "pacs", "root": str(pacs), "target": "Art Painting", **protocol}
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
     path.write_text(text[:start] + "[data]\n" + lines + "\n" + text[end:])
-    found = cli("run", path, "--runs", tmp_path, "--name", "one")
-    assert found.status == 0, found.err
-    assert ("split by hash" in found.err) == (protocol["protocol"] == "hdg")
+    result = cli("run", path, "--runs", tmp_path, "--name", "one")
+    assert result.status == 0, result.err
+    assert ("split by hash" in result.err) == (protocol["protocol"] == "hdg")
     metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
     target = metrics["target"]
     assert target["domain"] == "art_painting" and len(target["per_class"]) == known

@@ -60,11 +60,11 @@ def test_build_without_views_stores_the_images(
 
 def test_info_lists_every_cache_with_its_size(cached: Any) -> None:
     (cached.folder / "notes").mkdir()
-    found = json.loads(cached("info", "--json").out)
-    assert found["folder"] == str(cached.folder)
-    assert sorted(entry["kind"] for entry in found["caches"]) == ["images", "images", "views"]
-    assert found["bytes"] == sum(entry["bytes"] for entry in found["caches"]) > 0
-    views = next(e for e in found["caches"] if e["kind"] == "views")
+    record = json.loads(cached("info", "--json").out)
+    assert record["folder"] == str(cached.folder)
+    assert sorted(entry["kind"] for entry in record["caches"]) == ["images", "images", "views"]
+    assert record["bytes"] == sum(entry["bytes"] for entry in record["caches"]) > 0
+    views = next(e for e in record["caches"] if e["kind"] == "views")
     # A few blocks: most rows of the sparse file are not filled.
     real = sum(file.stat().st_size for file in cached.views.rglob("*") if file.is_file())
     assert 0 < views["bytes"] <= real + 4096 * 4
@@ -105,9 +105,9 @@ def test_an_edited_embedding_is_found_refused_and_repaired(cached: Any) -> None:
     row = int(np.flatnonzero(entries(cached.views)[:, 0])[5])
     before = vectors.read_bytes()
     cached.flip(vectors, row * (len(before) // 240) + 7)
-    found = cached("verify", cached.recipe)
-    assert found.status == 1
-    assert "damaged" in found.out and "embeddings of 1 images" in found.out
+    result = cached("verify", cached.recipe)
+    assert result.status == 1
+    assert "damaged" in result.out and "embeddings of 1 images" in result.out
     refused = cached("build", cached.recipe)
     assert refused.status == 2
     assert "cache verify RECIPE --repair" in refused.error
@@ -120,8 +120,8 @@ def test_a_cut_file_is_found_refused_and_cleared_by_the_name_the_refusal_gives(
     cached: Any,
 ) -> None:
     (cached.views / "embeddings.f16").write_bytes(b"short")
-    found = cached("verify", cached.recipe)
-    assert found.status == 1 and "has 5 bytes instead of" in found.out
+    result = cached("verify", cached.recipe)
+    assert result.status == 1 and "has 5 bytes instead of" in result.out
     refused = cached("build", cached.recipe)
     assert refused.status == 2
     command = refused.error.rpartition("edgedistill ")[2].split()
@@ -183,15 +183,15 @@ def test_numbers_that_are_not_the_teachers_are_found(cached: Any) -> None:
         a, b = (first / name).read_bytes(), (second / name).read_bytes()
         (first / name).write_bytes(b)
         (second / name).write_bytes(a)
-    found = cached("verify", cached.recipe)
-    assert found.status == 1 and "1 - cosine" in found.out
+    result = cached("verify", cached.recipe)
+    assert result.status == 1 and "1 - cosine" in result.out
 
 
 def test_edited_pixels_are_found_and_repaired(cached: Any) -> None:
     array = next(cached.folder.glob("store/*/domain0.npy"))
     cached.flip(array, 200)
-    found = cached("verify", cached.recipe)
-    assert found.status == 1 and "pixels of 1 images were edited" in found.out
+    result = cached("verify", cached.recipe)
+    assert result.status == 1 and "pixels of 1 images were edited" in result.out
     assert cached("verify", cached.recipe, "--repair").status == 0
     assert cached("build", cached.recipe).status == 0
     assert cached("verify", cached.recipe).out.count("sound") == 3
@@ -241,12 +241,12 @@ def test_a_recipe_that_is_not_there(cached: Any) -> None:
 
 
 def test_info_needs_no_torch(cached: Any) -> None:
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "edgedistill", "cache", "info"],
         capture_output=True,
         text=True,
         env={**os.environ, "EDGEDISTILL_CACHE": str(cached.folder)},
     )
-    assert found.returncode == 0, found.stderr
-    imported = {line.split("|")[-1].strip() for line in found.stderr.splitlines()}
+    assert result.returncode == 0, result.stderr
+    imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert "edgedistill.cli.cache" in imported and "torch" not in imported

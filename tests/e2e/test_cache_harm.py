@@ -77,9 +77,9 @@ def test_verify_finds_it_and_run_refuses_it(
     # Of the stores that which views are cut from.
     (file,) = (f for f in files if '"size": 32' not in read(f.with_name("report.json")))
     harm(file)
-    found = cached("verify", cached.recipe)
-    assert found.status == 1, found.out + found.err
-    assert found.out.count("damaged: ") == 1 and str(cache_of(file)) in found.out
+    result = cached("verify", cached.recipe)
+    assert result.status == 1, result.out + result.err
+    assert result.out.count("damaged: ") == 1 and str(cache_of(file)) in result.out
     refused = cached(cached.recipe, "--runs", tmp_path / "runs", command="run")
     assert refused.status == 2
     assert str(cache_of(file)) in refused.error and "edgedistill cache" in refused.error

@@ -107,9 +107,9 @@ def counts(
     args = ["run", finished[2], "--runs", folder, "--name", "x"]
     result = cli(*args, env=env, count=list(moments.values()))
     assert result.status == 0, result.err
-    found = dict(zip(moments, json.loads(result.err.splitlines()[-1]), strict=True))
-    assert all(found.values()), found
-    return found
+    counts = dict(zip(moments, json.loads(result.err.splitlines()[-1]), strict=True))
+    assert all(counts.values()), counts
+    return counts
 
 
 @pytest.mark.slow

@@ -32,41 +32,41 @@ def runs(
 
 
 def test_compare_puts_runs_side_by_side(cli: Any, runs: Path) -> None:
-    found = cli("compare", "one", "two", "--runs", runs)
-    assert found.status == 0 and found.err == ""
-    lines = found.out.splitlines()
+    result = cli("compare", "one", "two", "--runs", runs)
+    assert result.status == 0 and result.err == ""
+    lines = result.out.splitlines()
     assert any("one" in line and "erm" in line and "sea" in line for line in lines)
     assert any("two" in line and "kd" in line for line in lines)
-    assert "H deployed" in found.out and "H oracle" in found.out
+    assert "H deployed" in result.out and "H oracle" in result.out
 
 
 def test_compare_takes_folders_and_gives_json(cli: Any, runs: Path) -> None:
-    found = cli("compare", runs / "one", "two", "--runs", runs, "--json")
-    assert found.status == 0
-    metrics = json.loads(found.out)
+    result = cli("compare", runs / "one", "two", "--runs", runs, "--json")
+    assert result.status == 0
+    metrics = json.loads(result.out)
     assert list(metrics) == [str(runs / "one"), "two"]
     assert metrics["two"] == json.loads((runs / "two" / "metrics.json").read_text())
 
 
 def test_compare_names_what_is_there(cli: Any, runs: Path) -> None:
-    found = cli("compare", "one", "tow", "--runs", runs)
-    assert found.status == 2
-    assert "tow: no such run" in found.error and "one, two" in found.error
+    result = cli("compare", "one", "tow", "--runs", runs)
+    assert result.status == 2
+    assert "tow: no such run" in result.error and "one, two" in result.error
 
 
 def test_compare_refuses_an_unfinished_run(cli: Any, runs: Path) -> None:
-    found = cli("compare", "half", "--runs", runs)
-    assert found.status == 2
-    assert "unfinished" in found.error
+    result = cli("compare", "half", "--runs", runs)
+    assert result.status == 2
+    assert "unfinished" in result.error
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"target": 3}', "\x00", '{"method": "kd"}'])
 def test_compare_refuses_what_are_no_metrics(cli: Any, tmp_path: Path, text: str) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "metrics.json").write_text(text)
-    found = cli("compare", "x", "--runs", tmp_path)
-    assert found.status == 2
-    assert str(tmp_path / "x" / "metrics.json") in found.error
+    result = cli("compare", "x", "--runs", tmp_path)
+    assert result.status == 2
+    assert str(tmp_path / "x" / "metrics.json") in result.error
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_compare_refuses_values_of_another_kind(
     (metrics[section] if section else metrics)[key] = value
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "metrics.json").write_text(json.dumps(metrics))
-    found = cli("compare", "x", "--runs", tmp_path)
-    assert found.status == 2
-    assert "not the metrics of a run" in found.error
+    result = cli("compare", "x", "--runs", tmp_path)
+    assert result.status == 2
+    assert "not the metrics of a run" in result.error
 
 
 @pytest.mark.parametrize(
@@ -114,9 +114,9 @@ def test_interrupted_with_nothing_to_go_on_with(
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(tomli_w.dumps(tree_of()))
     env = {"EDGEDISTILL_CACHE": str(tmp_path / "cache")}
-    found = cli(*command, recipe, env=env, at=cli.at(signal.SIGINT, path), cwd=tmp_path)
-    assert found.status == 130
-    assert found.error == "interrupted"
+    result = cli(*command, recipe, env=env, at=cli.at(signal.SIGINT, path), cwd=tmp_path)
+    assert result.status == 130
+    assert result.error == "interrupted"
 
 
 def test_teacher_eval_tells_every_domain(
@@ -124,9 +124,9 @@ def test_teacher_eval_tells_every_domain(
 ) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(tomli_w.dumps(tree_of()))
-    found = cli("teacher", "eval", recipe, "--json")
-    assert found.status == 0, found.err
-    rows = json.loads(found.out)
+    result = cli("teacher", "eval", recipe, "--json")
+    assert result.status == 0, result.err
+    rows = json.loads(result.out)
     assert [row["domain"] for row in rows] == ["night", "paint", "paper", "sea"]
     assert [row["target"] for row in rows] == [False, False, False, True]
     for row in rows:
@@ -142,20 +142,20 @@ def test_teacher_eval_without_weights(
 ) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(tomli_w.dumps(tree_of(teacher={"model": "local-dir:none"})))
-    found = cli("teacher", "eval", recipe)
-    assert found.status == 2
-    assert "no open_clip_config.json there" in found.error
+    result = cli("teacher", "eval", recipe)
+    assert result.status == 2
+    assert "no open_clip_config.json there" in result.error
 
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "edgedistill", "compare", "x"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
     )
-    assert found.returncode == 2
-    assert found.stderr.splitlines()[-1] == "edgedistill: x: no such run in runs"
-    imported = {line.split("|")[-1].strip() for line in found.stderr.splitlines()}
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == "edgedistill: x: no such run in runs"
+    imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert "edgedistill.cli.compare" in imported
     assert not imported & {"torch", "numpy", "scipy", "open_clip"}

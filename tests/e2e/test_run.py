@@ -40,10 +40,10 @@ def visible(folder: Path) -> set[str]:
 def test_a_run_leaves_every_file(finished: tuple[Path, Any, Path]) -> None:
     folder, result, path = finished
     assert result.status == 0, result.err
-    found = visible(folder)
-    assert found >= FILES
-    assert {name for name in found if name.endswith(".png")}
-    assert found - FILES <= {name for name in found if name.endswith(".png")}
+    names = visible(folder)
+    assert names >= FILES
+    assert {name for name in names if name.endswith(".png")}
+    assert names - FILES <= {name for name in names if name.endswith(".png")}
     assert load_recipe(folder / "recipe.toml") == load_recipe(path)
     rows = list(csv.DictReader((folder / "history.csv").open()))
     assert [row["step"] for row in rows] == ["3", "6"]

@@ -119,16 +119,16 @@ def test_a_stopped_sweep_leaves_no_process_behind(cli: Any, sweep: Path, tmp_pat
 
 
 def test_the_plan_is_printed_and_nothing_runs(cli: Any, sweep: Path, tmp_path: Path) -> None:
-    found = cli(*FORKED, sweep, "--out", tmp_path, "--dry-run")
-    assert found.status == 0
-    assert "  scipd\n  erm\n" in found.out and "known after the first runs" in found.out
+    result = cli(*FORKED, sweep, "--out", tmp_path, "--dry-run")
+    assert result.status == 0
+    assert "  scipd\n  erm\n" in result.out and "known after the first runs" in result.out
     assert not (tmp_path / "pair").exists()
 
 
 def test_a_part_of_the_plan(cli: Any, sweep: Path, tmp_path: Path) -> None:
-    found = cli("sweep", sweep, "--out", tmp_path, "--dry-run", "--only", "method=erm")
-    assert found.status == 0
-    assert "only: 1 of them" in found.out and found.out.endswith("  erm\n")
+    result = cli("sweep", sweep, "--out", tmp_path, "--dry-run", "--only", "method=erm")
+    assert result.status == 0
+    assert "only: 1 of them" in result.out and result.out.endswith("  erm\n")
     # With a new interpreter for each run, as a user has it.
     done = cli("sweep", sweep, "--out", tmp_path, "--only", "method=erm")
     assert done.status == 0, done.err
@@ -146,17 +146,17 @@ def test_a_part_of_the_plan(cli: Any, sweep: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_options_are_one_line(cli: Any, sweep: Path, options: list[str], words: str) -> None:
-    found = cli("sweep", sweep, *options)
-    assert found.status == 2 and words in found.error
+    result = cli("sweep", sweep, *options)
+    assert result.status == 2 and words in result.error
 
 
 def test_a_run_that_cannot_work_is_reported(cli: Any, sweep: Path, tmp_path: Path) -> None:
     missing = SWEEP.replace("scipd = {}", 'scipd = { "teacher.model" = "local-dir:absent" }')
     sweep.write_text(missing.replace('erm = { "method.name" = "erm" }\n', ""))
-    found = cli(*FORKED, sweep, "--out", tmp_path)
-    assert found.status == 1
-    assert "1 of 1 runs failed twice" in found.out
-    assert "failed    scipd: exit status 2: " in found.out and "absent" in found.out
+    result = cli(*FORKED, sweep, "--out", tmp_path)
+    assert result.status == 1
+    assert "1 of 1 runs failed twice" in result.out
+    assert "failed    scipd: exit status 2: " in result.out and "absent" in result.out
 
     # What it was begun with was wrong, so nothing hinders the corrected one.
     sweep.write_text(SWEEP)
@@ -176,9 +176,9 @@ def test_what_the_data_cannot_give_stops_a_sweep_before_it_starts(
 ) -> None:
     kept = SWEEP.replace("data.hybridness = 0\n", "") if field == "hybridness" else SWEEP
     sweep.write_text(kept.replace("[variants", f"data.{field} = {value}\n[variants"))
-    found = cli(*FORKED, sweep, "--out", tmp_path)
-    assert found.status == 2 and found.error.startswith("run scipd: ")
-    assert says in found.error
+    result = cli(*FORKED, sweep, "--out", tmp_path)
+    assert result.status == 2 and result.error.startswith("run scipd: ")
+    assert says in result.error
     assert not (tmp_path / "pair" / "runs").exists()
 
 
@@ -262,13 +262,13 @@ def test_a_stopped_export_leaves_no_process_and_no_part_of_a_file(
 def test_an_unknown_key_of_export_is_one_line(cli: Any, sweep: Path) -> None:
     with open(sweep, "a") as file:
         file.write("[export]\nint4 = true\n")
-    found = cli("sweep", sweep)
-    assert found.status == 2 and "export.int4: unknown key; did you mean 'int8'" in found.error
+    result = cli("sweep", sweep)
+    assert result.status == 2 and "export.int4: unknown key; did you mean 'int8'" in result.error
 
 
 @pytest.mark.parametrize("line", ["threads = 0", "rounds = 5"])
 def test_numbers_of_export_that_cannot_be_are_one_line(cli: Any, sweep: Path, line: str) -> None:
     with open(sweep, "a") as file:
         file.write(f"[export]\nbench = true\n{line}\n")
-    found = cli("sweep", sweep)
-    assert found.status == 2 and f"export.{line.split()[0]}: " in found.error
+    result = cli("sweep", sweep)
+    assert result.status == 2 and f"export.{line.split()[0]}: " in result.error

@@ -38,14 +38,14 @@ def recipe(tmp_path: Path, tree_of: Callable[..., dict[str, Any]]) -> Path:
 
 
 def test_a_run_of_two_processes(recipe: Path, tmp_path: Path) -> None:
-    found = torchrun("run", recipe, "--runs", tmp_path, "--name", "x")
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.count("Unseen domain sea") == 1
+    result = torchrun("run", recipe, "--runs", tmp_path, "--name", "x")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("Unseen domain sea") == 1
     assert (tmp_path / "x" / "report.html").is_file()
 
 
 def test_bad_input_is_said_once(recipe: Path, tmp_path: Path) -> None:
-    found = torchrun("run", recipe, "--runs", tmp_path, "--set", "data.target=see")
-    assert found.returncode != 0
-    said = [line for line in found.stderr.splitlines() if line.startswith("edgedistill: ")]
-    assert len(said) == 1 and "did you mean 'sea'" in said[0], found.stderr
+    result = torchrun("run", recipe, "--runs", tmp_path, "--set", "data.target=see")
+    assert result.returncode != 0
+    said = [line for line in result.stderr.splitlines() if line.startswith("edgedistill: ")]
+    assert len(said) == 1 and "did you mean 'sea'" in said[0], result.stderr

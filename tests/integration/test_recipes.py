@@ -30,9 +30,9 @@ COMMENT = re.compile(r"\s# \S")
 
 
 def test_what_is_shipped() -> None:
-    found = {path.relative_to(FOLDER).with_suffix("").as_posix() for path in RECIPES}
+    names = {path.relative_to(FOLDER).with_suffix("").as_posix() for path in RECIPES}
     authors = {f"hdg/{stem}" for stem in HDG} | {f"domainbed/{stem}" for stem in DOMAINBED}
-    assert found == EMBEDDED | FOLDERS | authors
+    assert names == EMBEDDED | FOLDERS | authors
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

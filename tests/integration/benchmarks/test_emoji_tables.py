@@ -127,8 +127,8 @@ class TestFidelity:
 
     def test_the_off_teacher_is_an_ordinary_one_with_the_same_weights(self, tmp_path: Path) -> None:
         fidelity.make_off_teacher(tmp_path / "off")
-        found = json.loads((tmp_path / "off" / "open_clip_config.json").read_text())
-        assert found["preprocess_cfg"]["mean"] == fidelity.off_statistics()[0]
+        record = json.loads((tmp_path / "off" / "open_clip_config.json").read_text())
+        assert record["preprocess_cfg"]["mean"] == fidelity.off_statistics()[0]
         names = {p.name for p in (tmp_path / "off").iterdir()}
         assert names == {p.name for p in (fidelity.EMBEDDED_FOLDER / "emoji-clip").iterdir()}
 

@@ -25,10 +25,10 @@ SOME = [cls for cls in CLASSES if cls.folder in ("animals", "food", "flags")]
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
     emoji.build_emoji(tmp_path, SOME, limit=3)
-    found = read_folder(tmp_path)
-    monkeypatch.setattr(leakage, "load_dataset", lambda name: found)
+    index = read_folder(tmp_path)
+    monkeypatch.setattr(leakage, "load_dataset", lambda name: index)
     leakage.benchmark.cache_clear()
-    return found
+    return index
 
 
 def with_margin(pixels: np.ndarray) -> np.ndarray:

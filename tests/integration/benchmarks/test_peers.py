@@ -64,9 +64,9 @@ def test_the_exported_teacher_is_the_zero_shot_teacher(
     assert (probabilities.argmax(dim=1).numpy() == expected.predictions).all()
     if pool == "best":
         made = contenders.zero_shot_teacher("teacher", teacher, text, tmp_path, 1)
-        found = made.answers(pixels)
-        np.testing.assert_allclose(found.score, score, atol=1e-5)
-        np.testing.assert_allclose(found.probabilities, probabilities, atol=1e-4)
+        answers = made.answers(pixels)
+        np.testing.assert_allclose(answers.score, score, atol=1e-5)
+        np.testing.assert_allclose(answers.probabilities, probabilities, atol=1e-4)
         assert made.bytes == sum(part.stat().st_size for part in tmp_path.iterdir())
 
 

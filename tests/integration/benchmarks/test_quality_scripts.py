@@ -39,7 +39,7 @@ def test_start_weights_without_a_projection_have_no_worth_to_show() -> None:
 
 
 def test_the_drawn_answers_are_what_the_coverage_page_says() -> None:
-    found = interval_coverage.figures(
+    answers = interval_coverage.figures(
         *interval_coverage.answers(np.random.default_rng(3), 40_000, 40_000)
     )
 
@@ -47,10 +47,10 @@ def test_the_drawn_answers_are_what_the_coverage_page_says() -> None:
         return (1 + erf(x / 2**0.5)) / 2
 
     # normal(2, 1) above normal(0, 1): their difference is normal(2, sqrt 2).
-    assert found["auroc"] == pytest.approx(below(2 / 2**0.5), abs=0.005)
+    assert answers["auroc"] == pytest.approx(below(2 / 2**0.5), abs=0.005)
     accepted_right, rejected = 0.75 * below(1), below(1)
     expected = 2 * accepted_right * rejected / (accepted_right + rejected)
-    assert found["h_score"] == pytest.approx(expected, abs=0.005)
+    assert answers["h_score"] == pytest.approx(expected, abs=0.005)
 
 
 def test_coverage_is_a_share_of_test_sets() -> None:

@@ -32,13 +32,13 @@ def test_a_folder(tmp_path: Path) -> None:
     put(tmp_path / "Cat" / "d.png", tmp_path / ".hidden" / "e.png")
     (tmp_path / "empty").mkdir()
     (tmp_path / "dog" / "note.txt").write_text("no image")
-    found = find_images(tmp_path, CLASSES)
-    names = [file.relative_to(tmp_path).as_posix() for file in found.files]
+    images = find_images(tmp_path, CLASSES)
+    names = [file.relative_to(tmp_path).as_posix() for file in images.files]
     assert names == ["Cat/d.png", "dog/a.jpg", "dog/b.png", "owl/c.png"]
-    assert found.classes == (None, "dog", "dog", None)
-    assert found.unknown == ("Cat", "owl") and found.target is None and len(found) == 4
-    assert len(found.notes) == 1 and "'cat'" in found.notes[0]
-    assert label_map(found.classes, CLASSES).tolist() == [-1, 1, 1, -1]
+    assert images.classes == (None, "dog", "dog", None)
+    assert images.unknown == ("Cat", "owl") and images.target is None and len(images) == 4
+    assert len(images.notes) == 1 and "'cat'" in images.notes[0]
+    assert label_map(images.classes, CLASSES).tolist() == [-1, 1, 1, -1]
 
 
 def test_a_recipe_gives_the_images_its_run_is_evaluated_on(
@@ -47,11 +47,11 @@ def test_a_recipe_gives_the_images_its_run_is_evaluated_on(
     path = tmp_path / "tiny.toml"
     path.write_text(tomli_w.dumps(tree_of(data={"test_fraction": 0.5})))
     dataset = resolve_split(load_recipe(path).data)
-    found = find_images(path, dataset.split.known[::-1])
-    assert list(found.files) == [dataset.index.path(row) for row in dataset.target.tolist()]
-    labels = label_map(found.classes, dataset.split.known)
+    images = find_images(path, dataset.split.known[::-1])
+    assert list(images.files) == [dataset.index.path(row) for row in dataset.target.tolist()]
+    labels = label_map(images.classes, dataset.split.known)
     assert np.array_equal(labels, dataset.target_labels)
-    assert found.unknown == ("star",) and found.target == "sea" and found.source == str(path)
+    assert images.unknown == ("star",) and images.target == "sea" and images.source == str(path)
     with pytest.raises(EdgeDistillError, match="other known classes than the models"):
         find_images(path, CLASSES)
 

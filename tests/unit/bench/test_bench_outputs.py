@@ -130,14 +130,14 @@ def test_many_models_stand_below_one_another(bench_result: Any) -> None:
 
 
 def test_verdicts_name_a_direction_only_where_it_is_significant(bench_result: Any) -> None:
-    found = {(each.model, each.figure): each for each in comparisons(bench_result)}
-    assert found["student-int8.onnx", "H-score, deployed"].verdict == "not significant"
-    assert found["other.onnx", "AUROC"].verdict == "worse"
-    assert found["other.onnx", "AUROC"].p == "< 0.001"
+    rows = {(each.model, each.figure): each for each in comparisons(bench_result)}
+    assert rows["student-int8.onnx", "H-score, deployed"].verdict == "not significant"
+    assert rows["other.onnx", "AUROC"].verdict == "worse"
+    assert rows["other.onnx", "AUROC"].p == "< 0.001"
     # More unknown images accepted is worse.
-    assert found["other.onnx", "FPR95, lower is better"].change == "+10.0 points"
-    assert found["other.onnx", "FPR95, lower is better"].verdict == "worse"
-    assert found["student-int8.onnx", "time, 1 thread, batch 1"].verdict == "faster"
+    assert rows["other.onnx", "FPR95, lower is better"].change == "+10.0 points"
+    assert rows["other.onnx", "FPR95, lower is better"].verdict == "worse"
+    assert rows["student-int8.onnx", "time, 1 thread, batch 1"].verdict == "faster"
 
 
 def test_a_noisy_machine_is_said_so(bench_result: Any) -> None:
@@ -159,8 +159,8 @@ def test_a_noisy_machine_is_said_so(bench_result: Any) -> None:
 def test_a_domain_that_a_file_was_trained_on_is_said_so(bench_result: Any) -> None:
     assert "held out" not in "\n".join(notes(bench_result))
     bench_result["models"][2]["quality"]["own_target"] = "paint"
-    found = [line for line in notes(bench_result) if "held out" in line]
-    assert len(found) == 1 and found[0].startswith("other.onnx was trained with paint held out")
+    lines = [line for line in notes(bench_result) if "held out" in line]
+    assert len(lines) == 1 and lines[0].startswith("other.onnx was trained with paint held out")
     bench_result["models"][2]["quality"] |= {"target": None}
     assert "held out" not in "\n".join(notes(bench_result))
 

@@ -170,14 +170,14 @@ def test_an_auroc_of_few_images_is_held_by_its_interval_as_often_as_said() -> No
 
 @pytest.mark.parametrize("images", [1, 7, 50, 203])
 def test_more_right_images_raise_both_ends_of_a_share(images: int) -> None:
-    found = []
+    intervals = []
     for right in range(images + 1):
         model = Scored(*(np.arange(images) < n for n in (images, right)), *[np.ones(images)] * 3, 1)
         draws = resample([model], 200)[0]["accuracy"]
-        found.append(interval(right / images, draws, images))
-    for fewer, more in pairwise(found):
+        intervals.append(interval(right / images, draws, images))
+    for fewer, more in pairwise(intervals):
         assert fewer["low"] < more["low"] and fewer["high"] < more["high"]
-    assert all(each["low"] <= each["value"] <= each["high"] for each in found)
+    assert all(each["low"] <= each["value"] <= each["high"] for each in intervals)
 
 
 def test_mcnemar_counts_the_images_that_one_model_alone_gets_right() -> None:

@@ -60,12 +60,12 @@ def test_every_round_loads_warms_and_calls_all_in_turn() -> None:
     machine = Machine()
     group = [machine.subject("a", 0.01), machine.subject("b", 0.02)]
     ticks: list[tuple[int, int]] = []
-    found = measure([group], 3, machine.clock, lambda done, total: ticks.append((done, total)))
+    measured = measure([group], 3, machine.clock, lambda done, total: ticks.append((done, total)))
     loads = [entry[-1] for entry in machine.log if entry.startswith("load")]
     assert [sorted(pair) for pair in zip(loads[::2], loads[1::2], strict=True)] == [["a", "b"]] * 4
     assert ticks == [(done, 8) for done in range(1, 9)]
     calls = [round(ROUND_SECONDS / seconds) for seconds in (0.01, 0.02)]
-    for subject, seconds, count in zip(found[0], (0.01, 0.02), calls, strict=True):
+    for subject, seconds, count in zip(measured[0], (0.01, 0.02), calls, strict=True):
         assert [len(taken) for taken in subject.rounds] == [count] * 3
         np.testing.assert_allclose(subject.medians, [seconds] * 3)
     # The round before the first is not counted, nor are the first calls after each loading.
@@ -97,8 +97,8 @@ def test_calls_per_round_stay_within_limits(seconds: float, calls: int) -> None:
 def test_groups_are_nested_as_they_came() -> None:
     machine = Machine()
     groups = [[machine.subject("a", 0.1)], [machine.subject("b", 0.2), machine.subject("c", 0.4)]]
-    found = measure(groups, 1, machine.clock)
-    assert [[s.medians[0] for s in group] for group in found] == [
+    measured = measure(groups, 1, machine.clock)
+    assert [[s.medians[0] for s in group] for group in measured] == [
         [pytest.approx(0.1)],
         [pytest.approx(0.2), pytest.approx(0.4)],
     ]

@@ -140,9 +140,9 @@ def test_threads_may_share_one(classifier: Classifier, photos: Path) -> None:
 
     expected = [one(task) for task in work]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(one, work))
-    assert [(a.label, a.threshold) for a in found] == [(a.label, a.threshold) for a in expected]
-    assert [a.score for a in found] == pytest.approx([a.score for a in expected], rel=1e-6)
+        answers = list(pool.map(one, work))
+    assert [(a.label, a.threshold) for a in answers] == [(a.label, a.threshold) for a in expected]
+    assert [a.score for a in answers] == pytest.approx([a.score for a in expected], rel=1e-6)
 
 
 def test_stream_answers_as_images_come(classifier: Classifier) -> None:
@@ -164,9 +164,9 @@ def test_stream_answers_as_images_come(classifier: Classifier) -> None:
 
 def test_stream_goes_on_after_an_unreadable_image(classifier: Classifier, photos: Path) -> None:
     sources = [photos / "red.png", photos / "none.png", photos, photos / "green.jpg"]
-    found = list(classifier.stream(sources, batch_size=3))
-    assert [source for source, _ in found] == sources
-    first, missing, folder, last = (answer for _, answer in found)
+    pairs = list(classifier.stream(sources, batch_size=3))
+    assert [source for source, _ in pairs] == sources
+    first, missing, folder, last = (answer for _, answer in pairs)
     assert isinstance(first, Prediction) and first.label == "red"
     assert isinstance(last, Prediction) and last.label == "green"
     assert str(missing) == f"{photos / 'none.png'}: no such file"

@@ -99,13 +99,13 @@ def test_other_results_versions_or_code_are_other_files(
     sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run = sweep.run(RUN)
-    found = [fingerprint(run)]
-    assert fingerprint(run) == found[0]
+    keys = [fingerprint(run)]
+    assert fingerprint(run) == keys[0]
     (run / "openset.json").write_text("{}")
-    found.append(fingerprint(run))
+    keys.append(fingerprint(run))
     monkeypatch.setattr(module, "CODE", module.CODE[1:])
-    found.append(fingerprint(run))
+    keys.append(fingerprint(run))
     tomorrow = SimpleNamespace(version=lambda name: f"{name} of tomorrow")
     monkeypatch.setattr(module, "metadata", tomorrow)
-    found.append(fingerprint(run))
-    assert len(set(found)) == 4
+    keys.append(fingerprint(run))
+    assert len(set(keys)) == 4

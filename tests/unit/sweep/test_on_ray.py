@@ -98,9 +98,9 @@ def test_what_a_killed_worker_was_at_starts_again(
         (folder / "go").touch()
 
     thread = Meanwhile(kill)
-    found = outcomes(engine, [work], told)
+    outcomes_by_name = outcomes(engine, [work], told)
     thread.join()
-    assert found["run"].status == 0 and (folder / "done").exists()
+    assert outcomes_by_name["run"].status == 0 and (folder / "done").exists()
     # The process of the killed worker did not live on.
     assert (folder / "saved").exists()
     assert told == ["run: its worker or its node was lost; it starts again"]
@@ -123,9 +123,9 @@ def test_what_a_lost_node_was_at_starts_again_on_another(
 
     jobs = [job(folder) for folder in folders]
     thread = Meanwhile(lose)
-    found = outcomes(engine, jobs, told)
+    outcomes_by_name = outcomes(engine, jobs, told)
     thread.join()
-    assert [found[name].status for name in "ab"] == [0, 0]
+    assert [outcomes_by_name[name].status for name in "ab"] == [0, 0]
     assert len(told) == 1 and told[0].endswith("its node was lost; it starts again")
     assert sorted(len(list(folder.glob("start*"))) for folder in folders) == [1, 2]
 
@@ -142,9 +142,9 @@ def test_a_job_that_loses_every_worker_is_given_up(
             kill_worker("run")
 
     thread = Meanwhile(kill)
-    found = outcomes(engine, [work], told)
+    outcomes_by_name = outcomes(engine, [work], told)
     thread.join()
-    assert found["run"].status != 0 and "was lost 4 times" in found["run"].why
+    assert outcomes_by_name["run"].status != 0 and "was lost 4 times" in outcomes_by_name["run"].why
     assert len(told) == 3
 
 
@@ -155,12 +155,12 @@ def test_how_jobs_end(engine: Engine, told: list[str], tmp_path: Path) -> None:
         job(tmp_path / "killed", "import os; os.kill(os.getpid(), 9)"),
     ]
     nowhere = Job("nowhere", (sys.executable,), tmp_path, tmp_path / "no" / "log")
-    found = outcomes(engine, [*jobs, nowhere], told, at_once=1)
-    assert [found[j.name].status for j in jobs] == [0, 1, -signal.SIGKILL]
+    outcomes_by_name = outcomes(engine, [*jobs, nowhere], told, at_once=1)
+    assert [outcomes_by_name[j.name].status for j in jobs] == [0, 1, -signal.SIGKILL]
     assert (tmp_path / "fine" / "log").read_text() == "hello\n"
     assert (tmp_path / "wrong" / "log").read_text() == "no good\n"
-    assert "No such file" in found["nowhere"].why
-    assert "is it on a filesystem that every node has?" in found["nowhere"].why
+    assert "No such file" in outcomes_by_name["nowhere"].why
+    assert "is it on a filesystem that every node has?" in outcomes_by_name["nowhere"].why
     assert told == []
 
 

@@ -1,4 +1,4 @@
-"""The tiny task that the tests of training share."""
+"""A tiny training context that the tests of training share."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SPEC = ViewSpec(0, (0.5, 1.0), (0.75, 4 / 3), 0.5, 0.3, 0.3, 0.3, 0.1, 0.1)
 
 @pytest.fixture(scope="session")
 def tiny_context() -> Callable[..., TrainContext]:
-    """Makes a task of 16 training images of two domains and three classes, and of 8 steps."""
-    return _make_task
+    """Makes a context of 16 training images of two domains and three classes, and of 8 steps."""
+    return _make_context
 
 
-def _make_task(
+def _make_context(
     name: str = "scipd", hyper: dict[str, Any] | None = None, seed: int = 0, **settings: Any
 ) -> TrainContext:
     rng = np.random.default_rng(0)

@@ -85,7 +85,7 @@ def together() -> Processes:
 
 @pytest.fixture(scope="module")
 def make_task(tiny_context: Callable[..., TrainContext]) -> Callable[..., TrainContext]:
-    """The tiny task without dropout, which differs by process."""
+    """The tiny context without dropout, which differs by process."""
 
     def make(*args: Any, **settings: Any) -> TrainContext:
         context = tiny_context(*args, **settings)
@@ -96,13 +96,13 @@ def make_task(tiny_context: Callable[..., TrainContext]) -> Callable[..., TrainC
 
 
 def probabilities(context: TrainContext) -> np.ndarray:
-    found = predict(
+    result = predict(
         context.student,
         context.openset,
         context.validation,
         device=context.device,
     )
-    return found.probabilities
+    return result.probabilities
 
 
 def trained(context: TrainContext, folder: Path) -> None:
@@ -136,11 +136,11 @@ def test_several_processes_end_where_one_does(
     alone = make_task(name, hyper, **settings)
     start = probabilities(alone)
     trained(alone, tmp_path / "one")
-    found = [np.load(tmp_path / f"{rank}.npy") for rank in range(size)]
-    assert all(np.array_equal(found[0], other) for other in found)
+    outputs = [np.load(tmp_path / f"{rank}.npy") for rank in range(size)]
+    assert all(np.array_equal(outputs[0], other) for other in outputs)
     expected = probabilities(alone)
     assert np.abs(expected - start).max() > 1e-2
-    np.testing.assert_allclose(found[0], expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(outputs[0], expected, rtol=1e-3, atol=1e-3)
     one, many = (load_checkpoint(tmp_path / f / "checkpoint.pt") for f in ("one", "many"))
     assert one is not None and many is not None
     assert [row["step"] for row in one["history"]] == [row["step"] for row in many["history"]]

@@ -30,8 +30,8 @@ from edgedistill.train.distributed import ProcessGroup
 from edgedistill.train.loop import fit
 from edgedistill.train.predict import predict
 
-MakeTask = Callable[..., TrainContext]
-# Of the tiny task.
+MakeContext = Callable[..., TrainContext]
+# Of the tiny context.
 STEPS, CLASSES, WIDTH = 8, 3, 8
 RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "scipd, sgd, ema": ("scipd", {}, {"average": "ema", "ema_decay": 0.9}),
@@ -74,14 +74,14 @@ def stop_at(step: int, number: int) -> Callback:
     return OnStep(send)
 
 
-def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, tiny_context: MakeTask) -> None:
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, tiny_context: MakeContext) -> None:
     first = trained(tmp_path / "a", tiny_context)
     assert first == trained(tmp_path / "b", tiny_context)
     assert first[0] != trained(tmp_path / "c", lambda: tiny_context(seed=1))[0]
 
 
 def test_half_precision_trains_to_the_same_bytes_each_time(
-    tmp_path: Path, tiny_context: MakeTask
+    tmp_path: Path, tiny_context: MakeContext
 ) -> None:
     first, again, whole = (
         trained(tmp_path / name, lambda p=precision: tiny_context("scmd", precision=p))
@@ -96,7 +96,7 @@ def test_half_precision_trains_to_the_same_bytes_each_time(
     ("step", "number"), [(1, signal.SIGINT), (5, signal.SIGTERM), (STEPS, signal.SIGINT)]
 )
 def test_stopped_and_resumed_equals_uninterrupted(
-    tmp_path: Path, kind: str, step: int, number: int, tiny_context: MakeTask
+    tmp_path: Path, kind: str, step: int, number: int, tiny_context: MakeContext
 ) -> None:
     name, hyper, settings = RUNS[kind]
 
@@ -113,14 +113,14 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert resumed == trained(tmp_path / "whole", make)
 
 
-def test_stopping_twice_is_no_different(tmp_path: Path, tiny_context: MakeTask) -> None:
+def test_stopping_twice_is_no_different(tmp_path: Path, tiny_context: MakeContext) -> None:
     for step in (2, 4):
         with pytest.raises(Stopped):
             fit(tiny_context(), tmp_path / "cut", stop_at(step, signal.SIGINT))
     assert trained(tmp_path / "cut", tiny_context) == trained(tmp_path / "whole", tiny_context)
 
 
-def test_a_second_signal_does_what_it_did_before(tmp_path: Path, tiny_context: MakeTask) -> None:
+def test_a_second_signal_does_what_it_did_before(tmp_path: Path, tiny_context: MakeContext) -> None:
     def twice(moment: TrainingStep) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
@@ -129,7 +129,7 @@ def test_a_second_signal_does_what_it_did_before(tmp_path: Path, tiny_context: M
         fit(tiny_context(), tmp_path / "cut", OnStep(twice))
 
 
-def test_a_finished_run_is_not_trained_again(tmp_path: Path, tiny_context: MakeTask) -> None:
+def test_a_finished_run_is_not_trained_again(tmp_path: Path, tiny_context: MakeContext) -> None:
     whole = trained(tmp_path / "x", tiny_context)
     context = tiny_context()
     steps: list[int] = []
@@ -140,7 +140,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path, tiny_context: MakeT
     assert (weights(context), history) == whole
 
 
-def test_the_history_has_a_row_per_validation(tmp_path: Path, tiny_context: MakeTask) -> None:
+def test_the_history_has_a_row_per_validation(tmp_path: Path, tiny_context: MakeContext) -> None:
     lengths: list[int] = []
     context = tiny_context("scmd", {"worst_case_p": 0.5})
     history, _ = fit(context, tmp_path / "x", Callback(), lambda h: lengths.append(len(h)))
@@ -153,7 +153,7 @@ def test_the_history_has_a_row_per_validation(tmp_path: Path, tiny_context: Make
 
 @pytest.mark.parametrize("average", ["none", "ema"])
 def test_the_best_validation_is_selected_and_of_ties_the_latest(
-    tmp_path: Path, average: str, tiny_context: MakeTask
+    tmp_path: Path, average: str, tiny_context: MakeContext
 ) -> None:
     # A huge step size makes accuracy jump about.
     context = tiny_context("erm", steps=12, eval_every=1, lr=0.5, average=average)
@@ -181,7 +181,9 @@ def test_the_best_validation_is_selected_and_of_ties_the_latest(
         assert all(torch.equal(chosen[k], v) for k, v in states[latest].items())
 
 
-def test_of_equally_good_weights_the_first_may_ship(tmp_path: Path, tiny_context: MakeTask) -> None:
+def test_of_equally_good_weights_the_first_may_ship(
+    tmp_path: Path, tiny_context: MakeContext
+) -> None:
     # One image and tiny steps: every validation is the same, the weights are not.
     context = tiny_context("erm", steps=4, eval_every=1, lr=1e-5, ties="first")
     context = replace(
@@ -207,7 +209,7 @@ def test_of_equally_good_weights_the_first_may_ship(tmp_path: Path, tiny_context
 
 
 def test_callbacks_hear_of_steps_terms_rate_and_validations(
-    tmp_path: Path, tiny_context: MakeTask
+    tmp_path: Path, tiny_context: MakeContext
 ) -> None:
     events: list[TrainingStep | Validation] = []
 
@@ -234,7 +236,7 @@ def test_callbacks_hear_of_steps_terms_rate_and_validations(
 class TestDivergence:
     @pytest.mark.parametrize("eval_every", [1, 50])
     def test_names_step_and_images_and_keeps_a_good_checkpoint(
-        self, tmp_path: Path, eval_every: int, tiny_context: MakeTask
+        self, tmp_path: Path, eval_every: int, tiny_context: MakeContext
     ) -> None:
         make = lambda lr: tiny_context(  # noqa: E731
             "erm", steps=50, lr=lr, warmup_steps=0, eval_every=eval_every, checkpoint_every=1
@@ -256,7 +258,7 @@ class TestDivergence:
             assert all(torch.isfinite(t).all() for t in saved["student"].values())
 
     def test_a_long_list_of_images_goes_to_a_file(
-        self, tmp_path: Path, tiny_context: MakeTask
+        self, tmp_path: Path, tiny_context: MakeContext
     ) -> None:
         context = tiny_context("erm", lr=1e30, warmup_steps=0, batch_per_domain=8)
         with pytest.raises(EdgeDistillError, match=r"and 4 more, all in .*diverged\.txt"):
@@ -265,7 +267,7 @@ class TestDivergence:
         assert sorted(lines) == sorted(context.images.images.paths[:16])
 
     def test_broken_pixels_of_a_teacher_stop_at_their_step(
-        self, tmp_path: Path, tiny_context: MakeTask
+        self, tmp_path: Path, tiny_context: MakeContext
     ) -> None:
         context = tiny_context()
         calls: list[int] = []
@@ -281,7 +283,9 @@ class TestDivergence:
         assert saved is not None and saved["step"] == 4
 
 
-def test_a_single_image_that_batch_norm_cannot_take(tmp_path: Path, tiny_context: MakeTask) -> None:
+def test_a_single_image_that_batch_norm_cannot_take(
+    tmp_path: Path, tiny_context: MakeContext
+) -> None:
     context = tiny_context("scmd", {"worst_case_p": 0.1}, batch_per_domain=2)
     # On feature maps of one pixel a single image has no variance.
     context.student.backbone.append(nn.BatchNorm1d(6))
@@ -290,19 +294,21 @@ def test_a_single_image_that_batch_norm_cannot_take(tmp_path: Path, tiny_context
 
 
 class TestCheckpoints:
-    def test_of_another_student(self, tmp_path: Path, tiny_context: MakeTask) -> None:
+    def test_of_another_student(self, tmp_path: Path, tiny_context: MakeContext) -> None:
         trained(tmp_path / "c", tiny_context)
         for other in (tiny_context("erm"), tiny_context(average="ema")):
             with pytest.raises(EdgeDistillError, match=r"c: this checkpoint is of another"):
                 fit(other, tmp_path / "c", Callback())
 
     @pytest.mark.parametrize("content", [{}, {"step": 3}, torch.zeros(3), [1, 2]])
-    def test_of_something_else(self, tmp_path: Path, content: Any, tiny_context: MakeTask) -> None:
+    def test_of_something_else(
+        self, tmp_path: Path, content: Any, tiny_context: MakeContext
+    ) -> None:
         torch.save(content, tmp_path / "c")
         with pytest.raises(EdgeDistillError, match="; delete it to"):
             fit(tiny_context(), tmp_path / "c", Callback())
 
-    def test_damaged(self, tmp_path: Path, tiny_context: MakeTask) -> None:
+    def test_damaged(self, tmp_path: Path, tiny_context: MakeContext) -> None:
         trained(tmp_path / "c", tiny_context)
         whole = (tmp_path / "c").read_bytes()
         for part in (b"", b"x", b"\x80", whole[:50], whole[: len(whole) // 2], whole[:-1]):
@@ -342,7 +348,7 @@ class TestCheckpoints:
         assert load_checkpoint(tmp_path / "c") == {"step": 1}
         assert [p.name for p in tmp_path.iterdir()] == ["c"]
 
-    def test_the_teacher_is_not_in_it(self, tmp_path: Path, tiny_context: MakeTask) -> None:
+    def test_the_teacher_is_not_in_it(self, tmp_path: Path, tiny_context: MakeContext) -> None:
         context = tiny_context()
         trained(tmp_path / "c", lambda: context)
         saved = load_checkpoint(tmp_path / "c")
@@ -351,20 +357,20 @@ class TestCheckpoints:
 
 
 def test_predict_takes_read_only_bytes_without_a_warning(
-    recwarn: pytest.WarningsRecorder, tiny_context: MakeTask
+    recwarn: pytest.WarningsRecorder, tiny_context: MakeContext
 ) -> None:
     context = tiny_context("scmd")
     pixels = context.validation.images[:].copy()
     pixels.flags.writeable = False
     labelled = replace(context.validation, images=ImageSet.from_array(pixels))
-    found = predict(
+    result = predict(
         context.student,
         context.openset,
         labelled,
         device=context.device,
         batch=3,
     )
-    assert found.probabilities.shape == (8, CLASSES) and found.scores.shape == (8,)
+    assert result.probabilities.shape == (8, CLASSES) and result.scores.shape == (8,)
     assert context.student.training
     assert not recwarn.list
 
@@ -372,7 +378,7 @@ def test_predict_takes_read_only_bytes_without_a_warning(
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no compiler")
 def test_a_compiled_run_gives_the_same_bytes_again_also_when_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_context: MakeTask
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_context: MakeContext
 ) -> None:
     # Nothing is left of an earlier compilation, and no pool of processes is started for it.
     monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
@@ -394,7 +400,7 @@ def test_a_compiled_run_gives_the_same_bytes_again_also_when_resumed(
     assert eager[0]["loss"] == pytest.approx(whole[1][0]["loss"], rel=0.5)
 
 
-def test_compilation_is_for_one_process(tmp_path: Path, tiny_context: MakeTask) -> None:
+def test_compilation_is_for_one_process(tmp_path: Path, tiny_context: MakeContext) -> None:
     context = replace(tiny_context(compile=True), processes=ProcessGroup(rank=0, size=2))
     with pytest.raises(EdgeDistillError, match="only for a run of one process"):
         fit(context, tmp_path / "c", Callback())

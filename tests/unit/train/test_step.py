@@ -31,7 +31,7 @@ MakeMeta = Callable[..., tuple[TrainContext, list[Optimizer]]]
 
 @pytest.fixture
 def on_meta(tiny_context: Callable[..., TrainContext], monkeypatch: pytest.MonkeyPatch) -> MakeMeta:
-    """A task on the meta device, taught by `teach`, and its optimisers."""
+    """A context on the meta device, its teacher given as a function, and its optimizers."""
     # Autocast knows no meta device; it is off here anyway.
     monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())
 
@@ -134,7 +134,7 @@ def test_what_is_sent_is_noticed() -> None:
 
 
 class Averages(nn.Module):
-    """As wide as the task's texts, of three channels."""
+    """As wide as the context's texts, of three channels."""
 
     def encode_image(self, x: Tensor) -> Tensor:
         return x.mean((2, 3)).repeat(1, 3)[:, :8]

@@ -4,8 +4,8 @@ from edgedistill.data.protocols.domainbed import environment_split, seed_hash
 
 
 def test_seeds_are_domainbeds() -> None:
-    found = [seed_hash(0, environment) for environment in range(4)]
-    assert found == [894182419, 1514274641, 1325548499, 1796103049]
+    hashes = [seed_hash(0, environment) for environment in range(4)]
+    assert hashes == [894182419, 1514274641, 1325548499, 1796103049]
 
 
 @pytest.mark.parametrize(
