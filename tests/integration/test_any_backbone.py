@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
@@ -12,14 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from edgedistill.errors import ExportError
-from edgedistill.export.base import ExportOptions, export_run
-from edgedistill.export.finished import FinishedRun
-from edgedistill.recipe.load import resolve
-from edgedistill.run.finished import load_finished
-from edgedistill.run.folder import RunFolder
-from edgedistill.run.pipeline import run_pipeline
-from edgedistill.runtime import Classifier
+import edgedistill as ed
+from edgedistill.errors import UsageError
 
 # Networks of a few hundred thousand weights, by which timm tests its families.
 TINY = ("test_vit", "test_efficientnet", "test_byobnet", "test_convnext")
@@ -35,15 +29,14 @@ SIDE = 32
 
 
 @pytest.fixture
-def trained(tree_of: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[[str], FinishedRun]:
-    def train(name: str) -> FinishedRun:
+def trained(tree_of: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[[str], ed.Run]:
+    def train(name: str) -> ed.Run:
         tree = tree_of(
             student={"model": f"timm/{name}", "size": SIDE},
             method={"name": "erm"},
             train={"steps": 2, "eval_every": 2},
         )
-        run_pipeline(resolve(tree), tmp_path / "run")
-        return load_finished(RunFolder(tmp_path / "run"))
+        return ed.run(tree, out=tmp_path / "run")
 
     return train
 
@@ -53,11 +46,11 @@ def pixels_of(path: Path) -> np.ndarray[Any, Any]:
     return np.asarray(image)[None]
 
 
-def check_answers(file: Path, finished: FinishedRun, image: Path) -> None:
+def check_answers(file: Path, run: ed.Run, image: Path) -> None:
     """The file answers as the student does when its input is normalized by timm's statistics."""
-    info = Classifier(file).info
-    assert info.student == finished.recipe.student.model
-    student, pixels = finished.student, pixels_of(image)
+    info = ed.Classifier(file).info
+    assert info.student == run.recipe.student.model
+    student, pixels = run.student, pixels_of(image)
     x = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2) / 255
     mean, std = (torch.tensor(v)[:, None, None] for v in (student.mean, student.std))
     with torch.no_grad():
@@ -66,19 +59,18 @@ def check_answers(file: Path, finished: FinishedRun, image: Path) -> None:
     _, _, probabilities = session.run(None, {"image": pixels})
     tolerance = 1e-4 if info.precision == "fp32" else 0.1
     np.testing.assert_allclose(probabilities, expected, atol=tolerance)
-    answer = Classifier(file).predict(image)
-    assert answer.label in (None, *finished.classes)
+    answer = ed.Classifier(file).predict(image)
+    assert answer.label in (None, *info.classes)
 
 
 @pytest.mark.parametrize("name", TINY)
 def test_a_family_trains_and_answers_in_int8(
-    name: str, trained: Callable[[str], FinishedRun], shapes: Path, tmp_path: Path
+    name: str, trained: Callable[[str], ed.Run], shapes: Path, tmp_path: Path
 ) -> None:
-    finished = trained(name)
+    run = trained(name)
     # Building the int8 file builds and checks the fp32 file on the way.
-    options = ExportOptions("int8", max_drop=1.0)
-    written = export_run("onnx", finished, tmp_path / "int8.onnx", options)
-    check_answers(written.path, finished, shapes / "sea" / "cross" / "00.png")
+    written = run.export(tmp_path / "int8.onnx", precision="int8", max_drop=1.0)
+    check_answers(written.path, run, shapes / "sea" / "cross" / "00.png")
 
 
 @pytest.mark.slow
@@ -86,20 +78,19 @@ def test_a_family_trains_and_answers_in_int8(
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_networks_that_people_ship(
     name: str,
-    precision: str,
-    trained: Callable[[str], FinishedRun],
+    precision: Literal["fp32", "int8"],
+    trained: Callable[[str], ed.Run],
     shapes: Path,
     tmp_path: Path,
 ) -> None:
-    finished = trained(name)
-    options = ExportOptions(precision, max_drop=1.0)
-    written = export_run("onnx", finished, tmp_path / "student.onnx", options)
-    check_answers(written.path, finished, shapes / "sea" / "cross" / "00.png")
+    run = trained(name)
+    written = run.export(tmp_path / "student.onnx", precision=precision, max_drop=1.0)
+    check_answers(written.path, run, shapes / "sea" / "cross" / "00.png")
 
 
 def test_a_network_of_a_fixed_side_is_not_exported_at_another(
-    trained: Callable[[str], FinishedRun], tmp_path: Path
+    trained: Callable[[str], ed.Run], tmp_path: Path
 ) -> None:
-    with pytest.raises(ExportError, match=r"test_vit.*32"):
-        export_run("onnx", trained("test_vit"), tmp_path / "a.onnx", ExportOptions(size=48))
+    with pytest.raises(UsageError, match=r"test_vit.*32"):
+        trained("test_vit").export(tmp_path / "a.onnx", size=48)
     assert not (tmp_path / "a.onnx").exists()
