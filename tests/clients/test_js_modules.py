@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import ModelFileError
 from edgedistill.runtime.contract import read_model, seal
 from edgedistill.runtime.preprocess import RESIZE_RULE, to_rgb
 
@@ -206,5 +206,5 @@ def test_damaged_and_foreign_files_are_refused_in_a_line(
     for path, found in zip(paths, contracts(node, *paths), strict=True):
         assert found.get("kind") == "Error", (path.name, found)
         assert found["error"] and "\n" not in found["error"]
-        with pytest.raises(EdgeDistillError):
+        with pytest.raises(ModelFileError):
             read_model(path)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgedistill._utils import atomic
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import OutputError
 
 
 def test_bytes_and_text_arrive_unchanged(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(EdgeDistillError, match=r"checkpoint\.pt.*No space left") as caught:
+    with pytest.raises(OutputError, match=r"checkpoint\.pt.*No space left") as caught:
         atomic.write_bytes(path, b"new")
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == b"old"
@@ -70,7 +70,7 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(
 
 
 def test_a_missing_folder_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(EdgeDistillError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot write"):
         atomic.write_text(tmp_path / "absent" / "a.txt", "x")
 
 
@@ -118,7 +118,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         ("folder", "a folder"),
     ):
         for write in (atomic.probe, lambda path: atomic.write_text(path, "x")):
-            with pytest.raises(EdgeDistillError, match=f"cannot write .*{name}: it is {what}"):
+            with pytest.raises(OutputError, match=f"cannot write .*{name}: it is {what}"):
                 write(tmp_path / name)
     assert {path: path.lstat() for path in tmp_path.iterdir()} == before
 
@@ -130,7 +130,7 @@ def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
     assert (tmp_path / "old").read_text() == "old"
     for path in (tmp_path / "absent" / "new", tmp_path / ("long" * 100)):
-        with pytest.raises(EdgeDistillError, match="cannot write"):
+        with pytest.raises(OutputError, match="cannot write"):
             atomic.probe(path)
 
 

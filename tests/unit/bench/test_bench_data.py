@@ -14,7 +14,7 @@ from PIL import Image
 
 from edgedistill.bench.data import find_images, label_map
 from edgedistill.data.protocols.resolve import resolve_split
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import DataError
 from edgedistill.recipe import load_recipe
 
 CLASSES = ("cat", "dog")
@@ -52,13 +52,13 @@ def test_a_recipe_gives_the_images_its_run_is_evaluated_on(
     labels = label_map(images.classes, dataset.split.known)
     assert np.array_equal(labels, dataset.target_labels)
     assert images.unknown == ("star",) and images.target == "sea" and images.source == str(path)
-    with pytest.raises(EdgeDistillError, match="other known classes than the models"):
+    with pytest.raises(DataError, match="other known classes than the models"):
         find_images(path, CLASSES)
 
 
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
     def line(source: Path) -> str:
-        with pytest.raises(EdgeDistillError) as error:
+        with pytest.raises(DataError) as error:
             find_images(source, CLASSES)
         assert "\n" not in str(error.value)
         return str(error.value)

@@ -24,7 +24,7 @@ from edgedistill.bench.pareto import pareto, points, quality_metric
 from edgedistill.bench.result import Comparison, Method, Model, Result
 from edgedistill.bench.sheet import comparisons, notes
 from edgedistill.bench.table import print_result
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import OutputError
 from edgedistill.report.style import png
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -261,5 +261,5 @@ def test_the_page_is_complete_in_itself(bench_result: Any, tmp_path: Path) -> No
 
 def test_a_report_that_cannot_be_written_is_one_line(bench_result: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(EdgeDistillError, match="name a folder"):
+    with pytest.raises(OutputError, match="name a folder"):
         write_report(tmp_path / "file", bench_result)

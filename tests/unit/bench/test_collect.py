@@ -11,7 +11,7 @@ from PIL import Image
 from edgedistill.bench.collect import Plan, _noise, _Pair, short_names
 from edgedistill.bench.picture import describe, write_picture
 from edgedistill.bench.timing import NOISY, Samples
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import BenchError
 
 
 @pytest.mark.parametrize(
@@ -63,5 +63,5 @@ def test_a_file_that_cannot_be_timed(tmp_path: Path) -> None:
     Image.new("RGB", (30, 20)).save(broken)
     broken.write_bytes(broken.read_bytes()[:40])
     for path in (broken, tmp_path / "missing.png", tmp_path):
-        with pytest.raises(EdgeDistillError, match="give an image file"):
+        with pytest.raises(BenchError, match="give an image file"):
             describe(path)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgedistill.bench.gate import NAMES, Requirement, failures, parse, refuse_unanswerable
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import BenchError, EdgeDistillError
 
 
 @given(
@@ -48,14 +48,14 @@ def test_anything_else_is_one_line(text: str) -> None:
     ],
 )
 def test_mistakes(text: str, said: str) -> None:
-    with pytest.raises(EdgeDistillError) as error:
+    with pytest.raises(BenchError) as error:
         parse(text)
     assert said in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["accuracy>=150%", "accuracy>=600", "accuracy>=-1"])
 def test_no_share_is_suggested_that_cannot_be_meant(text: str) -> None:
-    with pytest.raises(EdgeDistillError, match=r"or 0% and 100%$"):
+    with pytest.raises(BenchError, match=r"or 0% and 100%$"):
         parse(text)
 
 
@@ -122,6 +122,6 @@ def test_figures_that_the_images_say_nothing_about_are_refused(bench_result: Any
     wanted = [parse("h_score.low>=0.6"), parse("accuracy>=0.5"), parse("p50_ms<=5")]
     refuse_unanswerable(wanted, quality)
     quality |= {"unknown": 0, "h_score": {"value": None, "low": None, "high": None}}
-    with pytest.raises(EdgeDistillError, match=r"h_score\.low>=0\.6: .* no images of unknown"):
+    with pytest.raises(BenchError, match=r"h_score\.low>=0\.6: .* no images of unknown"):
         refuse_unanswerable(wanted, quality)
     refuse_unanswerable(wanted[1:], quality)

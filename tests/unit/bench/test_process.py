@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgedistill.bench.process import Start, cold_start, peak_memory, start
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import BenchError
 
 CPU = ["CPUExecutionProvider"]
 
@@ -32,7 +32,7 @@ def test_a_start_answers_and_its_memory_is_its_own(
 def test_a_process_that_cannot_answer_is_one_line(photos: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
-    with pytest.raises(EdgeDistillError) as caught:
+    with pytest.raises(BenchError) as caught:
         start(broken, photos / "red.png", 1, CPU)
     assert "status 2" in str(caught.value) and "not an ONNX file" in str(caught.value)
     # The runtime's own advice, and no other.
@@ -45,7 +45,7 @@ def test_a_process_that_hangs_is_one_line(
     (tmp_path / "hangs.py").write_text("import threading\nthreading.Event().wait()\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr("edgedistill.bench.process._MODULE", "hangs")
-    with pytest.raises(EdgeDistillError, match=r"did not answer within 0\.5 s") as caught:
+    with pytest.raises(BenchError, match=r"did not answer within 0\.5 s") as caught:
         start(model, photos / "red.png", 1, CPU, limit=0.5)
     assert "\n" not in str(caught.value)
 

@@ -15,7 +15,7 @@ from edgedistill.bench.data import find_images, same_classes
 from edgedistill.bench.quality import answer, evaluate_answers
 from edgedistill.bench.result import QUALITY_METRICS
 from edgedistill.callbacks import CallbackList
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import BenchError, DataError
 from edgedistill.runtime.contract import seal
 
 CLASSES = ("red", "green", "blue")
@@ -130,7 +130,7 @@ def test_unreadable_images_are_left_out_for_all(model: Callable[..., Path], phot
         assert quality[name]["unreadable"] == 2
     for file in photos.glob("*/*.png"):
         file.write_bytes(b"")
-    with pytest.raises(EdgeDistillError, match="no image can be read"):
+    with pytest.raises(BenchError, match="no image can be read"):
         quality_of(models, photos, "a")
 
 
@@ -149,6 +149,6 @@ def test_known_images_alone_have_no_open_set_figures(
 
 def test_models_must_know_the_same_classes() -> None:
     assert same_classes([("a", CLASSES), ("b", CLASSES[::-1])]) == CLASSES
-    with pytest.raises(EdgeDistillError, match="b and a know different classes") as error:
+    with pytest.raises(DataError, match="b and a know different classes") as error:
         same_classes([("a", CLASSES), ("b", ("red", "green", "pink"))])
     assert "\n" not in str(error.value)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgedistill.data.images import ImageSet
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import DivergedError, ExportError
 from edgedistill.export.finished import Calibration, FinishedRun
 from edgedistill.export.onnx.graph import OPSET, export_graph, stored_threshold, to_bytes
 from edgedistill.export.onnx.module import Deployed
@@ -224,7 +224,7 @@ def test_a_stored_threshold_is_float32_and_never_above(value: float) -> None:
 def test_another_student_is_refused_with_the_numbers(exported: tuple[FinishedRun, bytes]) -> None:
     run, model = exported
     other = dataclasses.replace(run, student=tiny_student(run.student.head, seed=9))
-    with pytest.raises(EdgeDistillError, match=r"is not the student: on 8 images .* up to .*e-"):
+    with pytest.raises(ExportError, match=r"is not the student: on 8 images .* up to .*e-"):
         verify(model, other, ImageSet.from_array(pictures(8)), 0.1)
 
 
@@ -232,7 +232,7 @@ def test_a_student_that_is_not_finite_is_refused(exported: tuple[FinishedRun, by
     run, model = exported
     broken = tiny_student(run.student.head)
     broken.backbone[7].weight[0, 0] = math.nan  # type: ignore[index]
-    with pytest.raises(EdgeDistillError, match="not finite"):
+    with pytest.raises(DivergedError, match="not finite"):
         verify(
             model, dataclasses.replace(run, student=broken), ImageSet.from_array(pictures(2)), 0.1
         )

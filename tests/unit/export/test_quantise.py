@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import ExportRefused
 from edgedistill.export.int8.calibrate import (
     calibrate_ranges,
     extremes,
@@ -344,7 +344,7 @@ def test_blocks_of_the_students(node: str, block: str) -> None:
 def test_a_loss_beyond_the_budget_is_refused_with_the_numbers() -> None:
     drops = [MetricDrop("accuracy", 0.80, 0.78), MetricDrop("H-score", None, None)]
     refuse_metric_drop(drops, 0.02)
-    with pytest.raises(EdgeDistillError, match=r"the 1\.0 points .* accuracy 80\.0 % -> 78\.0 %;"):
+    with pytest.raises(ExportRefused, match=r"the 1\.0 points .* accuracy 80\.0 % -> 78\.0 %;"):
         refuse_metric_drop(drops, 0.01)
     refuse_metric_drop([MetricDrop("accuracy", 0.5, 0.9)], 0.0)
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import DivergedError, UsageError
 from edgedistill.openset.threshold import calibrate
 
 
@@ -34,12 +34,12 @@ def test_ties_keep_at_least_the_share() -> None:
 
 @pytest.mark.parametrize("target_keep_rate", [0.0, -0.1, 1.01, float("nan"), 95])
 def test_acceptance_is_a_share(target_keep_rate: float) -> None:
-    with pytest.raises(EdgeDistillError, match="target_keep_rate"):
+    with pytest.raises(UsageError, match="target_keep_rate"):
         calibrate(np.arange(5.0), target_keep_rate)
 
 
 def test_scores_that_are_not_numbers_are_refused() -> None:
-    with pytest.raises(EdgeDistillError, match="1 of 3 calibration scores"):
+    with pytest.raises(DivergedError, match="1 of 3 calibration scores"):
         calibrate(np.array([1.0, np.nan, 2.0]))
 
 

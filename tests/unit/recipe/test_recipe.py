@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import RecipeError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe, differences, load_recipe, resolve, to_toml
 
@@ -24,7 +24,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def error_of(folder: Path, text: str, *overrides: str) -> str:
-    with pytest.raises(EdgeDistillError) as caught:
+    with pytest.raises(RecipeError) as caught:
         load_recipe(write(folder, text), overrides)
     message = str(caught.value)
     assert "\n" not in message
@@ -88,15 +88,15 @@ def test_a_mistake_is_one_line_with_file_and_key(
 def test_bytes_that_are_not_text(tmp_path: Path) -> None:
     path = tmp_path / "try.toml"
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(EdgeDistillError, match="not valid TOML"):
+    with pytest.raises(RecipeError, match="not valid TOML"):
         load_recipe(path)
 
 
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     near = write(tmp_path, BASE)
-    with pytest.raises(EdgeDistillError, match=f"did you mean {near}"):
+    with pytest.raises(RecipeError, match=f"did you mean {near}"):
         load_recipe(tmp_path / "tyr.toml")
-    with pytest.raises(EdgeDistillError, match="Is a directory"):
+    with pytest.raises(RecipeError, match="Is a directory"):
         load_recipe(tmp_path)
 
 
@@ -204,9 +204,9 @@ def test_faithful_reaches_outside_the_method() -> None:
 )
 def test_faithful_and_its_opposite_contradict(key: str, value: Any) -> None:
     wrong = {**tree(faithful=True), "method": {"name": "scipd", key: value}}
-    with pytest.raises(EdgeDistillError, match=rf"method\.{key}: .* contradicts faithful"):
+    with pytest.raises(RecipeError, match=rf"method\.{key}: .* contradicts faithful"):
         resolve(wrong)
-    with pytest.raises(EdgeDistillError, match=r"teacher\.normalization: 'own' contradicts"):
+    with pytest.raises(RecipeError, match=r"teacher\.normalization: 'own' contradicts"):
         resolve(tree(faithful=True, teacher={"normalization": "own"}))
     # Saying the same thing twice is fine.
     resolve({**tree(faithful=True), "method": {"name": "scipd", "two_optimizers": True}})

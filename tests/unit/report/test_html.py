@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import OutputError
 from edgedistill.report import ReportData, write_report
 from edgedistill.report.html import figures, render
 
@@ -125,5 +125,5 @@ def test_a_target_without_any_image(data: ReportData, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_named(data: ReportData, tmp_path: Path) -> None:
-    with pytest.raises(EdgeDistillError, match="absent"):
+    with pytest.raises(OutputError, match="absent"):
         write_report(tmp_path / "absent", data)

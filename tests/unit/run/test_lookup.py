@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import RunFolderError
 from edgedistill.run.lookup import find_run
 
 
@@ -32,13 +32,13 @@ def test_by_name_by_folder_and_the_newest(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(EdgeDistillError, match="no finished run"):
+    with pytest.raises(RunFolderError, match="no finished run"):
         find_run(None, tmp_path)
     run(tmp_path / "half", None)
-    with pytest.raises(EdgeDistillError, match="unfinished"):
+    with pytest.raises(RunFolderError, match="unfinished"):
         find_run("half", tmp_path)
-    with pytest.raises(EdgeDistillError, match=r"no such run in [^;]*$"):
+    with pytest.raises(RunFolderError, match=r"no such run in [^;]*$"):
         find_run("other", tmp_path)
     run(tmp_path / "whole", 100)
-    with pytest.raises(EdgeDistillError, match="finished runs: whole"):
+    with pytest.raises(RunFolderError, match="finished runs: whole"):
         find_run("other", tmp_path)

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import ModelFileError, UsageError
 from edgedistill.runtime import Classifier, Prediction, UnreadableImage
 from edgedistill.runtime.contract import seal
 from edgedistill.runtime.preprocess import to_rgb
@@ -225,34 +225,34 @@ def test_a_threshold_is_a_number(
     if threshold is None:
         assert Classifier(model, threshold=None, threads=1).threshold == 1.5
         return
-    with pytest.raises(EdgeDistillError, match="is not a number"):
+    with pytest.raises(UsageError, match="is not a number"):
         Classifier(model, threshold=threshold)
-    with pytest.raises(EdgeDistillError, match="is not a number"):
+    with pytest.raises(UsageError, match="is not a number"):
         classifier.predict(solid(1, 2, 3), threshold=threshold)
 
 
 def test_numbers_below_one(model: Path, classifier: Classifier) -> None:
-    with pytest.raises(EdgeDistillError, match="threads: 0 is not in"):
+    with pytest.raises(UsageError, match="threads: 0 is not in"):
         Classifier(model, threads=0)
-    with pytest.raises(EdgeDistillError, match="batch_size: 0 is below 1"):
+    with pytest.raises(UsageError, match="batch_size: 0 is below 1"):
         classifier.predict([solid(1, 2, 3)], batch_size=0)
 
 
 @pytest.mark.parametrize("providers", ["CPUExecutionProvider", []])
 def test_providers_are_a_list(model: Path, providers: list[str]) -> None:
-    with pytest.raises(EdgeDistillError, match="give a list of names"):
+    with pytest.raises(UsageError, match="give a list of names"):
         Classifier(model, providers=providers)
 
 
 def test_a_provider_that_is_not_installed(model: Path) -> None:
-    with pytest.raises(EdgeDistillError, match="AbacusProvider: not in this onnxruntime"):
+    with pytest.raises(UsageError, match="AbacusProvider: not in this onnxruntime"):
         Classifier(model, providers=["AbacusProvider", "CPUExecutionProvider"])
 
 
 def test_a_provider_that_cannot_run_the_model_is_not_replaced(model: Path) -> None:
     if "AzureExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has no provider but the CPU's")
-    with pytest.raises(EdgeDistillError, match="name CPUExecutionProvider as well"):
+    with pytest.raises(ModelFileError, match="name CPUExecutionProvider as well"):
         Classifier(model, providers=["AzureExecutionProvider"])
     both = Classifier(model, providers=["AzureExecutionProvider", "CPUExecutionProvider"])
     assert both.predict(solid(255, 0, 0)).label == "red"
@@ -273,7 +273,7 @@ def test_a_provider_that_did_not_start_is_not_replaced(
         return started(data, options, providers=["CPUExecutionProvider"], **rest)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", without)
-    with pytest.raises(EdgeDistillError, match="AbacusExecutionProvider did not start"):
+    with pytest.raises(ModelFileError, match="AbacusExecutionProvider did not start"):
         Classifier(model, providers=["AbacusExecutionProvider", "CPUExecutionProvider"])
 
 
@@ -287,7 +287,7 @@ def test_a_model_that_answers_nan(proto: Proto, write: Write) -> None:
     weights = next(t for t in model.graph.initializer if t.name == "weights")
     weights.CopyFrom(numpy_helper.from_array(np.full((3, 3), np.nan, np.float32), "weights"))
     classifier = Classifier(write(model), threads=1)
-    with pytest.raises(EdgeDistillError, match="answered NaN"):
+    with pytest.raises(ModelFileError, match="answered NaN"):
         classifier.predict(solid(1, 2, 3))
 
 
@@ -314,7 +314,7 @@ def test_a_graph_that_contradicts_its_metadata(
 ) -> None:
     model = proto()
     change(model)
-    with pytest.raises(EdgeDistillError, match="contradict its metadata"):
+    with pytest.raises(ModelFileError, match="contradict its metadata"):
         Classifier(write(model), threads=1)
 
 
@@ -323,18 +323,18 @@ def test_an_input_whose_name_is_no_text(proto: Proto, write: Write) -> None:
     model.graph.input[0].name = model.graph.node[0].input[0] = "im?ge"
     path = write(model)
     path.write_bytes(seal(path.read_bytes().replace(b"im?ge", b"im\xb6ge")))
-    with pytest.raises(EdgeDistillError, match=r"contradict its metadata|cannot load it"):
+    with pytest.raises(ModelFileError, match=r"contradict its metadata|cannot load it"):
         Classifier(path, threads=1)
 
 
 def test_a_class_too_many(write: Write) -> None:
-    with pytest.raises(EdgeDistillError, match="contradict its metadata"):
+    with pytest.raises(ModelFileError, match="contradict its metadata"):
         Classifier(write(changes={"classes": '["red", "green", "blue", "grey"]'}))
 
 
 def test_a_graph_that_onnxruntime_refuses(proto: Proto, write: Write) -> None:
     model = proto()
     model.graph.node[2].op_type = "MatMull"
-    with pytest.raises(EdgeDistillError, match="cannot load it on CPUExecutionProvider") as error:
+    with pytest.raises(ModelFileError, match="cannot load it on CPUExecutionProvider") as error:
         Classifier(write(model))
     assert "\n" not in str(error.value)

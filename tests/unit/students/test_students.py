@@ -12,7 +12,7 @@ from torch import nn
 from torchvision import models
 
 from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import EdgeDistillError, WeightsError
 from edgedistill.methods import METHODS
 from edgedistill.students import Student, build_backbone, start_projection
 from edgedistill.students import weights as student_weights
@@ -184,7 +184,7 @@ class TestEmbedded:
             found = start_projection(SMALL, "embedded", "abc")
             assert found is not None and found.unique().tolist() == [value]
             path.unlink()
-        with pytest.raises(EdgeDistillError, match="no embedded weights"):
+        with pytest.raises(WeightsError, match="no embedded weights"):
             start_projection(SMALL, "embedded", "abc")
 
     def test_loads(self, embedded: Path, small: nn.Module) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import MissingPackageError, RunFolderError, SweepError, UsageError
 from edgedistill.recipe import load_recipe, to_toml
 from edgedistill.sweep.drive import drive, estimate, format_duration, time_left
 from edgedistill.sweep.engines import BUSY, Job, Outcome, Request, find_engine
@@ -135,7 +135,7 @@ def test_another_recipe_of_the_same_name_is_refused(sweep: Sweep, plan_of: PlanO
     (folder / "recipe.toml").write_text(to_toml(other))
     # A run that trained; one that did not may be corrected.
     (folder / "history.csv").write_text("")
-    with pytest.raises(EdgeDistillError, match=r"another recipe \(train.steps: 9, 600\)"):
+    with pytest.raises(SweepError, match=r"another recipe \(train.steps: 9, 600\)"):
         sweep()
     # Another device is the same run.
     same = sweep.plan.runs[0].recipe.model_copy(update={"device": "cuda"})
@@ -147,7 +147,7 @@ def test_two_sweeps_do_not_share_a_folder(sweep: Sweep) -> None:
     sweep.folder.path.mkdir()
     with (
         FileLock(sweep.folder.path / ".lock"),
-        pytest.raises(EdgeDistillError, match="another sweep"),
+        pytest.raises(SweepError, match="another sweep"),
     ):
         sweep()
 
@@ -156,7 +156,7 @@ def test_a_damaged_metrics_file_is_named(sweep: Sweep) -> None:
     path = sweep.folder.run("s0") / "metrics.json"
     path.parent.mkdir(parents=True)
     path.write_text("{")
-    with pytest.raises(EdgeDistillError, match=r"not the metrics of a run; delete the run's"):
+    with pytest.raises(RunFolderError, match=r"not the metrics of a run; delete the run's"):
         sweep()
 
 
@@ -246,7 +246,9 @@ def test_durations_are_spoken(seconds: float, text: str) -> None:
 def test_ray_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "edgedistill.sweep.on_ray", raising=False)
-    with pytest.raises(EdgeDistillError, match=r'^--engine ray: ray is not .*edgedistill\[ray\]"$'):
+    with pytest.raises(
+        MissingPackageError, match=r'^--engine ray: ray is not .*edgedistill\[ray\]"$'
+    ):
         find_engine("ray")
 
 
@@ -254,7 +256,7 @@ def test_ray_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 def test_what_a_cluster_is_asked_for_is_no_option_of_one_machine(option: str) -> None:
     asked = Request(**{option: "head:6379" if option == "address" else 2.0})  # type: ignore[arg-type]
     with (
-        pytest.raises(EdgeDistillError, match=f"--{option}: is for --engine ray"),
+        pytest.raises(UsageError, match=f"--{option}: is for --engine ray"),
         open_engine(asked, lambda name, text: None),
     ):
         pass
@@ -316,5 +318,5 @@ def test_shared_caches_are_filled_before_the_first_run(
 
 def test_engines_are_found_by_name() -> None:
     assert find_engine("local") is open_engine
-    with pytest.raises(EdgeDistillError, match="--engine locl: no such engine; did you mean"):
+    with pytest.raises(UsageError, match="--engine locl: no such engine; did you mean"):
         find_engine("locl")

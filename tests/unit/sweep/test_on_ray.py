@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from edgedistill.errors import EdgeDistillError, Interrupted
+from edgedistill.errors import Interrupted, SweepError
 from edgedistill.sweep.drive import drive
 from edgedistill.sweep.engines import Engine, Job, Outcome, Request, find_engine
 from edgedistill.sweep.folder import SweepFolder
@@ -201,7 +201,7 @@ def test_no_cluster_there_is_one_line() -> None:
 
 def _refused(request: Request) -> None:
     with (
-        pytest.raises(EdgeDistillError, match=r"^--engine ray: no cluster at 127\.0\.0\.1:\d+: .+"),
+        pytest.raises(SweepError, match=r"^--engine ray: no cluster at 127\.0\.0\.1:\d+: .+"),
         find_engine("ray")(request, lambda name, text: None),
     ):
         pass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import RecipeError, UsageError
 from edgedistill.recipe.load import to_toml
 from edgedistill.sweep.hparams import scmd_hyperparameters
 from edgedistill.sweep.plan import Plan, chosen, make_plan
@@ -166,14 +166,14 @@ def test_hyper_parameters_follow_the_trial(plan_of: PlanOf) -> None:
     ],
 )
 def test_mistakes_are_one_line(sweep_of: Callable[[str], Path], text: str, words: str) -> None:
-    with pytest.raises(EdgeDistillError) as error:
+    with pytest.raises(RecipeError) as error:
         make_plan(sweep_of(text))
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_field_of_a_value_is_refused(sweep_of: Callable[[str], Path]) -> None:
     path = sweep_of('recipe = "base.toml"\nset.data.target = "x"\ngrid.data.target.name = ["y"]')
-    with pytest.raises(EdgeDistillError, match=r"data\.target\.name: 'target' is a value"):
+    with pytest.raises(RecipeError, match=r"data\.target\.name: 'target' is a value"):
         make_plan(path)
 
 
@@ -204,11 +204,11 @@ def test_a_part_of_a_grid_is_what_all_conditions_leave(plan_of: PlanOf) -> None:
     ],
 )
 def test_a_part_that_is_not_there_is_one_line(plan_of: PlanOf, text: str, words: str) -> None:
-    with pytest.raises(EdgeDistillError) as error:
+    with pytest.raises(UsageError) as error:
         chosen(plan_of(PARTS), [text])
     assert words in str(error.value)
 
 
 def test_a_sweep_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(EdgeDistillError, match=r"no\.toml: no such sweep file"):
+    with pytest.raises(RecipeError, match=r"no\.toml: no such sweep file"):
         make_plan(tmp_path / "no.toml")

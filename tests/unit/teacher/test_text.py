@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import RecipeError
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.teacher.text import build_text_bank, class_names
 
@@ -98,7 +98,7 @@ def test_underscores_stay_only_where_the_folder_names_itself() -> None:
 
 
 def test_a_name_for_no_class_is_an_error() -> None:
-    with pytest.raises(EdgeDistillError, match=r"prompts\.names: no class 'dgo'; did you mean"):
+    with pytest.raises(RecipeError, match=r"prompts\.names: no class 'dgo'; did you mean"):
         class_names(["cat", "dog"], {}, {"dgo": ["x"]}, False)
     # Names of a class that is unknown in this split are simply not used.
     assert class_names(["cat"], {"cat": ["cat"], "dog": ["dog"]}, {"dog": ["x"]}, False)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import TrainingError
 from edgedistill.train.averaging import WeightAverage, unique_tensors
 
 
@@ -132,7 +132,7 @@ def test_a_saved_state_is_a_snapshot() -> None:
 def test_a_foreign_state_is_refused_in_one_line() -> None:
     average = WeightAverage(nn.Linear(2, 2), "ema")
     for other in (nn.Linear(3, 2), nn.Linear(2, 2, bias=False), Scalar()):
-        with pytest.raises(EdgeDistillError, match="do not fit") as caught:
+        with pytest.raises(TrainingError, match="do not fit") as caught:
             average.load_state_dict(WeightAverage(other, "ema").state_dict())
         assert "\n" not in str(caught.value)
 

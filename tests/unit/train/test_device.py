@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import TrainingError
 from edgedistill.train import device as train_device
 from edgedistill.train.device import autocast_dtype, enough_memory, own_device, to_device
 
@@ -14,12 +14,12 @@ MORE_THAN_THERE_IS = 2**50
 
 
 def test_torch_out_of_memory_is_one_line() -> None:
-    with pytest.raises(EdgeDistillError, match="out of memory; lower"), enough_memory():
+    with pytest.raises(TrainingError, match="out of memory; lower"), enough_memory():
         torch.empty(MORE_THAN_THERE_IS, dtype=torch.uint8)
 
 
 def test_numpy_out_of_memory_is_one_line() -> None:
-    with pytest.raises(EdgeDistillError, match="out of memory"), enough_memory():
+    with pytest.raises(TrainingError, match="out of memory"), enough_memory():
         np.empty(MORE_THAN_THERE_IS, np.uint8)
 
 

@@ -17,7 +17,7 @@ from edgedistill.data.emoji.classes import CLASSES, KNOWN, UNKNOWN
 from edgedistill.data.info import dataset_table
 from edgedistill.data.protocols.split import make_split
 from edgedistill.data.readers.folder import read_folder
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import MissingPackageError
 from edgedistill.runtime.preprocess import read_rgb
 
 SOME = [cls for cls in CLASSES if cls.folder in ("animals", "clocks", "flags")]
@@ -96,7 +96,7 @@ def test_no_emoji_twice_no_skin_tones_one_drawing_per_role() -> None:
 
 def test_missing_packages_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emoji_catalogue, "_NEEDED", ("no_such_package",))
-    with pytest.raises(EdgeDistillError, match=r'pip install "edgedistill\[demo\]"'):
+    with pytest.raises(MissingPackageError, match=r'pip install "edgedistill\[demo\]"'):
         emoji.load_emoji()
 
 

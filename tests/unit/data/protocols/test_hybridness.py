@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edgedistill.data.protocols.hdg import computed_slots, published_slots
 from edgedistill.data.protocols.hybridness import hybridness, overlapping_windows
 from edgedistill.data.published.benchmarks import benchmarks
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import DataError
 from edgedistill.recipe.values import parse_hybridness
 
 PUBLISHED = [
@@ -56,9 +56,9 @@ def test_a_rounded_value_means_the_fraction(text: str) -> None:
 
 
 def test_what_is_not_published_is_refused() -> None:
-    with pytest.raises(EdgeDistillError, match="published are 0, 1/6, 1/3, 1;"):
+    with pytest.raises(DataError, match="published are 0, 1/6, 1/3, 1;"):
         published_slots("pacs", "photo", "0.5")
-    with pytest.raises(EdgeDistillError, match="VLCS has no published splits"):
+    with pytest.raises(DataError, match="VLCS has no published splits"):
         published_slots("vlcs", "SUN09", "0")
 
 
@@ -77,7 +77,7 @@ def test_twelve_classes_and_three_sources_have_the_papers_values(value: str) -> 
 @given(st.integers(2, 40), st.integers(2, 6))
 def test_made_splits_use_every_class(classes: int, sources: int) -> None:
     if sources > classes:
-        with pytest.raises(EdgeDistillError, match="cannot share"):
+        with pytest.raises(DataError, match="cannot share"):
             overlapping_windows(classes, sources, Fraction(0))
         return
     disjoint = overlapping_windows(classes, sources, Fraction(0))
@@ -86,10 +86,10 @@ def test_made_splits_use_every_class(classes: int, sources: int) -> None:
 
 
 def test_made_splits_name_what_is_possible() -> None:
-    with pytest.raises(EdgeDistillError, match=r"no hybridness 1/2 with 4 .* possible: 0, ") as e:
+    with pytest.raises(DataError, match=r"no hybridness 1/2 with 4 .* possible: 0, ") as e:
         computed_slots(("a", "b", "c"), ("w", "x", "y", "z"), "1/2")
     assert "\n" not in str(e.value)
-    with pytest.raises(EdgeDistillError, match="two source domains"):
+    with pytest.raises(DataError, match="two source domains"):
         computed_slots(("a",), ("w", "x"), "0")
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edgedistill.data.index import Index
 from edgedistill.data.protocols.split import Split, instance_hash, make_split
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import DataError
 
 DOMAINS = ("art", "photo", "sketch")
 
@@ -169,7 +169,7 @@ def test_class_lists_complete_each_other() -> None:
 )
 def test_errors_say_what_and_what_is_allowed(kwargs: dict[str, object], words: list[str]) -> None:
     index = index_of(DOMAINS, {"cat": 20, "dog": 20})
-    with pytest.raises(EdgeDistillError) as error:
+    with pytest.raises(DataError) as error:
         make_split(index, **kwargs)  # type: ignore[arg-type]
     message = str(error.value)
     assert "\n" not in message
@@ -190,23 +190,23 @@ def test_chosen_sources_leave_the_others_out() -> None:
 
 @pytest.mark.parametrize("name", ["art", "phto"])
 def test_a_source_that_cannot_be_is_refused(name: str) -> None:
-    with pytest.raises(EdgeDistillError, match=f"source domain '{name}'"):
+    with pytest.raises(DataError, match=f"source domain '{name}'"):
         make_split(index_of(DOMAINS, {"cat": 20, "dog": 20}), target="art", sources=[name])
 
 
 def test_one_domain_leaves_no_source() -> None:
-    with pytest.raises(EdgeDistillError, match="no source is left"):
+    with pytest.raises(DataError, match="no source is left"):
         make_split(index_of(("only",), {"a": 20}), target="only")
 
 
 def test_a_source_without_known_classes_is_refused() -> None:
     index = index_of(DOMAINS, {"cat": 20, "dog": 20}, missing=frozenset({("photo", "cat")}))
-    with pytest.raises(EdgeDistillError, match="source domain 'photo' has no training image"):
+    with pytest.raises(DataError, match="source domain 'photo' has no training image"):
         make_split(index, target="art", known=["cat"])
 
 
 def test_a_known_class_that_only_the_target_has_is_refused() -> None:
     missing = frozenset({("photo", "cat"), ("sketch", "cat")})
     index = index_of(DOMAINS, {"cat": 20, "dog": 20}, missing=missing)
-    with pytest.raises(EdgeDistillError, match="known class 'cat' has no training image"):
+    with pytest.raises(DataError, match="known class 'cat' has no training image"):
         make_split(index, target="art")

@@ -12,7 +12,7 @@ from edgedistill.data.datasets import load_dataset
 from edgedistill.data.protocols.resolve import split_of
 from edgedistill.data.published.check import check_benchmark
 from edgedistill.data.store.image_store import open_store
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import DataError
 from edgedistill.recipe.schema import DataSection
 
 Maker = Callable[..., Path]
@@ -30,7 +30,7 @@ def section(**values: object) -> DataSection:
 
 def test_a_missing_domain(copy: Path) -> None:
     shutil.rmtree(copy / "cartoon")
-    with pytest.raises(EdgeDistillError, match=r"no image of the domain 'cartoon'; .*data info"):
+    with pytest.raises(DataError, match=r"no image of the domain 'cartoon'; .*data info"):
         load_dataset("pacs", copy)
     assert "missing: cartoon" in check_benchmark("pacs", copy).findings
 
@@ -41,7 +41,7 @@ def test_a_missing_class(copy: Path) -> None:
     assert len(load_dataset("pacs", copy).classes) == 7
     for domain in ("art_painting", "cartoon", "sketch"):
         shutil.rmtree(copy / domain / "horse")
-    with pytest.raises(EdgeDistillError, match="no image of the class 'horse'"):
+    with pytest.raises(DataError, match="no image of the class 'horse'"):
         load_dataset("pacs", copy)
 
 
@@ -81,7 +81,7 @@ def test_extra_folders_are_named(copy: Path) -> None:
 def test_a_folder_that_is_there_twice(copy: Path) -> None:
     shutil.copytree(copy / "art_painting", copy / "Art Painting")
     assert "extra: art_painting, a second art_painting" in check_benchmark("pacs", copy).findings
-    with pytest.raises(EdgeDistillError, match="a second art_painting; remove one"):
+    with pytest.raises(DataError, match="a second art_painting; remove one"):
         load_dataset("pacs", copy)
 
 
@@ -96,11 +96,11 @@ def test_a_root_that_is_not_there_or_empty(tmp_path: Path) -> None:
         (tmp_path / "no", "does not exist; set data.root to your copy of PACS"),
         (tmp_path, "has no domain of PACS"),
     ):
-        with pytest.raises(EdgeDistillError, match=words):
+        with pytest.raises(DataError, match=words):
             load_dataset("pacs", root)
-    with pytest.raises(EdgeDistillError, match="PACS is not part of this package"):
+    with pytest.raises(DataError, match="PACS is not part of this package"):
         load_dataset("pacs")
-    with pytest.raises(EdgeDistillError, match="only for pacs, officehome"):
+    with pytest.raises(DataError, match="only for pacs, officehome"):
         load_dataset(tmp_path, tmp_path)
 
 
@@ -115,7 +115,7 @@ def test_lists_may_lie_elsewhere(small_pacs: Path, tmp_path: Path, write_lists: 
     split = split_of(section(**values), load_dataset("pacs", small_pacs))
     assert (len(split.train), len(split.val)) == (3 * 6 * 2, 3 * 6)
     assert check_benchmark("pacs", small_pacs, str(lists)).lists == lists
-    with pytest.raises(EdgeDistillError, match="no image list of PACS"):
+    with pytest.raises(DataError, match="no image list of PACS"):
         split_of(section(**{**values, "lists": str(small_pacs)}), load_dataset("pacs", small_pacs))
 
 
@@ -137,7 +137,7 @@ def test_a_broken_list_is_named_by_line(
     file = lists / "photo_train_kfold.txt"
     file.write_text(change(file.read_text()))  # type: ignore[operator]
     values = {"root": str(small_pacs), "protocol": "hdg", "hybridness": 1, "lists": str(lists)}
-    with pytest.raises(EdgeDistillError) as error:
+    with pytest.raises(DataError) as error:
         split_of(section(**values), load_dataset("pacs", small_pacs))
     assert "photo_train_kfold.txt" in str(error.value) and words in str(error.value)
     findings = check_benchmark("pacs", small_pacs, str(lists)).findings
@@ -151,7 +151,7 @@ def test_an_image_that_trains_and_validates(
     shutil.copy(lists / "photo_train_kfold.txt", lists / "photo_crossval_kfold.txt")
     values = {"root": str(small_pacs), "protocol": "hdg", "hybridness": 1, "lists": str(lists)}
     words = "14 images of photo are in its train list and in its val list in .*photo/dog/pic_001"
-    with pytest.raises(EdgeDistillError, match=words):
+    with pytest.raises(DataError, match=words):
         split_of(section(**values), load_dataset("pacs", small_pacs))
 
 
@@ -161,7 +161,7 @@ def test_a_list_with_the_wrong_label_base(
     lists = write_lists("pacs", tmp_path / "lists", images=3, shift=-1)
     values = {"root": str(small_pacs), "protocol": "hdg", "hybridness": 1, "lists": str(lists)}
     words = "labels start at 0, those of the published list at 1"
-    with pytest.raises(EdgeDistillError, match=words):
+    with pytest.raises(DataError, match=words):
         split_of(section(**values), load_dataset("pacs", small_pacs))
     assert any(words in line for line in check_benchmark("pacs", small_pacs, str(lists)).findings)
 
@@ -171,7 +171,7 @@ def test_images_of_a_list_that_are_not_there(
 ) -> None:
     lists = write_lists("pacs", tmp_path / "lists", images=4)
     values = {"root": str(small_pacs), "protocol": "hdg", "hybridness": 0, "lists": str(lists)}
-    with pytest.raises(EdgeDistillError, match=r"7 of the 21 images of .* first is .*/pic_003.png"):
+    with pytest.raises(DataError, match=r"7 of the 21 images of .* first is .*/pic_003.png"):
         split_of(section(**values), load_dataset("pacs", small_pacs))
     findings = check_benchmark("pacs", small_pacs, str(lists)).findings
     assert any("missing: of photo_train_kfold.txt: dog/pic_003.png" in line for line in findings)
@@ -181,7 +181,7 @@ def test_a_list_that_is_missing(small_pacs: Path, tmp_path: Path, write_lists: M
     lists = write_lists("pacs", tmp_path / "lists", images=3)
     (lists / "cartoon_crossval_kfold.txt").unlink()
     values = {"root": str(small_pacs), "protocol": "hdg", "hybridness": 0, "lists": str(lists)}
-    with pytest.raises(EdgeDistillError, match=r"no cartoon_crossval_kfold.txt; add the list"):
+    with pytest.raises(DataError, match=r"no cartoon_crossval_kfold.txt; add the list"):
         split_of(section(**values), load_dataset("pacs", small_pacs))
     findings = check_benchmark("pacs", small_pacs, str(lists)).findings
     assert any(line.startswith("missing: the val list of cartoon") for line in findings)

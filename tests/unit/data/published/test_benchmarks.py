@@ -16,7 +16,7 @@ from edgedistill.data.protocols.split import training_hybridness
 from edgedistill.data.published.benchmarks import benchmarks, key
 from edgedistill.data.published.check import check_benchmark
 from edgedistill.data.published.tree import read_benchmark
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import DataError
 from edgedistill.recipe.schema import DataSection
 
 Maker = Callable[..., Path]
@@ -198,11 +198,11 @@ def test_a_user_s_own_split(small_pacs: Path) -> None:
         ({**listed, "photo": ["gitar"]}, "no class 'gitar'; did you mean 'guitar'"),
         ({"photo": ["dog"]}, "the source domain 'art_painting' has no classes"),
     ):
-        with pytest.raises(EdgeDistillError, match=words):
+        with pytest.raises(DataError, match=words):
             split_of(section(**values, classes_per_source=wrong), index)
-    with pytest.raises(EdgeDistillError, match=r"data\.known: with classes_per_source"):
+    with pytest.raises(DataError, match=r"data\.known: with classes_per_source"):
         split_of(section(**values, classes_per_source=listed, known=["dog", "horse"]), index)
-    with pytest.raises(EdgeDistillError, match="published splits of PACS fix"):
+    with pytest.raises(DataError, match="published splits of PACS fix"):
         split_of(section(**values, hybridness=0, unknown=["house"]), index)
 
 
@@ -210,7 +210,7 @@ def test_any_folder_has_splits_of_a_hybridness(shapes: Path) -> None:
     data = DataSection(
         dataset=str(shapes), target="sea", protocol="hdg", hybridness="1/3", unknown=["star"]
     )
-    with pytest.raises(EdgeDistillError, match="no hybridness 1/3 with 4 known classes and 3"):
+    with pytest.raises(DataError, match="no hybridness 1/3 with 4 known classes and 3"):
         split_of(data, load_dataset(shapes))
     data = data.model_copy(update={"hybridness": "0"})
     split = split_of(data, load_dataset(shapes))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from edgedistill.data.datasets import load_dataset
 from edgedistill.data.readers.folder import read_folder
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import DataError
 
 
 def put(root: Path, *paths: str) -> Path:
@@ -78,7 +78,7 @@ def test_description_is_honoured_and_names_override_it(tmp_path: Path) -> None:
 def test_description_errors(tmp_path: Path, text: str, words: list[str]) -> None:
     put(tmp_path, "a/cat/1.png")
     (tmp_path / "edgedistill.json").write_text(text)
-    with pytest.raises(EdgeDistillError) as error:
+    with pytest.raises(DataError) as error:
         read_folder(tmp_path)
     assert "\n" not in str(error.value)
     for word in words:
@@ -97,7 +97,7 @@ def test_description_errors(tmp_path: Path, text: str, words: list[str]) -> None
 )
 def test_wrong_layouts(tmp_path: Path, paths: list[str], words: list[str]) -> None:
     put(tmp_path, *paths)
-    with pytest.raises(EdgeDistillError) as error:
+    with pytest.raises(DataError) as error:
         read_folder(tmp_path)
     assert "\n" not in str(error.value)
     for word in words:
@@ -105,18 +105,18 @@ def test_wrong_layouts(tmp_path: Path, paths: list[str], words: list[str]) -> No
 
 
 def test_missing_root_and_file_as_root(tmp_path: Path) -> None:
-    with pytest.raises(EdgeDistillError, match="does not exist"):
+    with pytest.raises(DataError, match="does not exist"):
         read_folder(tmp_path / "no")
     Image.new("RGB", (1, 1)).save(tmp_path / "a.png")
-    with pytest.raises(EdgeDistillError, match="is a file"):
+    with pytest.raises(DataError, match="is a file"):
         read_folder(tmp_path / "a.png")
-    with pytest.raises(EdgeDistillError, match="neither a folder nor a dataset"):
+    with pytest.raises(DataError, match="neither a folder nor a dataset"):
         load_dataset("emojis")
 
 
 def test_unknown_class_in_names(tmp_path: Path) -> None:
     put(tmp_path, "a/cat/1.png")
-    with pytest.raises(EdgeDistillError, match="no class 'cats'; did you mean 'cat'"):
+    with pytest.raises(DataError, match="no class 'cats'; did you mean 'cat'"):
         read_folder(tmp_path, names={"cats": ["x"]})
 
 

@@ -16,7 +16,7 @@ from edgedistill.data.index import Index
 from edgedistill.data.readers.folder import read_folder
 from edgedistill.data.store.build_once import build_once
 from edgedistill.data.store.image_store import open_store, store_fingerprint
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import CacheError, DataError, EdgeDistillError
 from edgedistill.runtime.preprocess import read_rgb
 
 
@@ -124,7 +124,7 @@ def test_a_failing_machine_stops_the_build_and_is_not_recorded(
 
     with monkeypatch.context() as patch:
         patch.setattr(Image, "open", failing)
-        with pytest.raises(EdgeDistillError, match=says) as caught:
+        with pytest.raises(DataError, match=says) as caught:
             open_store(index, 8, tmp_path / "cache", workers=2)
     message = str(caught.value)
     assert str(index.path(3)) in message and "start again" in message and "\n" not in message
@@ -140,7 +140,7 @@ def test_a_vanished_image_is_left_out_and_a_vanished_folder_stops_the_build(
     assert np.flatnonzero(~store.readable).tolist() == [3]
     assert store.problems() == ("a/cat/3.png: no such file; skipped",)
     shutil.rmtree(index.path(0).parent)
-    with pytest.raises(EdgeDistillError, match="no such file; make it readable"):
+    with pytest.raises(DataError, match="no such file; make it readable"):
         open_store(index, 8, tmp_path / "cache")
 
 
@@ -149,7 +149,7 @@ def test_a_class_without_a_readable_file_is_an_error(index: Index, tmp_path: Pat
         index.path(int(row)).write_bytes(b"x")
     store = open_store(index, 8, tmp_path / "cache")
     assert len(store.images(np.flatnonzero(index.label == 0).astype(np.int64)).rows) == 8
-    with pytest.raises(EdgeDistillError, match="none of the 8 images of class 'dog'") as error:
+    with pytest.raises(DataError, match="none of the 8 images of class 'dog'") as error:
         store.images(np.arange(16, dtype=np.int64))
     assert "a/dog/0.png: not an image" in str(error.value)
 
@@ -167,7 +167,7 @@ def test_fingerprint_follows_the_files(index: Index) -> None:
 
 def test_an_unwritable_cache_is_one_line(index: Index, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(EdgeDistillError, match="EDGEDISTILL_CACHE"):
+    with pytest.raises(CacheError, match="EDGEDISTILL_CACHE"):
         open_store(index, 8, tmp_path / "file")
 
 

@@ -18,7 +18,7 @@ from edgedistill.data.index import Index
 from edgedistill.data.readers.folder import read_folder
 from edgedistill.data.store.image_store import Store, open_store, store_folder
 from edgedistill.data.store.packed import pack, unpack
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import DamagedCacheError
 
 SIZE = 20
 
@@ -106,7 +106,7 @@ def test_edited_pixels_are_found(plain: Store, index: Index) -> None:
     row = int(np.flatnonzero(index.domain == 1)[4])
     assert again.damaged_rows().tolist() == [row]
     for rows in (np.array([row, 0]), np.flatnonzero(index.domain == 1)):
-        with pytest.raises(EdgeDistillError, match="pixels of 1 images were edited") as caught:
+        with pytest.raises(DamagedCacheError, match="pixels of 1 images were edited") as caught:
             again.images(rows)
         assert index.paths[row] in str(caught.value) and "cache clear" in str(caught.value)
     again.images(np.array([row + 1, 0]))
@@ -119,7 +119,9 @@ def test_edited_packed_bytes_are_found_and_refused(packed: Store, index: Index) 
     row = int(np.flatnonzero(index.domain == 2)[0])
     again = Store(index, SIZE, packed.folder)
     assert again.damaged_rows().tolist() == [row]
-    with pytest.raises(EdgeDistillError, match=r"domain2.webps.*edgedistill cache clear") as caught:
+    with pytest.raises(
+        DamagedCacheError, match=r"domain2.webps.*edgedistill cache clear"
+    ) as caught:
         again.gather(np.array([row]))
     assert "\n" not in str(caught.value)
     assert again.gather(np.array([row + 1])).any()
@@ -150,7 +152,7 @@ def test_a_store_that_lost_something_is_refused(
     plain: Store, index: Index, tmp_path: Path, name: str, harm: Callable[[Path], None]
 ) -> None:
     harm(plain.folder / name)
-    with pytest.raises(EdgeDistillError, match=r"edgedistill cache clear [0-9a-f]{32}") as caught:
+    with pytest.raises(DamagedCacheError, match=r"edgedistill cache clear [0-9a-f]{32}") as caught:
         open_store(index, SIZE, tmp_path / "plain")
     assert "\n" not in str(caught.value)
 
@@ -161,7 +163,7 @@ def test_a_packed_store_that_lost_something_is_refused(
     packed: Store, index: Index, tmp_path: Path, name: str, harm: Callable[[Path], None]
 ) -> None:
     harm(packed.folder / name)
-    with pytest.raises(EdgeDistillError, match=r"edgedistill cache clear [0-9a-f]{32}"):
+    with pytest.raises(DamagedCacheError, match=r"edgedistill cache clear [0-9a-f]{32}"):
         open_store(index, SIZE, tmp_path / "packed").gather(np.arange(len(index)))
 
 

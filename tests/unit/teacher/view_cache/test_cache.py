@@ -21,7 +21,7 @@ from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from edgedistill.data.readers.folder import read_folder
 from edgedistill.data.store.image_store import open_store
 from edgedistill.data.views import ViewSpec
-from edgedistill.errors import EdgeDistillError
+from edgedistill.errors import CacheError, DamagedCacheError
 from edgedistill.methods import METHODS, TeacherOutputs
 from edgedistill.teacher.open_clip import Teacher, load_teacher
 from edgedistill.teacher.text import build_text_bank
@@ -280,7 +280,7 @@ def test_a_file_of_the_wrong_size_is_refused(
     path = build(tmp_path, teacher, source).folder / file
     with open(path, "ab") as handle:
         handle.write(b"x")
-    with pytest.raises(EdgeDistillError) as caught:
+    with pytest.raises(DamagedCacheError) as caught:
         build(tmp_path, teacher, source)
     message = str(caught.value)
     assert "\n" not in message and str(path) in message and "cache clear" in message
@@ -290,7 +290,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(
     tmp_path: Path, teacher: Teacher, source: ImageSet
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(EdgeDistillError, match=r"cannot write the view cache.*EDGEDISTILL_CACHE"):
+    with pytest.raises(CacheError, match=r"cannot write the view cache.*EDGEDISTILL_CACHE"):
         build(tmp_path / "file" / "below", teacher, source)
 
 

@@ -21,7 +21,7 @@ from edgedistill.data.images import ImageSet
 from edgedistill.data.readers.folder import read_folder
 from edgedistill.data.store.image_store import open_store
 from edgedistill.data.views import ViewSpec
-from edgedistill.errors import CacheError, EdgeDistillError
+from edgedistill.errors import CacheError, DamagedCacheError, EdgeDistillError, WeightsError
 from edgedistill.teacher.open_clip import Teacher, load_teacher
 from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.cache import (
@@ -316,7 +316,7 @@ def test_an_edited_header_is_refused(
         header.unlink()
     else:
         header.write_text(edit(header.read_text()))
-    with pytest.raises(EdgeDistillError, match="edgedistill cache clear") as caught:
+    with pytest.raises(DamagedCacheError, match="edgedistill cache clear") as caught:
         build(tmp_path, teacher, source)
     assert str(header) in str(caught.value) and "\n" not in str(caught.value)
 
@@ -412,6 +412,6 @@ def test_a_teacher_that_gives_no_numbers_fills_nothing(
             return found
 
     broken = Broken(**vars(teacher))
-    with pytest.raises(EdgeDistillError, match=f"embedding of {source.paths[0]} is not finite"):
+    with pytest.raises(WeightsError, match=f"embedding of {source.paths[0]} is not finite"):
         build(tmp_path, broken, source)
     assert computed(tmp_path) == 0
