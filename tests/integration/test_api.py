@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import edgedistill as ed
-from edgedistill.callbacks import RunEnd
+from edgedistill.callbacks import RunEnd, Stage, TrainingStep, Validation
 from edgedistill.errors import RecipeError, RunFolderError, UsageError
 from edgedistill.run.start import run as run_function
 
@@ -30,11 +30,23 @@ WITH_A_RUN: dict[str, Any] = {
 LISTS = [name for name in ed.__all__ if name.startswith("list_") and name != "list_caches"]
 
 
-class Ends(ed.Callback):
-    """Keeps how runs ended."""
+class Heard(ed.Callback):
+    """Keeps stages, steps, validations and how runs ended."""
 
     def __init__(self) -> None:
+        self.stages: list[Stage] = []
+        self.steps: list[int] = []
+        self.validations: list[Validation] = []
         self.ends: list[RunEnd] = []
+
+    def on_stage(self, stage: Stage) -> None:
+        self.stages.append(stage)
+
+    def on_step(self, step: TrainingStep) -> None:
+        self.steps.append(step.step)
+
+    def on_validation(self, validation: Validation) -> None:
+        self.validations.append(validation)
 
     def on_end(self, end: RunEnd) -> None:
         self.ends.append(end)
@@ -115,7 +127,7 @@ def test_a_run_read_back(finished: ed.Run, folder: Path) -> None:
 
 
 def test_a_finished_run_is_only_read(finished: ed.Run) -> None:
-    ends = Ends()
+    ends = Heard()
     again = ed.run(finished.recipe, finished.path, callbacks=[ends])
     assert (again.before, again.metrics) == ("finished", finished.metrics)
     (end,) = ends.ends
@@ -127,8 +139,13 @@ def test_a_recipe_from_python(finished: ed.Run, tree_of: TREE, folder: Path) -> 
     changed = {"train.lr": 1e-3, "method.name": "erm", "train.steps": 1}
     texts = ["train.lr=1e-3", 'method.name="erm"', "train.steps=1"]
     tree = tree_of()
-    run = ed.run(tree, overrides=changed, callbacks=())
+    heard = Heard()
+    run = ed.run(tree, overrides=changed, callbacks=[heard])
     assert (run.path, run.before) == (Path("runs/erm-sea-s0"), "new")
+    assert (heard.stages, heard.steps) == (list(Stage), [1])
+    assert [v.row["val_accuracy"] for v in heard.validations] == [run.history[0]["val_accuracy"]]
+    (end,) = heard.ends
+    assert end.metrics == run.metrics
     same = ed.run("recipe.toml", run.path, overrides=texts, callbacks=())
     assert same.before == "finished"
     assert tree == tree_of()
@@ -142,7 +159,7 @@ def test_a_wrong_override_names_its_key(folder: Path) -> None:
 
 
 def test_a_failed_run_ends_with_its_error(finished: ed.Run) -> None:
-    ends = Ends()
+    ends = Heard()
     with pytest.raises(RunFolderError):
         ed.run(finished.recipe, finished.path, overrides={"seed": 5}, callbacks=[ends])
     (end,) = ends.ends
