@@ -40,7 +40,7 @@ def recipe_of(tree_of: Callable[..., dict[str, Any]]) -> Callable[..., Recipe]:
 
 
 def task_of(recipe: Recipe, views: int) -> TrainContext:
-    """The task of a run of the recipe; its steps choose among `views` views."""
+    """The training context of a recipe; its steps choose among `views` views."""
     stages = Stages.of(recipe)
     prepare = stages.prepare
     dataset = resolve_split(recipe.data)

@@ -1,4 +1,4 @@
-"""The map between the student's and the teacher's normalisation."""
+"""The map between the student's and the teacher's normalization."""
 
 from __future__ import annotations
 
