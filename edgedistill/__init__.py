@@ -43,15 +43,15 @@ if TYPE_CHECKING:
     from edgedistill.errors import EdgeDistillError as EdgeDistillError
     from edgedistill.recipe import Recipe as Recipe
     from edgedistill.recipe import load_recipe as load_recipe
-    from edgedistill.run.caches import list_caches as list_caches
-    from edgedistill.run.clear import clear_caches as clear_caches
-    from edgedistill.run.compare import compare as compare
-    from edgedistill.run.recipe_caches import build_caches as build_caches
-    from edgedistill.run.recipe_caches import verify_caches as verify_caches
-    from edgedistill.run.result import Run as Run
-    from edgedistill.run.result import load_run as load_run
-    from edgedistill.run.start import run as run
-    from edgedistill.run.teacher import evaluate_teacher as evaluate_teacher
+    from edgedistill.runs.caches import list_caches as list_caches
+    from edgedistill.runs.clear import clear_caches as clear_caches
+    from edgedistill.runs.compare import compare as compare
+    from edgedistill.runs.recipe_caches import build_caches as build_caches
+    from edgedistill.runs.recipe_caches import verify_caches as verify_caches
+    from edgedistill.runs.result import Run as Run
+    from edgedistill.runs.result import load_run as load_run
+    from edgedistill.runs.start import run as run
+    from edgedistill.runs.teacher import evaluate_teacher as evaluate_teacher
     from edgedistill.runtime import Classifier as Classifier
     from edgedistill.runtime import Prediction as Prediction
     from edgedistill.sweep.run import plan_sweep as plan_sweep
@@ -70,35 +70,35 @@ _HOMES = {
     "LoggingCallback": "callbacks",
     "Prediction": "runtime",
     "Recipe": "recipe",
-    "Run": "run.result",
+    "Run": "runs.result",
     "benchmark": "bench.run",
     "benchmark_info": "data.info",
-    "build_caches": "run.recipe_caches",
+    "build_caches": "runs.recipe_caches",
     "callbacks": "",
-    "clear_caches": "run.clear",
-    "compare": "run.compare",
+    "clear_caches": "runs.clear",
+    "compare": "runs.compare",
     "dataset_info": "data.info",
     "errors": "",
-    "evaluate_teacher": "run.teacher",
+    "evaluate_teacher": "runs.teacher",
     "list_benchmarks": "api",
-    "list_caches": "run.caches",
+    "list_caches": "runs.caches",
     "list_datasets": "api",
     "list_exporters": "api",
     "list_methods": "api",
     "list_scores": "api",
     "list_students": "api",
     "load_recipe": "recipe",
-    "load_run": "run.result",
+    "load_run": "runs.result",
     "plan_sweep": "sweep.run",
     "register_dataset": "api",
     "register_exporter": "api",
     "register_method": "api",
     "register_score": "api",
     "register_student": "api",
-    "run": "",
+    "run": "runs.start",
     "run_sweep": "sweep.run",
     "runtime": "",
-    "verify_caches": "run.recipe_caches",
+    "verify_caches": "runs.recipe_caches",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -28,7 +28,7 @@ from edgedistill.export.session import Answers, answers, open_session
 from edgedistill.openset import calibrate, metrics
 from edgedistill.recipe import load_recipe
 from edgedistill.report.style import BLUE, GREEN, INK, MUTED, VERMILION, png, styled
-from edgedistill.run.lookup import find_run
+from edgedistill.runs.lookup import find_run
 from edgedistill.runtime.contract import LOWEST, ModelInfo, read_model
 
 DOCS = Path(__file__).parents[2] / "docs"

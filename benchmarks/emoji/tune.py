@@ -87,7 +87,7 @@ def measured(trial: Trial, runs: Path) -> dict[str, Any]:
     """A trial's run and its worth; read back where an earlier start finished it."""
     import torch
 
-    from edgedistill.run.pipeline import run_pipeline
+    from edgedistill.runs.pipeline import run_pipeline
 
     torch.set_num_threads(1)
     recipe = recipe_of(trial)
@@ -121,8 +121,8 @@ def rejection(recipe: Any, folder: Path) -> dict[str, Any]:
     from edgedistill.openset import calibrate, evaluate
     from edgedistill.openset.head import OpenSetHead
     from edgedistill.registries import SCORES
-    from edgedistill.run.finished import load_finished
-    from edgedistill.run.folder import RunFolder
+    from edgedistill.runs.finished import load_finished
+    from edgedistill.runs.folder import RunFolder
     from edgedistill.train.predict import predict
 
     finished, dataset = load_finished(RunFolder(folder)), resolve_split(recipe.data)

@@ -43,8 +43,8 @@ from edgedistill.export.onnx.graph import export_graph
 from edgedistill.export.onnx.module import Deployed
 from edgedistill.export.onnx.simplify import consumers
 from edgedistill.export.session import answers, open_session
-from edgedistill.run.finished import load_finished
-from edgedistill.run.folder import RunFolder
+from edgedistill.runs.finished import load_finished
+from edgedistill.runs.folder import RunFolder
 
 VIEWS = 128
 # At another size than the run's only the time is measured: a few views give ranges to write down.

@@ -43,9 +43,9 @@ from edgedistill.export.build import export_fp32, export_int8
 from edgedistill.export.finished import FinishedRun
 from edgedistill.export.images import ExportImages
 from edgedistill.export.onnx.module import Deployed
-from edgedistill.run.finished import load_finished
-from edgedistill.run.folder import RunFolder
-from edgedistill.run.stages.prepare import class_texts
+from edgedistill.runs.finished import load_finished
+from edgedistill.runs.folder import RunFolder
+from edgedistill.runs.stages.prepare import class_texts
 from edgedistill.teacher.open_clip import load_teacher
 
 ROOT = Path(__file__).parents[2]

@@ -44,9 +44,9 @@ NAMED: dict[str, Registry[Any]] = {
 }
 # Package or module of a public name -> heading it stands under, in the page's order.
 API_GROUPS = {
-    "run.start": "Runs",
-    "run.result": "Runs",
-    "run": "Runs",
+    "runs.start": "Runs",
+    "runs.result": "Runs",
+    "runs": "Runs",
     "recipe": "Recipes",
     "api": "Registries",
     "runtime": "Runtime",
@@ -56,9 +56,9 @@ API_GROUPS = {
     "callbacks": "Callbacks",
     "_utils": "Callbacks",
     "errors": "Errors",
-    "run.caches": "Caches",
-    "run.clear": "Caches",
-    "run.recipe_caches": "Caches",
+    "runs.caches": "Caches",
+    "runs.clear": "Caches",
+    "runs.recipe_caches": "Caches",
 }
 INTERFACES = (
     "edgedistill.methods.base.Method",

@@ -9,8 +9,8 @@ from edgedistill.cli.options import AsJson, Overrides, RecipePath
 from edgedistill.cli.tables import print_json, print_lines, print_table
 
 if TYPE_CHECKING:
-    from edgedistill.run.caches import Cache
-    from edgedistill.run.recipe_caches import CacheCheck
+    from edgedistill.runs.caches import Cache
+    from edgedistill.runs.recipe_caches import CacheCheck
 
 app = typer.Typer(help="Stored images and the teacher's embeddings of views.", no_args_is_help=True)
 

@@ -10,7 +10,7 @@ from edgedistill.cli.options import Overrides, Quiet, RecipePath, Runs
 from edgedistill.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgedistill.run.result import Run
+    from edgedistill.runs.result import Run
 
 
 def run(

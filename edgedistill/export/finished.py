@@ -25,7 +25,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run, read back by `edgedistill.run.finished.load_finished`.
+    """A finished run, read back by `edgedistill.runs.finished.load_finished`.
 
     Attributes:
         path: the run folder.

@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 from edgedistill._utils.suggestions import choices
 from edgedistill.errors import MissingPackageError, UsageError
-from edgedistill.run.folder import RunFolder
+from edgedistill.runs.folder import RunFolder
 
 ENGINES = {"local": "edgedistill.sweep.local", "ray": "edgedistill.sweep.on_ray"}
 # Read as Ray is imported: it reports to nobody, and its own messages stay out of ours.

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from edgedistill._utils.locks import lock
 from edgedistill.errors import EdgeDistillError, SweepError
-from edgedistill.run.folder import RunFolder
+from edgedistill.runs.folder import RunFolder
 from edgedistill.sweep.engines import Job
 from edgedistill.sweep.exports import export_and_evaluate
 from edgedistill.sweep.folder import SweepFolder

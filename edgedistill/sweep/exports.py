@@ -20,8 +20,8 @@ from edgedistill.export.images import ExportImages
 from edgedistill.export.int8.policy import POLICY_FILE
 from edgedistill.export.measure import measure_answers
 from edgedistill.export.session import answers, open_session
-from edgedistill.run.finished import load_finished
-from edgedistill.run.folder import RunFolder
+from edgedistill.runs.finished import load_finished
+from edgedistill.runs.folder import RunFolder
 from edgedistill.runtime.contract import read_model
 from edgedistill.sweep.folder import SweepFolder
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgedistill.errors import RunFolderError, SweepError
 from edgedistill.recipe import differences, load_recipe
-from edgedistill.run.folder import RunFolder, has_trained
+from edgedistill.runs.folder import RunFolder, has_trained
 from edgedistill.sweep.plan import Plan
 
 

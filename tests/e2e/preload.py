@@ -14,9 +14,9 @@ import edgedistill.bench.run
 import edgedistill.data.info
 import edgedistill.export.build
 import edgedistill.report.page
-import edgedistill.run.pipeline
-import edgedistill.run.recipe_caches
-import edgedistill.run.teacher
+import edgedistill.runs.pipeline
+import edgedistill.runs.recipe_caches
+import edgedistill.runs.teacher
 import edgedistill.sweep.export_task
 import edgedistill.sweep.run  # noqa: F401
 from edgedistill.sweep.engines import ENGINES

@@ -17,12 +17,11 @@ from PIL import Image
 import edgedistill as ed
 from edgedistill.callbacks import RunEnd, Stage, TrainingStep, Validation
 from edgedistill.errors import RecipeError, RunFolderError, UsageError
-from edgedistill.run.start import run as run_function
 
 TREE = Callable[..., dict[str, Any]]
 # Of the docstrings that need the run and the file of the package's own example.
 WITH_A_RUN: dict[str, Any] = {
-    "run": run_function,
+    "run": ed.run,
     "load_run": ed.load_run,
     "compare": ed.compare,
     "benchmark": ed.benchmark,

@@ -17,8 +17,8 @@ from edgedistill.data.views import ViewBatch, view_spec
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import resolve
-from edgedistill.run.pipeline import Stages
-from edgedistill.run.stages.prepare import Prepared, class_texts, find_teacher
+from edgedistill.runs.pipeline import Stages
+from edgedistill.runs.stages.prepare import Prepared, class_texts, find_teacher
 from edgedistill.students import architecture
 from edgedistill.teacher.open_clip import Teacher
 from edgedistill.teacher.view_cache.settings import ViewCacheSettings, locate_cache

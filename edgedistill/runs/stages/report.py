@@ -5,11 +5,11 @@ from typing import Any
 
 from edgedistill._utils.atomic import write_json
 from edgedistill.report import ReportData, Samples, sample_rows, write_report
-from edgedistill.run.folder import RunFolder
-from edgedistill.run.stages.calibrate import Calibrated
-from edgedistill.run.stages.evaluate import Evaluated
-from edgedistill.run.stages.prepare import Prepared
-from edgedistill.run.stages.train import Trained
+from edgedistill.runs.folder import RunFolder
+from edgedistill.runs.stages.calibrate import Calibrated
+from edgedistill.runs.stages.evaluate import Evaluated
+from edgedistill.runs.stages.prepare import Prepared
+from edgedistill.runs.stages.train import Trained
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from edgedistill._utils.atomic import write_json
 from edgedistill.openset import Outputs, calibrate
 from edgedistill.recipe.schema import OpenSetSection
-from edgedistill.run.stages.prepare import Prepared
-from edgedistill.run.workspace import Workspace
+from edgedistill.runs.stages.prepare import Prepared
+from edgedistill.runs.workspace import Workspace
 from edgedistill.train.predict import predict
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from edgedistill._utils.extras import needs_extra
 from edgedistill.callbacks import Callback, LoggingCallback, reporting
 from edgedistill.errors import RunFolderError, UsageError
-from edgedistill.run.lookup import find_run
+from edgedistill.runs.lookup import find_run
 
 if TYPE_CHECKING:
     from edgedistill.export.base import ExportedFile
@@ -114,8 +114,8 @@ class Run:
         An `nn.Module` from images, float32 `[N, 3, S, S]` normalized, to its head's outputs.
         """
         with needs_extra("train", "Run.student"):
-            from edgedistill.run.finished import load_finished
-            from edgedistill.run.folder import RunFolder
+            from edgedistill.runs.finished import load_finished
+            from edgedistill.runs.folder import RunFolder
         return load_finished(RunFolder(self.path)).student
 
     @overload
@@ -179,8 +179,8 @@ class Run:
         with needs_extra("train", "export"):
             from edgedistill.export.base import ExportOptions, export_run
             from edgedistill.registries import EXPORTERS
-            from edgedistill.run.finished import load_finished
-            from edgedistill.run.folder import RunFolder
+            from edgedistill.runs.finished import load_finished
+            from edgedistill.runs.folder import RunFolder
 
             exporter = EXPORTERS[format]
             chosen = precision or exporter.precisions[0]

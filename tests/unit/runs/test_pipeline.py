@@ -10,7 +10,7 @@ import pytest
 
 from edgedistill.callbacks import Callback, Stage, TrainingStep, reporting
 from edgedistill.recipe import resolve
-from edgedistill.run.pipeline import run_pipeline
+from edgedistill.runs.pipeline import run_pipeline
 
 
 class EndedHere(Exception):

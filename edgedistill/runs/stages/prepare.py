@@ -24,8 +24,8 @@ from edgedistill.recipe.schema import (
     TeacherSection,
 )
 from edgedistill.registries import METHODS
-from edgedistill.run.folder import check_fingerprints, write_environment
-from edgedistill.run.workspace import Workspace
+from edgedistill.runs.folder import check_fingerprints, write_environment
+from edgedistill.runs.workspace import Workspace
 from edgedistill.students import Student
 from edgedistill.students.assemble import assemble_student
 from edgedistill.teacher.open_clip import Teacher, load_teacher

@@ -10,9 +10,9 @@ from edgedistill import callbacks
 from edgedistill.callbacks import Stage
 from edgedistill.errors import RunFolderError
 from edgedistill.recipe import Recipe
-from edgedistill.run.folder import STATES, RunFolder, State, locked_run
-from edgedistill.run.stages import Calibrate, Evaluate, Prepare, Report, Teach, Train
-from edgedistill.run.workspace import Workspace
+from edgedistill.runs.folder import STATES, RunFolder, State, locked_run
+from edgedistill.runs.stages import Calibrate, Evaluate, Prepare, Report, Teach, Train
+from edgedistill.runs.workspace import Workspace
 from edgedistill.train.device import autocast_dtype, enough_memory, make_deterministic, own_device
 from edgedistill.train.distributed import ProcessGroup
 

@@ -17,7 +17,7 @@ from edgedistill.errors import CacheError, DamagedCacheError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import as_recipe
-from edgedistill.run.caches import Cache, describe
+from edgedistill.runs.caches import Cache, describe
 from edgedistill.students import architecture
 from edgedistill.teacher.open_clip import Teacher, load_teacher
 from edgedistill.teacher.view_cache import files as cache_files

@@ -14,9 +14,9 @@ from edgedistill.data.images import LabelledImages
 from edgedistill.data.views import draw_views, view_spec
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.recipe.schema import TrainSection, ViewsSection
-from edgedistill.run.folder import RunFolder
-from edgedistill.run.stages.prepare import Prepared
-from edgedistill.run.workspace import Workspace
+from edgedistill.runs.folder import RunFolder
+from edgedistill.runs.stages.prepare import Prepared
+from edgedistill.runs.workspace import Workspace
 from edgedistill.students import Student
 from edgedistill.train.context import History, TeacherFn, TrainContext
 from edgedistill.train.loop import fit

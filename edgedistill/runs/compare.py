@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill.errors import RunFolderError
-from edgedistill.run.result import load_run
+from edgedistill.runs.result import load_run
 
 # Shares of metrics.json's "target" that runs are compared by, in the order of a table.
 COMPARED = (

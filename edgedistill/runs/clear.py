@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgedistill._utils.extras import needs_extra
 from edgedistill.errors import UsageError
-from edgedistill.run.caches import Cache, list_caches, remove_caches
+from edgedistill.runs.caches import Cache, list_caches, remove_caches
 
 if TYPE_CHECKING:
     from edgedistill.recipe import Recipe
@@ -47,7 +47,7 @@ def _choose(
         return list_caches()
     if not isinstance(which, str | Path) or Path(which).suffix == ".toml":
         with needs_extra("train", "the caches of a recipe"):
-            from edgedistill.run.recipe_caches import recipe_caches
+            from edgedistill.runs.recipe_caches import recipe_caches
         return recipe_caches(which, overrides)
     name = str(which)
     chosen = [cache for cache in list_caches() if name and cache.name.startswith(name)]

@@ -6,9 +6,9 @@ from typing import Any
 from edgedistill.data.protocols.split import training_hybridness
 from edgedistill.openset import Outputs, calibrate, evaluate
 from edgedistill.recipe.schema import OpenSetSection
-from edgedistill.run.stages.calibrate import Calibrated
-from edgedistill.run.stages.prepare import Prepared
-from edgedistill.run.workspace import Workspace
+from edgedistill.runs.stages.calibrate import Calibrated
+from edgedistill.runs.stages.prepare import Prepared
+from edgedistill.runs.workspace import Workspace
 from edgedistill.teacher.zero_shot import zero_shot
 from edgedistill.train.predict import predict
 

@@ -14,7 +14,7 @@ from edgedistill.openset import evaluate
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import as_recipe
 from edgedistill.recipe.schema import DataSection, PromptsSection, TeacherSection
-from edgedistill.run.stages.prepare import class_texts
+from edgedistill.runs.stages.prepare import class_texts
 from edgedistill.teacher.open_clip import load_teacher
 from edgedistill.teacher.zero_shot import zero_shot
 from edgedistill.train.device import enough_memory, resolve_device

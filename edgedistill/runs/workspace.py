@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from edgedistill.run.folder import RunFolder
+from edgedistill.runs.folder import RunFolder
 from edgedistill.train.distributed import ProcessGroup
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgedistill._utils.extras import needs_extra
 from edgedistill.callbacks import Callback, LoggingCallback, RunEnd, reporting
 from edgedistill.errors import Interrupted
-from edgedistill.run.result import Run
+from edgedistill.runs.result import Run
 
 if TYPE_CHECKING:
     from edgedistill.recipe import Recipe
@@ -48,7 +48,7 @@ def run(
     """
     with needs_extra("train", "edgedistill.run"):
         from edgedistill.recipe.load import as_recipe
-        from edgedistill.run.pipeline import run_pipeline
+        from edgedistill.runs.pipeline import run_pipeline
         from edgedistill.train.context import Stopped
         from edgedistill.train.distributed import init_distributed
     given = [LoggingCallback()] if callbacks is None else callbacks

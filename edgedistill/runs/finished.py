@@ -14,7 +14,7 @@ from edgedistill.methods import METHODS, Method
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.openset.head import OpenSetHead
 from edgedistill.recipe import Recipe, load_recipe
-from edgedistill.run.folder import RunFolder
+from edgedistill.runs.folder import RunFolder
 from edgedistill.students import Student
 from edgedistill.students.assemble import assemble_student
 from edgedistill.students.weights import read_safetensors

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgedistill.errors import RunFolderError
-from edgedistill.run.lookup import find_run
+from edgedistill.runs.lookup import find_run
 
 
 def run(folder: Path, finished: int | None) -> Path:

@@ -8,7 +8,7 @@ from torch import Tensor
 from edgedistill import callbacks
 from edgedistill.data.views import ViewBatch
 from edgedistill.recipe.schema import TeacherSection, ViewsSection
-from edgedistill.run.stages.prepare import Prepared
+from edgedistill.runs.stages.prepare import Prepared
 from edgedistill.teacher.open_clip import Teacher
 from edgedistill.teacher.view_cache.cache import ViewCache
 from edgedistill.teacher.view_cache.settings import ViewCacheSettings, open_cache
