@@ -1,4 +1,4 @@
-"""What several folders of tests need: tiny images, a tiny CLIP, small exported files, a cache."""
+"""Fixtures of several folders of tests: tiny images, a tiny CLIP, small exported files, a cache."""
 
 from __future__ import annotations
 

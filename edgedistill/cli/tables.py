@@ -1,4 +1,4 @@
-"""What commands print on stdout: tables, lines and JSON. Rich is imported when it is needed."""
+"""Output of commands on stdout: tables, lines and JSON. Rich is imported when it is needed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the web and the node consumer share: resize rule, decision, metadata reader."""
+"""Modules that the web and the node consumer share: resize rule, decision, metadata reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keeps pictures of the benchmark out of the art that the embedded weights train on."""
+"""The filter that keeps the benchmark's pictures out of the embedded weights' training art."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What scripts about the embedded weights and about bench's intervals compute with."""
+"""Computations of the scripts about the embedded weights and about bench's intervals."""
 
 from __future__ import annotations
 

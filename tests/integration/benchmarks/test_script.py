@@ -1,4 +1,4 @@
-"""How the scripts of benchmarks/ fail, and what they read."""
+"""Failures and records of the scripts in benchmarks/."""
 
 from __future__ import annotations
 

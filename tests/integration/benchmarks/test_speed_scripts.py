@@ -1,4 +1,4 @@
-"""What the scripts of benchmarks/speed compare, and under which name they keep it."""
+"""Comparisons of the scripts in benchmarks/speed, and the names they are kept under."""
 
 from __future__ import annotations
 

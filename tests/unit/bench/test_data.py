@@ -1,4 +1,4 @@
-"""Where the labelled images of a benchmark come from."""
+"""Labelled images of a benchmark: from a recipe, a folder, a dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said about the machine, from files as Linux on x86 and on Arm writes them."""
+"""Description of the machine, from files as Linux on x86 and on Arm writes them."""
 
 from __future__ import annotations
 

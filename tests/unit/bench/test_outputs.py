@@ -1,4 +1,4 @@
-"""What a result looks like: terminal, Markdown, picture, page."""
+"""Forms of a benchmark's result: terminal, Markdown, picture, page."""
 
 from __future__ import annotations
 

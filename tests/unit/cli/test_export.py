@@ -1,4 +1,4 @@
-"""Whether int8 is worth it is said as it was measured."""
+"""The export command's verdict on int8: faster, slower, or no difference."""
 
 from __future__ import annotations
 

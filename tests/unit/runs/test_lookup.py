@@ -1,4 +1,4 @@
-"""Which finished run a name means."""
+"""Look-up of a finished run by its name or folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a device has: NumPy, onnxruntime, Pillow and the package itself."""
+"""Use on a device that has NumPy, onnxruntime, Pillow and the package itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `edgedistill run` leaves behind last, without training.
+"""Writes the files that `edgedistill run` writes last, without training.
 
 python finish.py FOLDER [FLAG]
 

@@ -1,4 +1,4 @@
-"""Whether torch's own convolutions are still slower in a training step than these kernels.
+"""Comparison of these kernels with torch's own convolutions in a training step.
 
 A failure is good news: with this release of torch the kernel it names can go.
 """
