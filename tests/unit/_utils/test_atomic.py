@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from culprits import raises
 
 from edgedistill._utils import atomic
 from edgedistill.errors import OutputError
@@ -62,16 +63,16 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match=r"checkpoint\.pt.*No space left") as caught:
+    with raises(OutputError, path, os.strerror(errno.ENOSPC)):
         atomic.write_bytes(path, b"new")
-    assert "\n" not in str(caught.value)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_a_missing_folder_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="cannot write"):
-        atomic.write_text(tmp_path / "absent" / "a.txt", "x")
+    path = tmp_path / "absent" / "a.txt"
+    with raises(OutputError, path, os.strerror(errno.ENOENT)):
+        atomic.write_text(path, "x")
 
 
 def test_a_body_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -112,13 +113,13 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "piped").symlink_to(tmp_path / "pipe")
     before = {path: path.lstat() for path in tmp_path.iterdir()}
     for name, what in (
-        ("pipe", "a device, a pipe"),
-        ("piped", "a device, a pipe"),
-        ("null", "a device, a pipe"),
+        ("pipe", "a pipe"),
+        ("piped", "a pipe"),
+        ("null", "a device"),
         ("folder", "a folder"),
     ):
         for write in (atomic.probe, lambda path: atomic.write_text(path, "x")):
-            with pytest.raises(OutputError, match=f"cannot write .*{name}: it is {what}"):
+            with raises(OutputError, tmp_path / name, what):
                 write(tmp_path / name)
     assert {path: path.lstat() for path in tmp_path.iterdir()} == before
 
@@ -130,7 +131,7 @@ def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
     assert (tmp_path / "old").read_text() == "old"
     for path in (tmp_path / "absent" / "new", tmp_path / ("long" * 100)):
-        with pytest.raises(OutputError, match="cannot write"):
+        with raises(OutputError, path):
             atomic.probe(path)
 
 

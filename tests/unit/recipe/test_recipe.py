@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from culprits import assert_names, raises
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,11 +27,9 @@ def write(folder: Path, text: str) -> Path:
 
 
 def error_of(folder: Path, text: str, *overrides: str) -> str:
-    with pytest.raises(RecipeError) as caught:
+    with raises(RecipeError) as caught:
         load_recipe(write(folder, text), overrides)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+    return str(caught.value)
 
 
 def tree(method: str = "scipd", **top: Any) -> dict[str, Any]:
@@ -36,67 +37,67 @@ def tree(method: str = "scipd", **top: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("text", "key", "says"),
+    ("text", "key", "culprit"),
     [
-        (BASE + "[trian]\nlr = 1\n", "trian", "did you mean 'train'"),
-        (BASE + "[train]\nlrr = 1\n", "train.lrr", "did you mean 'lr'"),
-        (BASE + "alpah = 1\n", "method.alpah", "did you mean 'alpha'"),
-        (BASE + '[train]\nlr = "fast"\n', "train.lr", "a number, got 'fast'"),
-        (BASE + "[train]\nsteps = 1.5\n", "train.steps", "a whole number, got 1.5"),
-        (BASE + "[train]\nsteps = true\n", "train.steps", "a whole number"),
-        (BASE + "[train]\nnesterov = 1\n", "train.nesterov", "true or false, got 1"),
-        (BASE + "[train]\nlr = -1\n", "train.lr", "greater than 0, got -1"),
+        (BASE + "[trian]\nlr = 1\n", "trian", "'train'"),
+        (BASE + "[train]\nlrr = 1\n", "train.lrr", "'lr'"),
+        (BASE + "alpah = 1\n", "method.alpah", "'alpha'"),
+        (BASE + '[train]\nlr = "fast"\n', "train.lr", "'fast'"),
+        (BASE + "[train]\nsteps = 1.5\n", "train.steps", 1.5),
+        (BASE + "[train]\nsteps = true\n", "train.steps", "whole number"),
+        (BASE + "[train]\nnesterov = 1\n", "train.nesterov", "true or false"),
+        (BASE + "[train]\nlr = -1\n", "train.lr", -1),
         (BASE + "[train]\nlr = inf\n", "train.lr", "finite"),
-        (BASE + "[train]\nlr = nan\n", "train.lr", "got nan"),
+        (BASE + "[train]\nlr = nan\n", "train.lr", "nan"),
         (BASE + "[train]\nmomentum = 0.0\n", "train", "nesterov = false"),
         (BASE + "[train]\noptimizer = 'sgdd'\n", "train.optimizer", "'sgd', 'adamw' or 'adam'"),
-        (BASE + "[views]\nscale = [1]\n", "views.scale", "two numbers [low, high]"),
-        (BASE + "[views]\nscale = [[1], 2]\n", "views.scale", "two numbers [low, high]"),
-        (BASE + "[views]\nscale = [1, 0.5]\n", "views", "scale must be [low, high]"),
-        (BASE + "[views]\nratio = [0, 1]\n", "views", "ratio must be [low, high]"),
-        (BASE + "[prompts]\ntemplates = ['a photo']\n", "prompts.templates", "{} exactly once"),
-        (BASE + "[prompts]\ntemplates = ['a {}}']\n", "prompts.templates", "{} exactly once"),
+        (BASE + "[views]\nscale = [1]\n", "views.scale", "[low, high]"),
+        (BASE + "[views]\nscale = [[1], 2]\n", "views.scale", "[low, high]"),
+        (BASE + "[views]\nscale = [1, 0.5]\n", "views", "scale"),
+        (BASE + "[views]\nratio = [0, 1]\n", "views", "ratio"),
+        (BASE + "[prompts]\ntemplates = ['a photo']\n", "prompts.templates", "{}"),
+        (BASE + "[prompts]\ntemplates = ['a {}}']\n", "prompts.templates", "{}"),
         (BASE + "[prompts]\nnames = { cat = [] }\n", "prompts.names", "'cat'"),
         (BASE + "[prompts]\nnames = { cat = [''] }\n", "prompts.names", "'cat'"),
-        (BASE + "[student]\nmodel = 'resnet19'\n", "student.model", "did you mean 'resnet18'"),
-        (BASE.replace("scipd", "sipd"), "method.name", "did you mean 'scipd'"),
-        (BASE.replace("scipd", "kd") + "lambda1 = 1\n", "method.lambda1", "belongs to scmd"),
-        (BASE + "alpha = 'x'\n", "method.alpha", "a number"),
-        (BASE + "tau = 0\n", "method.tau", "greater than 0"),
-        ("seed = -1\n" + BASE, "seed", "got -1"),
-        ("seed = 4294967296\n" + BASE, "seed", "less than 4294967296"),
-        ("train = 5\n" + BASE, "train", "write [train]"),
-        ('[method]\nname = "kd"\n', "data", "is required"),
-        ('[data]\n[method]\nname = "kd"\n', "data.target", "is required"),
-        ('[data]\ntarget = "a"\n', "method", "is required"),
-        ('[data]\ntarget = 3\n[method]\nname = "kd"\n', "data.target", "text in quotes"),
+        (BASE + "[student]\nmodel = 'resnet19'\n", "student.model", "'resnet18'"),
+        (BASE.replace("scipd", "sipd"), "method.name", "'scipd'"),
+        (BASE.replace("scipd", "kd") + "lambda1 = 1\n", "method.lambda1", "scmd"),
+        (BASE + "alpha = 'x'\n", "method.alpha", "number"),
+        (BASE + "tau = 0\n", "method.tau", 0),
+        ("seed = -1\n" + BASE, "seed", -1),
+        ("seed = 4294967296\n" + BASE, "seed", 4294967296),
+        ("train = 5\n" + BASE, "train", "[train]"),
+        ('[method]\nname = "kd"\n', "data", "required"),
+        ('[data]\n[method]\nname = "kd"\n', "data.target", "required"),
+        ('[data]\ntarget = "a"\n', "method", "required"),
+        ('[data]\ntarget = 3\n[method]\nname = "kd"\n', "data.target", "text"),
         (BASE.replace("[method]", 'known = ["a"]\n[method]'), "data.known", "2 entries"),
-        (BASE.replace("[method]", 'known = "a"\n[method]'), "data.known", "a list"),
-        (BASE + "x = \n", "", "not valid TOML"),
-        ("\x00", "", "not valid TOML"),
+        (BASE.replace("[method]", 'known = "a"\n[method]'), "data.known", "list"),
+        (BASE + "x = \n", "", "TOML"),
+        ("\x00", "", "TOML"),
     ],
 )
 def test_a_mistake_is_one_line_with_file_and_key(
-    tmp_path: Path, text: str, key: str, says: str
+    tmp_path: Path, text: str, key: str, culprit: str | float
 ) -> None:
     message = error_of(tmp_path, text)
     prefix = f"{tmp_path / 'try.toml'}: "
     assert message.startswith(f"{prefix}{key}: " if key else prefix)
-    assert says in message
+    assert_names(message.removeprefix(prefix + key), culprit)
 
 
 def test_bytes_that_are_not_text(tmp_path: Path) -> None:
     path = tmp_path / "try.toml"
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(RecipeError, match="not valid TOML"):
+    with raises(RecipeError, path, "TOML"):
         load_recipe(path)
 
 
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     near = write(tmp_path, BASE)
-    with pytest.raises(RecipeError, match=f"did you mean {near}"):
+    with raises(RecipeError, tmp_path / "tyr.toml", near):
         load_recipe(tmp_path / "tyr.toml")
-    with pytest.raises(RecipeError, match="Is a directory"):
+    with raises(RecipeError, tmp_path, os.strerror(errno.EISDIR)):
         load_recipe(tmp_path)
 
 
@@ -106,7 +107,7 @@ def test_a_malformed_override_shows_the_form(tmp_path: Path, bad: str) -> None:
 
 
 def test_an_override_below_a_value(tmp_path: Path) -> None:
-    assert "'target' is a value" in error_of(tmp_path, BASE, "data.target.x=3")
+    assert_names(error_of(tmp_path, BASE, "data.target.x=3"), "data.target.x", "'target'")
 
 
 def test_overrides_are_typed_by_toml_and_the_last_one_wins(tmp_path: Path) -> None:
@@ -132,8 +133,8 @@ def test_overrides_are_typed_by_toml_and_the_last_one_wins(tmp_path: Path) -> No
 
 
 def test_an_override_is_validated_like_the_file(tmp_path: Path) -> None:
-    assert "train.lr: must be a number, got 'fast'" in error_of(tmp_path, BASE, "train.lr=fast")
-    assert "did you mean 'lr'" in error_of(tmp_path, BASE, "train.lrr=1")
+    assert_names(error_of(tmp_path, BASE, "train.lr=fast"), "train.lr", "number", "'fast'")
+    assert_names(error_of(tmp_path, BASE, "train.lrr=1"), "train.lrr", "'lr'")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -204,9 +205,9 @@ def test_faithful_reaches_outside_the_method() -> None:
 )
 def test_faithful_and_its_opposite_contradict(key: str, value: Any) -> None:
     wrong = {**tree(faithful=True), "method": {"name": "scipd", key: value}}
-    with pytest.raises(RecipeError, match=rf"method\.{key}: .* contradicts faithful"):
+    with raises(RecipeError, f"method.{key}", value, "faithful"):
         resolve(wrong)
-    with pytest.raises(RecipeError, match=r"teacher\.normalization: 'own' contradicts"):
+    with raises(RecipeError, "teacher.normalization", "'own'", "faithful"):
         resolve(tree(faithful=True, teacher={"normalization": "own"}))
     # Saying the same thing twice is fine.
     resolve({**tree(faithful=True), "method": {"name": "scipd", "two_optimizers": True}})

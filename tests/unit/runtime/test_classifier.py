@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from culprits import raises
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -174,21 +175,24 @@ def test_stream_goes_on_after_an_unreadable_image(classifier: Classifier, photos
 
 
 @pytest.mark.parametrize(
-    ("image", "says"),
+    ("image", "culprits"),
     [
-        (np.zeros((4, 4), np.uint8), r"array uint8\[4, 4\]: give uint8 RGB \[H, W, 3\]"),
-        (np.zeros((4, 4, 4), np.uint8), r"give uint8 RGB"),
-        (np.full((4, 4, 3), np.nan, np.float32), r"array float32\[4, 4, 3\]: give uint8 RGB"),
-        (np.zeros((0, 4, 3), np.uint8), "no pixels"),
-        (Image.new("RGB", (0, 3)), "no pixels"),
-        (Image.new("F", (3, 3)), "floating-point"),
-        (Image.new("1", (20_000, 20_000)), "20000 x 20000 is larger than 178 megapixels"),
-        ("a\0b", "null byte"),
-        (None, "NoneType: no image"),
+        (np.zeros((4, 4), np.uint8), ("uint8[4, 4]", "uint8 RGB [H, W, 3]")),
+        (np.zeros((4, 4, 4), np.uint8), ("uint8[4, 4, 4]", "uint8 RGB [H, W, 3]")),
+        (
+            np.full((4, 4, 3), np.nan, np.float32),
+            ("float32[4, 4, 3]", "uint8 RGB [H, W, 3]"),
+        ),
+        (np.zeros((0, 4, 3), np.uint8), ("no pixels",)),
+        (Image.new("RGB", (0, 3)), ("no pixels",)),
+        (Image.new("F", (3, 3)), ("floating-point",)),
+        (Image.new("1", (20_000, 20_000)), ("20000 x 20000", "178 megapixels")),
+        ("a\0b", ("null byte",)),
+        (None, ("NoneType", "uint8 array [H, W, 3]")),
     ],
 )
-def test_what_is_no_image(classifier: Classifier, image: object, says: str) -> None:
-    with pytest.raises(UnreadableImage, match=says):
+def test_what_is_no_image(classifier: Classifier, image: object, culprits: tuple[str, ...]) -> None:
+    with raises(UnreadableImage, *culprits):
         classifier.predict([solid(1, 2, 3), image])  # type: ignore[list-item]
 
 
@@ -225,34 +229,34 @@ def test_a_threshold_is_a_number(
     if threshold is None:
         assert Classifier(model, threshold=None, threads=1).threshold == 1.5
         return
-    with pytest.raises(UsageError, match="is not a number"):
+    with raises(UsageError, "threshold", repr(threshold)):
         Classifier(model, threshold=threshold)
-    with pytest.raises(UsageError, match="is not a number"):
+    with raises(UsageError, "threshold", repr(threshold)):
         classifier.predict(solid(1, 2, 3), threshold=threshold)
 
 
 def test_numbers_below_one(model: Path, classifier: Classifier) -> None:
-    with pytest.raises(UsageError, match="threads: 0 is not in"):
+    with raises(UsageError, "threads", 0):
         Classifier(model, threads=0)
-    with pytest.raises(UsageError, match="batch_size: 0 is below 1"):
+    with raises(UsageError, "batch_size", 0):
         classifier.predict([solid(1, 2, 3)], batch_size=0)
 
 
 @pytest.mark.parametrize("providers", ["CPUExecutionProvider", []])
 def test_providers_are_a_list(model: Path, providers: list[str]) -> None:
-    with pytest.raises(UsageError, match="give a list of names"):
+    with raises(UsageError, "providers", "list"):
         Classifier(model, providers=providers)
 
 
 def test_a_provider_that_is_not_installed(model: Path) -> None:
-    with pytest.raises(UsageError, match="AbacusProvider: not in this onnxruntime"):
+    with raises(UsageError, "AbacusProvider", "CPUExecutionProvider"):
         Classifier(model, providers=["AbacusProvider", "CPUExecutionProvider"])
 
 
 def test_a_provider_that_cannot_run_the_model_is_not_replaced(model: Path) -> None:
     if "AzureExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has no provider but the CPU's")
-    with pytest.raises(ModelFileError, match="name CPUExecutionProvider as well"):
+    with raises(ModelFileError, model, "AzureExecutionProvider", "CPUExecutionProvider"):
         Classifier(model, providers=["AzureExecutionProvider"])
     both = Classifier(model, providers=["AzureExecutionProvider", "CPUExecutionProvider"])
     assert both.predict(solid(255, 0, 0)).label == "red"
@@ -273,7 +277,7 @@ def test_a_provider_that_did_not_start_is_not_replaced(
         return started(data, options, providers=["CPUExecutionProvider"], **rest)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", without)
-    with pytest.raises(ModelFileError, match="AbacusExecutionProvider did not start"):
+    with raises(ModelFileError, model, "AbacusExecutionProvider"):
         Classifier(model, providers=["AbacusExecutionProvider", "CPUExecutionProvider"])
 
 
@@ -286,8 +290,9 @@ def test_a_model_that_answers_nan(proto: Proto, write: Write) -> None:
     model = proto()
     weights = next(t for t in model.graph.initializer if t.name == "weights")
     weights.CopyFrom(numpy_helper.from_array(np.full((3, 3), np.nan, np.float32), "weights"))
-    classifier = Classifier(write(model), threads=1)
-    with pytest.raises(ModelFileError, match="answered NaN"):
+    path = write(model)
+    classifier = Classifier(path, threads=1)
+    with raises(ModelFileError, path, "NaN"):
         classifier.predict(solid(1, 2, 3))
 
 
@@ -314,8 +319,9 @@ def test_a_graph_that_contradicts_its_metadata(
 ) -> None:
     model = proto()
     change(model)
-    with pytest.raises(ModelFileError, match="contradict its metadata"):
-        Classifier(write(model), threads=1)
+    path = write(model)
+    with raises(ModelFileError, path, "metadata"):
+        Classifier(path, threads=1)
 
 
 def test_an_input_whose_name_is_no_text(proto: Proto, write: Write) -> None:
@@ -323,18 +329,20 @@ def test_an_input_whose_name_is_no_text(proto: Proto, write: Write) -> None:
     model.graph.input[0].name = model.graph.node[0].input[0] = "im?ge"
     path = write(model)
     path.write_bytes(seal(path.read_bytes().replace(b"im?ge", b"im\xb6ge")))
-    with pytest.raises(ModelFileError, match=r"contradict its metadata|cannot load it"):
+    with raises(ModelFileError, path) as caught:
         Classifier(path, threads=1)
+    # Releases of onnxruntime differ in whether they load such a file.
+    assert any(word in str(caught.value) for word in ("metadata", "CPUExecutionProvider"))
 
 
 def test_a_class_too_many(write: Write) -> None:
-    with pytest.raises(ModelFileError, match="contradict its metadata"):
+    with raises(ModelFileError, "metadata"):
         Classifier(write(changes={"classes": '["red", "green", "blue", "grey"]'}))
 
 
 def test_a_graph_that_onnxruntime_refuses(proto: Proto, write: Write) -> None:
     model = proto()
     model.graph.node[2].op_type = "MatMull"
-    with pytest.raises(ModelFileError, match="cannot load it on CPUExecutionProvider") as error:
-        Classifier(write(model))
-    assert "\n" not in str(error.value)
+    path = write(model)
+    with raises(ModelFileError, path, "CPUExecutionProvider", "MatMull"):
+        Classifier(path)

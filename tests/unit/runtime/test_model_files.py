@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from culprits import raises
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
@@ -29,9 +30,8 @@ Proto = Callable[..., onnx.ModelProto]
 
 def refusal(path: Path) -> str:
     """Why a file is refused, without its name."""
-    with pytest.raises(ModelFileError) as error:
+    with raises(ModelFileError, path) as error:
         read_model(path)
-    assert "\n" not in str(error.value)
     name, _, reason = str(error.value).partition(f"{path}: ")
     assert name == ""
     return reason
@@ -78,7 +78,7 @@ def test_a_file_changed_on_purpose_is_sealed_anew(model: Path, tmp_path: Path) -
 
 
 def test_what_cannot_be_sealed() -> None:
-    with pytest.raises(ModelFileError, match="cannot seal"):
+    with raises(ModelFileError, "seal"):
         seal(b"\xff\xff")
 
 
@@ -131,7 +131,7 @@ def test_truncation_is_refused(model: Path, tmp_path: Path) -> None:
     data, path = model.read_bytes(), tmp_path / "cut.onnx"
     for length in range(1, len(data), 5):
         path.write_bytes(data[:length])
-        with pytest.raises(ModelFileError):
+        with raises(ModelFileError, path):
             read_model(path)
 
 
@@ -139,7 +139,7 @@ def test_a_changed_bit_is_refused(model: Path, tmp_path: Path) -> None:
     data, path = model.read_bytes(), tmp_path / "bad.onnx"
     for at in range(0, len(data), 5):
         path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
-        with pytest.raises(ModelFileError):
+        with raises(ModelFileError, path):
             read_model(path)
 
 
@@ -340,9 +340,8 @@ def test_a_mutated_model_never_answers(
     path.write_bytes(content)
     if bytes(content) == model.read_bytes():
         return
-    with pytest.raises(ModelFileError) as error:
+    with raises(ModelFileError, path):
         Classifier(path)
-    assert "\n" not in str(error.value)
 
 
 def test_onnxruntime_reads_what_we_read(model: Path) -> None:

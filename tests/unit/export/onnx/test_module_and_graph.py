@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from culprits import raises
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -224,7 +225,7 @@ def test_a_stored_threshold_is_float32_and_never_above(value: float) -> None:
 def test_another_student_is_refused_with_the_numbers(exported: tuple[FinishedRun, bytes]) -> None:
     run, model = exported
     other = dataclasses.replace(run, student=tiny_student(run.student.head, seed=9))
-    with pytest.raises(ExportError, match=r"is not the student: on 8 images .* up to .*e-"):
+    with raises(ExportError, "8 images", "probabilities", "scores"):
         verify(model, other, ImageSet.from_array(pictures(8)), 0.1)
 
 
@@ -232,7 +233,7 @@ def test_a_student_that_is_not_finite_is_refused(exported: tuple[FinishedRun, by
     run, model = exported
     broken = tiny_student(run.student.head)
     broken.backbone[7].weight[0, 0] = math.nan  # type: ignore[index]
-    with pytest.raises(DivergedError, match="not finite"):
+    with raises(DivergedError, "2 images"):
         verify(
             model, dataclasses.replace(run, student=broken), ImageSet.from_array(pictures(2)), 0.1
         )
