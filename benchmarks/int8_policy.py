@@ -41,7 +41,7 @@ from edgedistill.export.int8.calibrate import calibrate_ranges, ranges
 from edgedistill.export.int8.policy import POLICY_FILE, block_of, node_kinds
 from edgedistill.export.int8.prepare import prepare as prepared
 from edgedistill.export.int8.quantize import Ranges, quantize
-from edgedistill.export.latency import interleaved, ratio
+from edgedistill.export.latency import interleaved, median_ratio
 from edgedistill.export.onnx.graph import export_graph
 from edgedistill.export.onnx.module import Deployed
 from edgedistill.methods.heads import LinearHead
@@ -129,7 +129,7 @@ def search(subject: Subject, rounds: int, passes: int) -> tuple[frozenset[str], 
     """The fastest set of nodes found that is not empty, and the time of every level over float."""
     files = {level: subject.file(subject.nodes(level)) for level in LEVELS}
     seconds = timed(files, subject, rounds)
-    levels = {level: round(ratio(seconds, level, "float"), 3) for level in LEVELS}
+    levels = {level: round(median_ratio(seconds, level, "float"), 3) for level in LEVELS}
     print("  " + ", ".join(f"{name} {value:.2f}" for name, value in levels.items()), flush=True)
     fastest = sorted(set(LEVELS) - {"float"}, key=lambda level: -levels[level])
     # Of levels that are the same nodes in this student, the fastest stays.
@@ -141,7 +141,9 @@ def search(subject: Subject, rounds: int, passes: int) -> tuple[frozenset[str], 
     seconds = timed({**files, "whole": subject.file(whole)}, subject, 4 * rounds)
     fastest_start = min(best, key=lambda level: float(np.median(seconds[level])))
     # Whole kinds of nodes make the smaller file, and the faster one where integers cost less.
-    return (ends[fastest_start] if ratio(seconds, fastest_start, "whole") < KEEP else whole), levels
+    return (
+        ends[fastest_start] if median_ratio(seconds, fastest_start, "whole") < KEEP else whole
+    ), levels
 
 
 def _climb(subject: Subject, level: str, rounds: int, passes: int) -> frozenset[str]:
@@ -181,7 +183,7 @@ def _improve(subject: Subject, chosen: frozenset[str], block: str, rounds: int) 
     files = {name: subject.file(nodes) for name, nodes in sets.items()}
     seconds = timed(files, subject, rounds)
     best = min(sets, key=lambda name: float(np.median(seconds[name])))
-    return sets[best] if ratio(seconds, best, "now") < KEEP else chosen
+    return sets[best] if median_ratio(seconds, best, "now") < KEEP else chosen
 
 
 def profile(
@@ -240,7 +242,7 @@ def measure(student: str, size: int, rounds: int, passes: int) -> dict[str, Any]
         "onnxruntime": here["onnxruntime"],
         "load": [here["load_before"], here["load_after"]],
         "levels": levels,
-        "time_ratio": round(ratio(seconds, "int8", "fp32"), 3),
+        "time_ratio": round(median_ratio(seconds, "int8", "fp32"), 3),
         "ms": {name: round(1000 * float(np.median(values)), 3) for name, values in seconds.items()},
         "bytes": {name: len(model) for name, model in files.items()},
         "kernels": _side_by_side({name: kinds for name, (kinds, _) in profiles.items()}),

@@ -16,7 +16,7 @@ from benchmarks.script import run_script, whole
 from edgedistill.bench.bootstrap import Scored, interval, resample
 from edgedistill.bench.result import QualityMetric
 from edgedistill.export.measure import measure_answers
-from edgedistill.export.session import Answers
+from edgedistill.export.session import ModelOutputs
 
 ROOT = Path(__file__).parents[1]
 MARK = "<!-- coverage -->"
@@ -31,14 +31,14 @@ SIZES = ((10, 10), (20, 200), (40, 40), (200, 320))
 THRESHOLD = 1.0
 
 
-def answers(rng: np.random.Generator, known: int, unknown: int) -> tuple[Answers, Scored]:
+def answers(rng: np.random.Generator, known: int, unknown: int) -> tuple[ModelOutputs, Scored]:
     """Drawn answers to so many images, as both of bench's functions take them."""
     shown = np.arange(known + unknown) < known
     score = rng.normal(size=len(shown)) + 2 * shown
     largest = 1 / (1 + np.exp(-np.abs(score)))
     right = rng.random(len(shown)) < 0.75
     pair = np.stack([largest, 1 - largest], axis=1)
-    drawn = Answers(
+    drawn = ModelOutputs(
         label=np.where(right, 0, 1),
         score=score,
         probabilities=np.where(right[:, None], pair, pair[:, ::-1]),
@@ -46,7 +46,7 @@ def answers(rng: np.random.Generator, known: int, unknown: int) -> tuple[Answers
     return drawn, Scored(shown, shown & right, score, 1 - largest, largest, THRESHOLD)
 
 
-def figures(drawn: Answers, scored: Scored) -> dict[str, float | None]:
+def figures(drawn: ModelOutputs, scored: Scored) -> dict[str, float | None]:
     return measure_answers(drawn, np.where(scored.known, 0, -1), THRESHOLD)
 
 

@@ -24,7 +24,7 @@ from benchmarks.script import run_script
 from edgedistill._utils.atomic import write_bytes
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
 from edgedistill.data.store.image_store import Store, open_store
-from edgedistill.export.session import Answers, answers, open_session
+from edgedistill.export.session import ModelOutputs, open_session, run_model
 from edgedistill.openset import calibrate, metrics
 from edgedistill.recipe import load_recipe
 from edgedistill.report.style import BLUE, GREEN, INK, MUTED, VERMILION, png, styled
@@ -50,9 +50,9 @@ class Scored:
     known: NDArray[np.bool_]
 
 
-def scored(answers: Answers, labels: NDArray[np.int64]) -> Scored:
+def scored(outputs: ModelOutputs, labels: NDArray[np.int64]) -> Scored:
     """`labels` int64 [N], -1 for unknown."""
-    return Scored(answers.score, answers.probabilities.argmax(axis=1) == labels, labels >= 0)
+    return Scored(outputs.score, outputs.probabilities.argmax(axis=1) == labels, labels >= 0)
 
 
 def rates(images: Scored, threshold: float) -> dict[str, float | None]:
@@ -138,7 +138,7 @@ def part(validation: Scored, target: Scored, info: ModelInfo, domain: str, run: 
 def _answered(model: bytes, store: Store, rows: NDArray[np.int64], dataset: OpenSetSplit) -> Scored:
     """Answers about rows of a dataset."""
     labelled = dataset.label(store.images(rows))
-    return scored(answers(open_session(model), labelled.images), labelled.labels)
+    return scored(run_model(open_session(model), labelled.images), labelled.labels)
 
 
 def main() -> None:

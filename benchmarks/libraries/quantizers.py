@@ -38,11 +38,11 @@ from edgedistill.export.images import ExportImages
 from edgedistill.export.int8.calibrate import calibrate_ranges, extremes, ranges, to_int8
 from edgedistill.export.int8.policy import chosen_nodes
 from edgedistill.export.int8.quantize import Ranges
-from edgedistill.export.latency import interleaved, ratio
+from edgedistill.export.latency import interleaved, median_ratio
 from edgedistill.export.onnx.graph import export_graph
 from edgedistill.export.onnx.module import Deployed
 from edgedistill.export.onnx.simplify import consumers
-from edgedistill.export.session import answers, open_session
+from edgedistill.export.session import open_session, run_model
 from edgedistill.runs.finished import load_finished
 from edgedistill.runs.folder import RunFolder
 
@@ -137,7 +137,7 @@ def times(
     """Time over fp32 of each file, and fp32's milliseconds under "fp32"."""
     contents = {name: file.SerializeToString() for name, file in {"fp32": model, **files}.items()}
     seconds = interleaved(contents, image, rounds, clock=time.thread_time)
-    ratios = {name: round(ratio(seconds, name, "fp32"), 3) for name in files}
+    ratios = {name: round(median_ratio(seconds, name, "fp32"), 3) for name in files}
     return {"fp32": round(1000 * float(np.median(seconds["fp32"])), 3), **ratios}
 
 
@@ -154,13 +154,13 @@ def measure(run: FinishedRun, rounds: int) -> dict[str, Any]:
     validation, views = images.validation(), images.training_views(VIEWS)
     model = graph_of(run, size)
     files = quantized(student, model, views)
-    fp32 = answers(open_session(model.SerializeToString()), validation.images)
+    fp32 = run_model(open_session(model.SerializeToString()), validation.images)
     fp32_classes = fp32.probabilities.argmax(axis=1)
     quality: dict[str, Any] = {
         "fp32": {"accuracy": round(float((fp32_classes == validation.labels).mean()), 4)}
     }
     for name, file in files.items():
-        int8 = answers(open_session(file.SerializeToString()), validation.images)
+        int8 = run_model(open_session(file.SerializeToString()), validation.images)
         classes = int8.probabilities.argmax(axis=1)
         quality[name] = {
             "accuracy": round(float((classes == validation.labels).mean()), 4),

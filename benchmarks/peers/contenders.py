@@ -20,8 +20,7 @@ from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.onnx.graph import quiet_exporter
 from edgedistill.export.onnx.module import Deployed
-from edgedistill.export.session import Answers, open_session
-from edgedistill.export.session import answers as session_answers
+from edgedistill.export.session import ModelOutputs, open_session, run_model
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.runtime.contract import LOWEST
 from edgedistill.students import Student
@@ -47,12 +46,12 @@ class Contender:
     bytes: int | None
     load: Callable[[], Answer]
 
-    def answers(self, pixels: Any) -> Answers:
+    def answers(self, pixels: Any) -> ModelOutputs:
         """Answers to uint8 [N, S, S, 3], one image at a time, nothing rejected."""
         answer = self.load()
         said = [answer(np.array(pixels[i : i + 1])) for i in range(len(pixels))]
         score, probabilities = (np.concatenate(part) for part in zip(*said, strict=True))
-        return Answers(probabilities.argmax(axis=1), score, probabilities)
+        return ModelOutputs(probabilities.argmax(axis=1), score, probabilities)
 
 
 def exported(name: str, data: bytes, size: int, threads: int) -> Contender:
@@ -62,7 +61,7 @@ def exported(name: str, data: bytes, size: int, threads: int) -> Contender:
         session = open_session(data, threads)
 
         def answer(pixels: NDArray[np.uint8]) -> Said:
-            found = session_answers(session, pixels)
+            found = run_model(session, pixels)
             return found.score, found.probabilities
 
         return answer
@@ -161,8 +160,8 @@ def plain_export(name: str, module: Deployed, size: int, folder: Path, threads: 
             logits, *projected = session.run(None, {entry: x})
             embedding = torch.from_numpy(projected[0]) if projected else None
             with torch.inference_mode():
-                answers = module.openset(torch.from_numpy(logits), embedding)
-            return answers.score.numpy(), answers.probabilities.numpy()
+                outputs = module.openset(torch.from_numpy(logits), embedding)
+            return outputs.score.numpy(), outputs.probabilities.numpy()
 
         return answer
 

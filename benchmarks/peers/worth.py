@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 from edgedistill.bench.bootstrap import Scored, interval, resample
 from edgedistill.bench.result import Interval, QualityMetric
 from edgedistill.export.measure import measure_answers
-from edgedistill.export.session import Answers
+from edgedistill.export.session import ModelOutputs
 from edgedistill.openset import calibrate
 
 KEPT: tuple[QualityMetric, ...] = ("accuracy", "h_score", "auroc")
 
 
 def judged(
-    validation: Answers, target: Answers, labels: NDArray[np.int64], target_keep_rate: float
+    validation: ModelOutputs,
+    target: ModelOutputs,
+    labels: NDArray[np.int64],
+    target_keep_rate: float,
 ) -> tuple[dict[str, Any], Scored]:
     """Metrics on the target at the threshold that keeps `acceptance` of source validation.
 

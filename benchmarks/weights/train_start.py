@@ -35,7 +35,7 @@ from edgedistill._utils.atomic import replacing
 from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from edgedistill.errors import EdgeDistillError
 from edgedistill.students import STUDENTS, build_backbone
-from edgedistill.students.int8_weights import to_int8
+from edgedistill.students.int8_weights import quantize_tensors
 from edgedistill.students.weights import (
     PROJECTION,
     PROJECTION_TEACHER,
@@ -141,7 +141,7 @@ class Training:
         state = {k[2:]: v for k, v in self.average.items() if k.startswith("0.")}
         state[PROJECTION] = self.average["1.weight"]
         if int8:
-            small = to_int8(state)
+            small = quantize_tensors(state)
         else:
             small = {k: v.half() if v.ndim > 1 else v for k, v in state.items()}
         with replacing(path) as temporary:

@@ -20,7 +20,7 @@ from edgedistill.bench.result import (
     Difference,
     Latency,
     LatencyRatio,
-    Method,
+    MeasurementSettings,
     Model,
     Noise,
     Quality,
@@ -34,8 +34,8 @@ from edgedistill.bench.timing import (
     NOISY,
     ROUND_SECONDS,
     WARM_UP,
+    CallTimes,
     Load,
-    Samples,
     Work,
     measure,
     ratio,
@@ -62,7 +62,7 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchSettings:
     """Settings of the measurement.
 
     Attributes:
@@ -87,7 +87,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Answers:
+class QualityResult:
     """Quality by model, and differences from the baseline by model other than it."""
 
     quality: Mapping[str, Quality]
@@ -126,8 +126,8 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 def collect(
     models: Sequence[Loaded],
     baseline: str,
-    plan: Plan,
-    answers: Answers | None,
+    plan: BenchSettings,
+    answers: QualityResult | None,
     callbacks: CallbackList,
 ) -> Result:
     """Measure latency, cost, cold start and memory, and assemble the result.
@@ -177,7 +177,7 @@ def collect(
     return Result(
         schema=SCHEMA,
         machine=where,
-        method=Method(
+        method=MeasurementSettings(
             rounds=plan.rounds,
             warm_up=WARM_UP,
             round_seconds=ROUND_SECONDS,
@@ -207,11 +207,13 @@ def collect(
 class _Pair:
     """Samples of one setting: of every model, and last of the baseline again."""
 
-    model: list[Samples]
-    decision: list[Samples]
+    model: list[CallTimes]
+    decision: list[CallTimes]
 
 
-def _starts(models: Sequence[Loaded], plan: Plan, callbacks: CallbackList) -> list[list[Start]]:
+def _starts(
+    models: Sequence[Loaded], plan: BenchSettings, callbacks: CallbackList
+) -> list[list[Start]]:
     """Fresh processes, the models taking turns."""
     starts: list[list[Start]] = [[] for _ in models]
     total = STARTS * len(models)
@@ -226,7 +228,7 @@ def _starts(models: Sequence[Loaded], plan: Plan, callbacks: CallbackList) -> li
 
 
 def _samples(
-    models: Sequence[Loaded], baseline: str, plan: Plan, callbacks: CallbackList
+    models: Sequence[Loaded], baseline: str, plan: BenchSettings, callbacks: CallbackList
 ) -> list[_Pair]:
     second_baseline = next(model for model in models if model.name == baseline)
     subjects = [*models, second_baseline]
@@ -240,7 +242,7 @@ def _samples(
     return [_Pair(*samples[i : i + 2]) for i in range(0, len(samples), 2)]
 
 
-def _load_model(model: Loaded, plan: Plan, threads: int, batch: int) -> Load:
+def _load_model(model: Loaded, plan: BenchSettings, threads: int, batch: int) -> Load:
     pixels = np.stack([read_rgb(plan.image, model.info.size)] * batch)
 
     def load() -> Work:
@@ -250,7 +252,7 @@ def _load_model(model: Loaded, plan: Plan, threads: int, batch: int) -> Load:
     return load
 
 
-def _load_decision(model: Loaded, plan: Plan, threads: int, batch: int) -> Load:
+def _load_decision(model: Loaded, plan: BenchSettings, threads: int, batch: int) -> Load:
     files = [plan.image] * batch
 
     def load() -> Work:
@@ -260,7 +262,7 @@ def _load_decision(model: Loaded, plan: Plan, threads: int, batch: int) -> Load:
     return load
 
 
-def _noise(plan: Plan, samples: Sequence[_Pair], first: int) -> Noise:
+def _noise(plan: BenchSettings, samples: Sequence[_Pair], first: int) -> Noise:
     settings = [
         SettingNoise(
             threads=threads,

@@ -145,7 +145,7 @@ def _no_images(path: Path, source: str) -> str:
     return f"{source} has no images in class/*.jpg; put each class's images in a folder of its name"
 
 
-def label_map(classes: Sequence[str | None], known: Sequence[str]) -> np.ndarray:
+def known_positions(classes: Sequence[str | None], known: Sequence[str]) -> np.ndarray:
     """int64 [N]: position in `known` of each image's class, -1 for None."""
     position = {name: number for number, name in enumerate(known)}
     return np.array([-1 if name is None else position[name] for name in classes], np.int64)

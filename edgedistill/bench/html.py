@@ -41,7 +41,7 @@ def render(result: Result, picture: bytes | None) -> str:
     )
 
 
-def write_report(folder: Path, result: Result) -> list[Path]:
+def write_bench_report(folder: Path, result: Result) -> list[Path]:
     """Write report.html, result.json, result.md and, with labelled images, pareto.png.
 
     Each is written atomically; the folder is created. Without labelled images the plot of an

@@ -86,9 +86,9 @@ def write_outputs(outputs: BenchmarkOutputs, result: Result) -> Iterator[Path]:
         write_bytes(outputs.plot, png(pareto(result)))
         yield outputs.plot
     if outputs.report is not None:
-        from edgedistill.bench.html import write_report
+        from edgedistill.bench.html import write_bench_report
 
-        yield from write_report(outputs.report, result)
+        yield from write_bench_report(outputs.report, result)
 
 
 def _files(outputs: BenchmarkOutputs) -> list[tuple[str, Path]]:

@@ -29,7 +29,7 @@ def write_picture(folder: Path) -> Path:
     return path
 
 
-def describe(path: Path) -> str:
+def describe_image(path: Path) -> str:
     """Size, format and bytes of an image file: "640x480 JPEG, 57000 bytes".
 
     Raises:

@@ -17,7 +17,7 @@ from edgedistill.bench.bootstrap import (
     interval,
     resample,
 )
-from edgedistill.bench.data import TestImages, label_map
+from edgedistill.bench.data import TestImages, known_positions
 from edgedistill.bench.result import (
     QUALITY_METRICS,
     Difference,
@@ -28,7 +28,7 @@ from edgedistill.bench.result import (
 from edgedistill.callbacks import CallbackList
 from edgedistill.errors import BenchError
 from edgedistill.export.measure import measure_answers
-from edgedistill.export.session import Answers
+from edgedistill.export.session import ModelOutputs
 from edgedistill.runtime import Classifier
 from edgedistill.runtime.contract import ModelInfo
 from edgedistill.runtime.preprocess import ImageProblem, read_rgb
@@ -49,7 +49,7 @@ class Answered:
         unreadable: one line per image that was left out for all models.
     """
 
-    answers: Mapping[str, Answers]
+    answers: Mapping[str, ModelOutputs]
     labels: Mapping[str, NDArray[np.int64]]
     thresholds: Mapping[str, float]
     own_targets: Mapping[str, str | None]
@@ -106,7 +106,7 @@ def answer(
     answers = {name: _arrays(prediction) for name, prediction in rows_by_model.items()}
     return Answered(
         answers=answers,
-        labels={name: label_map(shown, opened[name].classes) for name in opened},
+        labels={name: known_positions(shown, opened[name].classes) for name in opened},
         thresholds={name: classifier.threshold for name, classifier in opened.items()},
         own_targets={name: _own_target(classifier.info) for name, classifier in opened.items()},
         unreadable=tuple(problems),
@@ -150,9 +150,9 @@ def _own_target(info: ModelInfo) -> str | None:
     return domain if isinstance(domain, str) else None
 
 
-def _arrays(rows: Sequence[tuple[float, NDArray[np.float32]]]) -> Answers:
+def _arrays(rows: Sequence[tuple[float, NDArray[np.float32]]]) -> ModelOutputs:
     probabilities = np.stack([row for _, row in rows]).astype(np.float64)
-    return Answers(
+    return ModelOutputs(
         label=probabilities.argmax(axis=1).astype(np.int64),
         score=np.array([score for score, _ in rows], np.float64),
         probabilities=probabilities,

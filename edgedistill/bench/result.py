@@ -273,7 +273,7 @@ class Noise(TypedDict):
     settings: list[SettingNoise]
 
 
-class Method(TypedDict):
+class MeasurementSettings(TypedDict):
     """Settings of the measurement.
 
     rounds: of each setting. warm_up: calls after each loading that do not count. round_seconds: a
@@ -298,7 +298,7 @@ class Result(TypedDict):
 
     schema: int
     machine: Machine
-    method: Method
+    method: MeasurementSettings
     baseline: str
     models: list[Model]
     comparisons: list[Comparison]

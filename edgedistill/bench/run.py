@@ -11,10 +11,10 @@ from pathlib import Path
 
 from edgedistill._utils.extras import needs_extra
 from edgedistill.bench import gate
-from edgedistill.bench.collect import Answers, Loaded, Plan, collect, load
+from edgedistill.bench.collect import BenchSettings, Loaded, QualityResult, collect, load
 from edgedistill.bench.machine import cores
 from edgedistill.bench.outputs import BenchmarkOutputs, check_outputs, refuse_images, write_outputs
-from edgedistill.bench.picture import describe, write_picture
+from edgedistill.bench.picture import describe_image, write_picture
 from edgedistill.bench.result import Result
 from edgedistill.callbacks import Callback, CallbackList, LoggingCallback, reporting
 from edgedistill.errors import UsageError
@@ -118,7 +118,7 @@ def benchmark(
             answers = _answers(data, loaded, reference, providers, outputs, active)
             _check_answers(answers, reference, data, outputs, requirements)
         with _image(timed) as (file, described):
-            plan = Plan(threads, batch, rounds, file, described, providers)
+            plan = BenchSettings(threads, batch, rounds, file, described, providers)
             result = collect(loaded, reference, plan, answers, active)
     # A baseline from elsewhere is only what the others are compared with.
     names = [model.name for model in loaded[len(loaded) - len(paths) :]]
@@ -164,7 +164,7 @@ def _answers(
     providers: Sequence[str],
     outputs: BenchmarkOutputs,
     callbacks: CallbackList,
-) -> Answers:
+) -> QualityResult:
     with needs_extra("bench", "--data"):
         from edgedistill.bench.data import find_images, same_classes
         from edgedistill.bench.quality import answer, evaluate_answers
@@ -178,11 +178,11 @@ def _answers(
     answered = answer(paths, images, providers, callbacks)
     for line in answered.unreadable:
         callbacks.on_warning(line)
-    return Answers(*evaluate_answers(answered, images, baseline))
+    return QualityResult(*evaluate_answers(answered, images, baseline))
 
 
 def _check_answers(
-    answers: Answers,
+    answers: QualityResult,
     baseline: str,
     data: str,
     outputs: BenchmarkOutputs,
@@ -205,8 +205,8 @@ def _check_answers(
 def _image(given: Path | None) -> Iterator[tuple[Path, str]]:
     """The file that times are taken with, and what the result says about it."""
     if given is not None:
-        yield given, f"{describe(given)}, {given}"
+        yield given, f"{describe_image(given)}, {given}"
         return
     with tempfile.TemporaryDirectory() as folder:
         path = write_picture(Path(folder))
-        yield path, f"{describe(path)}, generated"
+        yield path, f"{describe_image(path)}, generated"

@@ -44,7 +44,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Section:
+class RowGroup:
     """A titled group of rows."""
 
     title: str
@@ -67,7 +67,7 @@ class Compared:
     verdict: str
 
 
-def sections(result: Result) -> list[Section]:
+def sections(result: Result) -> list[RowGroup]:
     """Every figure of every model; without labelled images the answers are missing."""
     models = result["models"]
 
@@ -78,9 +78,9 @@ def sections(result: Result) -> list[Section]:
     if any(model["quality"] for model in models):
         rows = [row(title, _share_of(metric)) for metric, title in TITLES.items()]
         rows.append(row("threshold", _threshold))
-        tables.append(Section("Answers, % [95 % interval]", tuple(rows)))
+        tables.append(RowGroup("Answers, % [95 % interval]", tuple(rows)))
     tables.append(
-        Section(
+        RowGroup(
             "File",
             (
                 row("student", lambda model: model["contract"]["student"]),
@@ -97,7 +97,7 @@ def sections(result: Result) -> list[Section]:
     )
     for number, first in enumerate(models[0]["latency"] if models else []):
         tables.append(
-            Section(
+            RowGroup(
                 f"ms per call, {setting(first['threads'], first['batch'])}",
                 tuple(
                     row(label, lambda model, n=number, cell=cell: cell(model["latency"][n]))  # type: ignore[misc]
@@ -108,7 +108,7 @@ def sections(result: Result) -> list[Section]:
     return tables
 
 
-def grid(section: Section, names: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def grid(section: RowGroup, names: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """A section as a head and rows: few models side by side, many below one another."""
     if len(names) <= _ABREAST:
         return ["", *names], [[row.label, *row.cells] for row in section.rows]

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgedistill.bench.result import Result
-from edgedistill.bench.sheet import TIME, TITLES, Compared, Section, comparisons, notes, sections
+from edgedistill.bench.sheet import TIME, TITLES, Compared, RowGroup, comparisons, notes, sections
 
 _WIDE = 160
 # Wider than any table.
@@ -56,7 +56,7 @@ class _Console(Console):
         raise
 
 
-def _abreast(shown: list[Section], width: int) -> int:
+def _abreast(shown: list[RowGroup], width: int) -> int:
     """Number of models that fit side by side; 0 where one does not."""
     labels = [text for s in shown for text in (s.title, *(f"  {row.label}" for row in s.rows))]
     cells = [cell for section in shown for row in section.rows for cell in row.cells]
@@ -64,7 +64,7 @@ def _abreast(shown: list[Section], width: int) -> int:
     return max(0, room // (_FRAME + max(map(len, cells))))
 
 
-def _figures(shown: list[Section], names: list[str], start: int, stop: int) -> Table:
+def _figures(shown: list[RowGroup], names: list[str], start: int, stop: int) -> Table:
     table = Table(header_style="bold", show_edge=True)
     table.add_column("", no_wrap=True)
     for name in names[start:stop]:
@@ -78,7 +78,7 @@ def _figures(shown: list[Section], names: list[str], start: int, stop: int) -> T
     return table
 
 
-def _list_figures(console: Console, shown: list[Section], names: list[str], model: int) -> None:
+def _list_figures(console: Console, shown: list[RowGroup], names: list[str], model: int) -> None:
     console.print(Text(names[model], "bold"))
     for section in shown:
         console.print(Text(section.title, "bold"))

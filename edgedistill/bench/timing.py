@@ -37,7 +37,7 @@ _SEED = 0
 
 
 @dataclass
-class Samples:
+class CallTimes:
     """Seconds of every call of one subject, float64 [calls] per round."""
 
     rounds: list[NDArray[np.float64]] = field(default_factory=list)
@@ -53,7 +53,7 @@ def measure(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
     tick: Callable[[int, int], None] = lambda done, total: None,
-) -> list[list[Samples]]:
+) -> list[list[CallTimes]]:
     """Time groups of subjects that are to be compared with each other.
 
     Args:
@@ -67,7 +67,7 @@ def measure(
     Returns:
         The samples of every subject, as `groups` is nested.
     """
-    samples_by_group = [[Samples() for _ in group] for group in groups]
+    samples_by_group = [[CallTimes() for _ in group] for group in groups]
     counts = [[0 for _ in group] for group in groups]
     total = (rounds + 1) * sum(map(len, groups))
     done = 0
@@ -88,7 +88,7 @@ def measure(
     return samples_by_group
 
 
-def timing(samples: Samples, batch: int) -> Timing:
+def timing(samples: CallTimes, batch: int) -> Timing:
     """Summarise; `batch` images are answered by a call."""
     medians, calls = samples.medians, np.concatenate(samples.rounds)
     middle = float(np.median(medians))
@@ -103,13 +103,13 @@ def timing(samples: Samples, batch: int) -> Timing:
     )
 
 
-def self_ratio(second: Samples, baseline: Samples) -> SelfRatio:
+def self_ratio(second: CallTimes, baseline: CallTimes) -> SelfRatio:
     """The baseline's second entry over its first: the noise of everything in their group."""
     value, low, high = _ratio(second, baseline)
     return SelfRatio(value=value, low=low, high=high, noise=max(abs(low - 1), abs(high - 1)))
 
 
-def ratio(samples: Samples, baseline: Samples, noise: float) -> Ratio:
+def ratio(samples: CallTimes, baseline: CallTimes, noise: float) -> Ratio:
     """Over the baseline, ranked only beyond the group's noise.
 
     The noise comes from another pair than the one that is judged, the baseline's two entries. The
@@ -141,7 +141,7 @@ def median_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
     return float(np.median(ordered)), float(ordered[skip]), float(ordered[n - 1 - skip])
 
 
-def _ratio(samples: Samples, baseline: Samples) -> tuple[float, float, float]:
+def _ratio(samples: CallTimes, baseline: CallTimes) -> tuple[float, float, float]:
     return median_interval(samples.medians / baseline.medians)
 
 

@@ -99,7 +99,11 @@ def _print(exported: "Exported") -> None:
         f"{percent(exported.metrics['source_val']['known_acceptance'])} % of {calibration.images} "
         f"source-validation images ({percent(calibration.target_keep_rate)} % asked for)",
         f"input       {exported.size} x {exported.size} RGB, {exported.precision}",
-        *([] if exported.int8 is None else [f"verdict     {verdict(exported.int8.time_ratio)}"]),
+        *(
+            []
+            if exported.int8 is None
+            else [f"verdict     {int8_verdict(exported.int8.time_ratio)}"]
+        ),
         f"file        {exported.path}",
     )
 
@@ -120,7 +124,7 @@ def _print_int8(int8: "Int8", validation: int) -> None:
     print_table(f"{nodes}, on {images}, %", ["", "fp32", "int8", "points lost"], rows)
 
 
-def verdict(time_ratio: float) -> str:
+def int8_verdict(time_ratio: float) -> str:
     """Which file is the better one on a CPU where int8 takes `time_ratio` of fp32's time."""
     took = f"int8 takes {time_ratio:.2f} of fp32's time here (one image, one thread)"
     if time_ratio > _WORTH:
@@ -142,4 +146,4 @@ def _summary(exported: "Exported") -> dict[str, Any]:
     }
     if exported.int8 is None:
         return summary
-    return {**summary, "int8": exported.int8, "verdict": verdict(exported.int8.time_ratio)}
+    return {**summary, "int8": exported.int8, "verdict": int8_verdict(exported.int8.time_ratio)}

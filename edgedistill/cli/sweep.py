@@ -85,7 +85,7 @@ def _print_results(sweep: "Sweep") -> None:
 
 
 def _print_means(sweep: "Sweep") -> None:
-    from edgedistill.sweep.results import make_table, percent
+    from edgedistill.sweep.results import format_mean_std, make_table
 
     tables = {metric: make_table(sweep.plan, sweep.rows, metric) for metric in _SHOWN}
     shown = {metric: table for metric, table in tables.items() if table.means}
@@ -94,7 +94,7 @@ def _print_means(sweep: "Sweep") -> None:
     columns = ["", *(_TITLES.get(metric, metric) for metric in shown)]
     begun = {name for table in shown.values() for name, _ in table.cells}
     cells = [
-        [name, *(percent(table.means.get(name)) for table in shown.values())]
+        [name, *(format_mean_std(table.means.get(name)) for table in shown.values())]
         for name in tables["accuracy"].series
         if name in begun
     ]

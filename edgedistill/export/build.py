@@ -17,12 +17,12 @@ from edgedistill.export.images import ExportImages
 from edgedistill.export.int8.calibrate import calibrate_ranges, fallback_sets, to_int8
 from edgedistill.export.int8.evaluate import Int8Evaluation, evaluate_int8, measure_fp32
 from edgedistill.export.int8.policy import chosen_nodes
-from edgedistill.export.latency import interleaved, ratio
+from edgedistill.export.latency import interleaved, median_ratio
 from edgedistill.export.measure import MetricDrop, measure_answers, refuse_metric_drop, within
 from edgedistill.export.onnx.graph import export_graph, stored_threshold, to_bytes
 from edgedistill.export.onnx.metadata import Precision, metadata
 from edgedistill.export.onnx.module import Deployed
-from edgedistill.export.session import BATCH, Answers, answers, open_session
+from edgedistill.export.session import BATCH, ModelOutputs, open_session, run_model
 from edgedistill.export.verify import (
     IMAGES,
     Agreement,
@@ -210,7 +210,7 @@ def _finish_int8(
         images=len(quantized.validation),
     )
     target = images.target()
-    target_outputs = answers(open_session(quantized.model.SerializeToString()), target.images)
+    target_outputs = run_model(open_session(quantized.model.SerializeToString()), target.images)
     metrics = _metrics(
         run, evaluation.int8_outputs, quantized.validation, target_outputs, target, threshold
     )
@@ -219,7 +219,7 @@ def _finish_int8(
     session = open_session(data)
     try_inputs(session, sample[:BATCH], threshold)
     agreement = compare_answers(
-        torch_answers(run, sample, threshold), answers(session, sample), threshold
+        torch_answers(run, sample, threshold), run_model(session, sample), threshold
     )
     seconds = interleaved({"fp32": built.data, "int8": data}, sample[:1], _ROUNDS)
     gain = Int8(
@@ -227,7 +227,7 @@ def _finish_int8(
         kept_float=quantized.kept_float,
         drops=evaluation.drops,
         unknown=quantized.unknown,
-        time_ratio=ratio(seconds, "int8", "fp32"),
+        time_ratio=median_ratio(seconds, "int8", "fp32"),
         fp32_bytes=len(built.data),
     )
     exported = Exported(
@@ -261,9 +261,9 @@ def _calibrate_at(run: FinishedRun, images: ExportImages) -> tuple[Calibration, 
 
 def _metrics(
     run: FinishedRun,
-    validation_outputs: Answers,
+    validation_outputs: ModelOutputs,
     validation: LabelledImages,
-    target_outputs: Answers,
+    target_outputs: ModelOutputs,
     target: LabelledImages,
     threshold: float,
 ) -> dict[str, Any]:

@@ -43,6 +43,6 @@ def interleaved(
     return {name: np.array(values) for name, values in seconds.items()}
 
 
-def ratio(seconds: Mapping[str, NDArray[np.float64]], name: str, base: str) -> float:
+def median_ratio(seconds: Mapping[str, NDArray[np.float64]], name: str, base: str) -> float:
     """Median time of one model over that of another."""
     return float(np.median(seconds[name]) / np.median(seconds[base]))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill.errors import ExportRefused
-from edgedistill.export.session import Answers
+from edgedistill.export.session import ModelOutputs
 from edgedistill.openset import compute_metrics
 
 
@@ -29,7 +29,7 @@ class MetricDrop:
 
 
 def measure_answers(
-    answers: Answers, labels: NDArray[np.int64], threshold: float
+    answers: ModelOutputs, labels: NDArray[np.int64], threshold: float
 ) -> dict[str, Any]:
     """`edgedistill.openset.compute_metrics` of a file's answers.
 

@@ -14,7 +14,7 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
-class Answers:
+class ModelOutputs:
     """Outputs of a model for N images.
 
     Attributes:
@@ -36,12 +36,12 @@ def open_session(model: bytes, threads: int = 0) -> onnxruntime.InferenceSession
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def answers(
+def run_model(
     session: onnxruntime.InferenceSession,
     images: ImageSet | NDArray[np.uint8],
     threshold: float | None = None,
     batch: int = BATCH,
-) -> Answers:
+) -> ModelOutputs:
     """Answers for N > 0 images, `batch` at a time.
 
     Args:
@@ -56,12 +56,12 @@ def answers(
         pixels = np.ascontiguousarray(images[start : start + batch])
         batches.append(session.run(list(OUTPUTS), {INPUTS[0]: pixels, **override}))
     label, score, probabilities = (np.concatenate(part) for part in zip(*batches, strict=True))
-    return Answers(label, score, probabilities)
+    return ModelOutputs(label, score, probabilities)
 
 
-def concatenate(parts: Sequence[Answers]) -> Answers:
+def concatenate(parts: Sequence[ModelOutputs]) -> ModelOutputs:
     """The answers of all parts, in order."""
-    return Answers(
+    return ModelOutputs(
         np.concatenate([part.label for part in parts]),
         np.concatenate([part.score for part in parts]),
         np.concatenate([part.probabilities for part in parts]),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.errors import ExportError
 from edgedistill.export.finished import FinishedRun
-from edgedistill.export.session import BATCH, Answers, answers, open_session
+from edgedistill.export.session import BATCH, ModelOutputs, open_session, run_model
 from edgedistill.runtime.contract import INPUTS, LOWEST, UNKNOWN_LABEL
 from edgedistill.train.predict import predict
 
@@ -39,16 +39,16 @@ class Agreement:
     clear_but_other: int
 
 
-def torch_answers(run: FinishedRun, images: ImageSet, threshold: float) -> Answers:
+def torch_answers(run: FinishedRun, images: ImageSet, threshold: float) -> ModelOutputs:
     """What the evaluation of the run says of the same images, score >= threshold accepted."""
     unlabelled = LabelledImages(images, np.full(len(images), UNKNOWN_LABEL, np.int64))
     device = torch.device("cpu")
     outputs = predict(run.student, run.openset, unlabelled, device=device, channels_last=False)
     label = np.where(outputs.scores >= threshold, outputs.predictions, UNKNOWN_LABEL)
-    return Answers(label, outputs.scores, outputs.probabilities)
+    return ModelOutputs(label, outputs.scores, outputs.probabilities)
 
 
-def compare_answers(expected: Answers, actual: Answers, threshold: float) -> Agreement:
+def compare_answers(expected: ModelOutputs, actual: ModelOutputs, threshold: float) -> Agreement:
     """Differences of two sets of answers about the same images."""
     top = np.sort(expected.probabilities, axis=1)
     class_margin = top[:, -1] - top[:, -2]
@@ -80,7 +80,7 @@ def verify(model: bytes, run: FinishedRun, images: ImageSet, threshold: float) -
             clear label differs, or when an input does not do what the contract says.
     """
     session = open_session(model)
-    expected, actual = torch_answers(run, images, threshold), answers(session, images)
+    expected, actual = torch_answers(run, images, threshold), run_model(session, images)
     result = compare_answers(expected, actual, threshold)
     score_limit = TOLERANCE * max(1.0, float(np.abs(expected.score).max()))
     # Written so that a NaN fails.
@@ -107,12 +107,12 @@ def try_inputs(
 
     `threshold` is the stored default. Raises ExportError that names what does not hold.
     """
-    together = answers(session, pixels)
+    together = run_model(session, pixels)
     required = [value.name for value in session.get_inputs()]
     optional = [value.name for value in session.get_overridable_initializers()]
-    singly = answers(session, pixels[:3], batch=1)
-    none, every = answers(session, pixels, np.inf), answers(session, pixels, LOWEST)
-    given = answers(session, pixels, threshold)
+    singly = run_model(session, pixels[:3], batch=1)
+    none, every = run_model(session, pixels, np.inf), run_model(session, pixels, LOWEST)
+    given = run_model(session, pixels, threshold)
     for what, holds in {
         "asks for the image alone": required == [INPUTS[0]] and optional == [INPUTS[1]],
         "answers one image as it answers several": _largest(

@@ -63,7 +63,7 @@ def sample_rows(
 
 
 @dataclass(frozen=True)
-class Samples:
+class SampleImages:
     """Target images to show, with their true classes and answers."""
 
     images: NDArray[np.uint8]  # [n, H, W, 3] RGB
@@ -96,7 +96,7 @@ class ReportData:
     target_scores: NDArray[np.floating]  # [N]
     target_labels: NDArray[np.integer]  # [N], -1 = unknown
     target_predictions: NDArray[np.integer]  # [N], arg-max of the known classes
-    samples: Samples | None
+    samples: SampleImages | None
     recipe: str  # TOML text
     environment: Mapping[str, Any]
 

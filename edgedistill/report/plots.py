@@ -21,7 +21,7 @@ from scipy.special import expit, logit
 
 from edgedistill.openset.metrics import risk_coverage
 from edgedistill.registries import SCORES
-from edgedistill.report.data import Kind, Samples, kinds
+from edgedistill.report.data import Kind, SampleImages, kinds
 from edgedistill.report.style import (
     BLUE,
     GREEN,
@@ -278,7 +278,7 @@ def risk_coverage_curve(
 
 
 @styled
-def answers(samples: Samples | None, known: Sequence[str]) -> Figure:
+def answers(samples: SampleImages | None, known: Sequence[str]) -> Figure:
     """Test images with their true class and answer, grouped by the kind of answer."""
     columns, tile, header, caption = 8, 1.3, 0.42, 0.66
     every = [] if samples is None else kinds(samples.labels, samples.predictions, samples.accepted)
@@ -328,7 +328,7 @@ def answers(samples: Samples | None, known: Sequence[str]) -> Figure:
     return figure
 
 
-def _caption(samples: Samples, row: int, known: Sequence[str]) -> tuple[str, str, str]:
+def _caption(samples: SampleImages, row: int, known: Sequence[str]) -> tuple[str, str, str]:
     answer = known[int(samples.predictions[row])] if samples.accepted[row] else "unknown"
     return (
         _short(samples.names[row], 17),

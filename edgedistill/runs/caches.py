@@ -88,13 +88,13 @@ def _caches_below(root: Path) -> Iterator[Cache]:
     for kind, (below, names) in _KINDS.items():
         for folder in _folders(root / below):
             if names.fullmatch(folder.name):
-                yield describe(kind, folder)
+                yield describe_cache(kind, folder)
             elif (left := _LEFTOVER.fullmatch(folder.name)) and names.fullmatch(left[1]):
                 holds = "left by a killed build, or one that is at work"
                 yield Cache(folder.name, "leftover", holds, disk_bytes(folder), folder)
 
 
-def describe(kind: Literal["views", "images", "dataset"], folder: Path) -> Cache:
+def describe_cache(kind: Literal["views", "images", "dataset"], folder: Path) -> Cache:
     """The cache in a folder that exists."""
     holds = {"views": _views, "images": _images}.get(kind, lambda _: "the emoji benchmark")
     return Cache(folder.name, kind, holds(folder), disk_bytes(folder), folder)

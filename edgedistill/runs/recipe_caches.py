@@ -17,7 +17,7 @@ from edgedistill.errors import CacheError, DamagedCacheError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import as_recipe
-from edgedistill.runs.caches import Cache, describe
+from edgedistill.runs.caches import Cache, describe_cache
 from edgedistill.students import architecture
 from edgedistill.teacher.open_clip import Teacher, load_teacher
 from edgedistill.teacher.view_cache import files as cache_files
@@ -243,9 +243,11 @@ def _settings(recipe: Recipe) -> ViewCacheSettings:
 
 
 def _existing(caches: _RecipeCaches) -> list[Cache]:
-    entries = [describe("images", folder) for folder in caches.stores.values() if folder.exists()]
+    entries = [
+        describe_cache("images", folder) for folder in caches.stores.values() if folder.exists()
+    ]
     if caches.views is not None and caches.views.folder.exists():
-        entries.append(describe("views", caches.views.folder))
+        entries.append(describe_cache("views", caches.views.folder))
     return entries
 
 

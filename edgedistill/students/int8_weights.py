@@ -12,7 +12,7 @@ from torch import Tensor
 SCALE = ".scale"
 
 
-def to_int8(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def quantize_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Floating tensors of two or more dimensions rounded to 255 levels per output channel."""
     stored: dict[str, Tensor] = {}
     for name, tensor in state.items():
@@ -27,7 +27,7 @@ def to_int8(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return stored
 
 
-def from_int8(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def dequantize_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The float32 tensors behind `to_int8`'s; a state without any is returned as it is.
 
     Raises ValueError for an int8 tensor without a scale of its length: its numbers alone would load

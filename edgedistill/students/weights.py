@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from edgedistill._utils.cache_dir import cache_dir
 from edgedistill.errors import WeightsError
 from edgedistill.registries import STUDENTS
-from edgedistill.students.int8_weights import from_int8
+from edgedistill.students.int8_weights import dequantize_tensors
 
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "weights"
 # Tensor and metadata key of start weights that were distilled from a teacher's embeddings.
@@ -64,7 +64,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
             f"{', '.join(PUBLISHED)}"
         )
     try:
-        return from_int8(load_file(path))
+        return dequantize_tensors(load_file(path))
     except (OSError, SafetensorError, ValueError) as error:
         raise WeightsError(
             f"'{path}' is not a readable safetensors file ({one_line(error)})"

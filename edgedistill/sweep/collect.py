@@ -6,8 +6,7 @@ from edgedistill._utils.atomic import write_bytes, write_text
 from edgedistill.report.style import png
 from edgedistill.sweep.folder import SweepFolder
 from edgedistill.sweep.plan import Plan
-from edgedistill.sweep.plots import heat_map
-from edgedistill.sweep.plots import hybridness_curves as draw_curves
+from edgedistill.sweep.plots import heat_map, plot_hybridness
 from edgedistill.sweep.results import (
     LOWER,
     METRICS,
@@ -46,6 +45,6 @@ def write_pictures(plan: Plan, folder: SweepFolder, rows: list[Row]) -> list[Pat
     panels = {title: curves for title, curves in panels.items() if curves}
     if panels:
         path = folder.path / "h_score_by_hybridness.png"
-        write_bytes(path, png(draw_curves(panels, spread)))
+        write_bytes(path, png(plot_hybridness(panels, spread)))
         written.append(path)
     return written

@@ -15,7 +15,7 @@ from edgedistill.sweep.exports import read_exported
 from edgedistill.sweep.folder import SweepFolder
 from edgedistill.sweep.latency import representative_runs, time_files
 from edgedistill.sweep.plan import Plan
-from edgedistill.sweep.results import Row, make_table, percent, series_of
+from edgedistill.sweep.results import Row, format_mean_std, make_table, series_of
 
 _SHOWN = {"accuracy": "accuracy", "h_score": "H deployed", "auroc": "AUROC"}
 
@@ -106,7 +106,7 @@ def lines(
             tables = [_table(plan, rows, files, precision, metric) for metric in _SHOWN]
             entry = files[chosen[name]][precision]
             size = f"{entry['bytes'] / 1e6:.1f}" if "bytes" in entry else "refused"
-            line = [name, precision, *(percent(t.means.get(name)) for t in tables), size]
+            line = [name, precision, *(format_mean_std(t.means.get(name)) for t in tables), size]
             if bench:
                 ms = times.get(entry.get("sha256"))
                 line.append("-" if ms is None else f"{ms:.2f}")

@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 _ATTEMPTS = 2
 
 
-def run_command(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
+def command_of_run(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
     """The process of one run."""
     python = (sys.executable, "-m", "edgedistill", "run", str(folder.recipe(run.name)))
     return (*python, "--name", run.name, "--runs", str(folder.runs), "--quiet")
@@ -38,7 +38,7 @@ def drive(
     at_once: int | None,
     say: Say,
     collect: Callable[[], None],
-    command: Command = run_command,
+    command: Command = command_of_run,
     caches_first: bool = False,
     chosen: Sequence[PlannedRun] | None = None,
 ) -> dict[str, str]:

@@ -19,7 +19,7 @@ from edgedistill.export.finished import FinishedRun
 from edgedistill.export.images import ExportImages
 from edgedistill.export.int8.policy import POLICY_FILE
 from edgedistill.export.measure import measure_answers
-from edgedistill.export.session import answers, open_session
+from edgedistill.export.session import open_session, run_model
 from edgedistill.runs.finished import load_finished
 from edgedistill.runs.folder import RunFolder
 from edgedistill.runtime.contract import read_model
@@ -87,7 +87,7 @@ def evaluate_file(path: Path, target: LabelledImages) -> dict[str, Any]:
     """Metrics of a file on the target's images, at its own threshold; bytes and SHA-256."""
     data, info = read_model(path)
     metrics = measure_answers(
-        answers(open_session(data), target.images), target.labels, info.threshold
+        run_model(open_session(data), target.images), target.labels, info.threshold
     )
     sha256 = hashlib.sha256(data).hexdigest()
     return {**metrics, "threshold": info.threshold, "bytes": len(data), "sha256": sha256}

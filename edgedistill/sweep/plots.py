@@ -19,7 +19,7 @@ from edgedistill.report.style import (
     VERMILION,
     styled,
 )
-from edgedistill.sweep.results import Curve, Table, percent
+from edgedistill.sweep.results import Curve, Table, format_mean_std
 
 # Shapes as well as colours, and another dash once the colours are used up.
 _COLORS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, INK)
@@ -28,7 +28,7 @@ _DASHES = ("-", "--", ":")
 
 
 @styled
-def hybridness_curves(panels: Mapping[str, Mapping[str, Curve]], spread: str) -> Figure:
+def plot_hybridness(panels: Mapping[str, Mapping[str, Curve]], spread: str) -> Figure:
     """A metric against hybridness with a band, one panel per title, one line per series.
 
     `panels` maps a title to series -> curve; a band is mean ± spread over replicates.
@@ -117,7 +117,7 @@ def heat_map(table: Table, title: str, lower_is_better: bool) -> Figure:
             axes.text(
                 j,
                 i,
-                percent(cell),
+                format_mean_std(cell),
                 ha="center",
                 va="center",
                 fontsize=9,

@@ -211,7 +211,7 @@ def to_markdown(plan: Plan, rows: Sequence[Row]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def percent(cell: Cell | None) -> str:
+def format_mean_std(cell: Cell | None) -> str:
     """`61.9 ± 1.7`, or `-`."""
     if cell is None:
         return "-"
@@ -233,7 +233,9 @@ def _h2_cv_markdown(plan: Plan, rows: Sequence[Row]) -> list[str]:
         "| | " + " | ".join(titles.values()) + " |",
         "|---|" + "---:|" * len(titles),
         *(
-            f"| {name} | " + " | ".join(percent(columns[m].get(name)) for m in titles) + " |"
+            f"| {name} | "
+            + " | ".join(format_mean_std(columns[m].get(name)) for m in titles)
+            + " |"
             for name in series
         ),
     ]
@@ -249,8 +251,10 @@ def _markdown(table: Table) -> str:
     head = ["", *table.targets, "mean"]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     for name in table.series:
-        cells = [percent(table.cells.get((name, target))) for target in table.targets]
-        lines.append(f"| {name} | " + " | ".join([*cells, percent(table.means.get(name))]) + " |")
+        cells = [format_mean_std(table.cells.get((name, target))) for target in table.targets]
+        lines.append(
+            f"| {name} | " + " | ".join([*cells, format_mean_std(table.means.get(name))]) + " |"
+        )
     return "\n".join(lines)
 
 

@@ -55,7 +55,7 @@ class Hdg(_Facts):
     split_images: dict[str, dict[str, dict[str, tuple[int | None, int | None]]]]
 
 
-class Benchmark(_Facts):
+class PublishedDataset(_Facts):
     """One published dataset.
 
     Attributes:
@@ -108,12 +108,12 @@ def key(name: str) -> str:
 
 
 @cache
-def benchmarks() -> MappingProxyType[str, Benchmark]:
+def benchmarks() -> MappingProxyType[str, PublishedDataset]:
     """Every benchmark by the name a recipe calls it."""
     text = (resources.files("edgedistill.data.published") / "benchmarks.json").read_text(
         encoding="utf-8"
     )
-    return MappingProxyType(TypeAdapter(dict[str, Benchmark]).validate_json(text))
+    return MappingProxyType(TypeAdapter(dict[str, PublishedDataset]).validate_json(text))
 
 
 @cache

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgedistill.data.index import Index
-from edgedistill.data.published.benchmarks import Benchmark, benchmarks
+from edgedistill.data.published.benchmarks import PublishedDataset, benchmarks
 from edgedistill.data.published.image_lists import (
     PARTS,
     ImageList,
@@ -78,7 +78,7 @@ def _distance(published: dict[str, int], tree: Tree) -> int:
     return sum(abs(count - tree.images(domain)) for domain, count in published.items())
 
 
-def _count_findings(facts: Benchmark, tree: Tree, row: CountRow) -> list[str]:
+def _count_findings(facts: PublishedDataset, tree: Tree, row: CountRow) -> list[str]:
     """A domain's difference in images, by class where class counts are published."""
     assert row.published is not None
     if row.found == 0:
@@ -122,7 +122,7 @@ def _copies(tree: Tree, row: CountRow) -> list[tuple[str, str]]:
 
 
 def _check_lists(
-    name: str, facts: Benchmark, index: Index, folder: Path
+    name: str, facts: PublishedDataset, index: Index, folder: Path
 ) -> tuple[list[CountRow], list[str]]:
     assert facts.hdg is not None
     rows: list[CountRow] = []
@@ -161,7 +161,7 @@ def _shared(train: ImageList | None, val: ImageList | None) -> int:
     return len(set(train.entries) & set(val.entries)) if train and val else 0
 
 
-def _split_findings(facts: Benchmark, lists: dict[tuple[str, str], ImageList]) -> list[str]:
+def _split_findings(facts: PublishedDataset, lists: dict[tuple[str, str], ImageList]) -> list[str]:
     """The first published split whose training or validation images the lists do not give."""
     assert facts.hdg is not None
     for value, targets in facts.hdg.split_images.items():

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill.data.index import Index
-from edgedistill.data.published.benchmarks import Benchmark, Hdg, Part, benchmarks, key
+from edgedistill.data.published.benchmarks import Hdg, Part, PublishedDataset, benchmarks, key
 from edgedistill.data.readers.folder import subfolders
 from edgedistill.errors import DataError
 
@@ -171,7 +171,7 @@ def load_lists(
     return rows
 
 
-def _file_name(facts: Benchmark, hdg: Hdg, domain: str, part: Part) -> str:
+def _file_name(facts: PublishedDataset, hdg: Hdg, domain: str, part: Part) -> str:
     return hdg.lists[part].format(d=hdg.list_names[facts.domains.index(domain)])
 
 

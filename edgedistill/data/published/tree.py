@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgedistill.data.index import Index
-from edgedistill.data.published.benchmarks import Benchmark, benchmarks
+from edgedistill.data.published.benchmarks import PublishedDataset, benchmarks
 from edgedistill.data.readers.folder import images_in, subfolders
 from edgedistill.errors import DataError
 
@@ -145,7 +145,7 @@ def read_benchmark(name: str, root: str | Path) -> Index:
     return index
 
 
-def _candidates(facts: Benchmark, start: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+def _candidates(facts: PublishedDataset, start: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     """Folders that may hold the domains, nearest first, with the domains in each."""
     level = [start]
     for depth in range(_DEPTH + 1):
@@ -167,7 +167,7 @@ def _two_levels(folder: Path) -> Iterator[Path]:
         yield folder / child
 
 
-def _missing(facts: Benchmark, folders: list[ClassFolder]) -> tuple[str, ...]:
+def _missing(facts: PublishedDataset, folders: list[ClassFolder]) -> tuple[str, ...]:
     present = {(folder.domain, folder.name) for folder in folders}
     missing: list[str] = []
     for domain in facts.domains:

@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, helper
 from edgedistill.export.int8.policy import block_of, node_kinds
 from edgedistill.export.int8.prepare import prepare
 from edgedistill.export.int8.quantize import Ranges, quantize, tensors
-from edgedistill.export.session import answers, open_session
+from edgedistill.export.session import open_session, run_model
 from edgedistill.runtime.contract import INPUTS
 
 # Shares of the calibration views whose extremes a range holds; 1 gives the minimum and maximum.
@@ -43,7 +43,7 @@ def calibrate_ranges(
     """
     # A Relu is merged into the node before it only where that node is chosen.
     names = {*tensors(prepare(model, nodes), nodes), *tensors(model, nodes)}
-    probabilities = answers(open_session(model.SerializeToString()), views).probabilities
+    probabilities = run_model(open_session(model.SerializeToString()), views).probabilities
     return CalibratedModel(model, views, extremes(model, sorted(names), views), probabilities)
 
 
@@ -123,5 +123,5 @@ def _quantize(calibrated: CalibratedModel, chosen: Collection[str], share: float
 
 def _squared_error(calibrated: CalibratedModel, model: ModelProto) -> float:
     """Mean squared error of a model's probabilities on the views."""
-    outputs = answers(open_session(model.SerializeToString()), calibrated.views)
+    outputs = run_model(open_session(model.SerializeToString()), calibrated.views)
     return float(np.square(outputs.probabilities - calibrated.probabilities).mean())

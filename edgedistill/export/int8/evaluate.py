@@ -9,7 +9,7 @@ from onnx import ModelProto
 from edgedistill.data.images import LabelledImages
 from edgedistill.export.measure import MetricDrop, compare_metrics, measure_answers
 from edgedistill.export.onnx.graph import stored_threshold
-from edgedistill.export.session import Answers, answers, concatenate, open_session
+from edgedistill.export.session import ModelOutputs, concatenate, open_session, run_model
 from edgedistill.openset import calibrate
 
 
@@ -34,7 +34,7 @@ class Baseline:
 class Int8Evaluation:
     """An int8 model's outputs on source validation, its own threshold, and its drops below fp32."""
 
-    int8_outputs: Answers
+    int8_outputs: ModelOutputs
     threshold: float
     drops: list[MetricDrop]
 
@@ -63,15 +63,15 @@ def evaluate_int8(model: ModelProto, baseline: Baseline) -> Int8Evaluation:
 
 def _outputs(
     model: bytes, validation: LabelledImages, unknown: LabelledImages
-) -> tuple[Answers, Answers | None]:
+) -> tuple[ModelOutputs, ModelOutputs | None]:
     session = open_session(model)
-    unknown_outputs = answers(session, unknown.images) if len(unknown) else None
-    return answers(session, validation.images), unknown_outputs
+    unknown_outputs = run_model(session, unknown.images) if len(unknown) else None
+    return run_model(session, validation.images), unknown_outputs
 
 
 def _metrics(
-    known_outputs: Answers,
-    unknown_outputs: Answers | None,
+    known_outputs: ModelOutputs,
+    unknown_outputs: ModelOutputs | None,
     validation: LabelledImages,
     unknown: LabelledImages,
     threshold: float,

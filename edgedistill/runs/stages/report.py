@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgedistill._utils.atomic import write_json
-from edgedistill.report import ReportData, Samples, sample_rows, write_report
+from edgedistill.report import ReportData, SampleImages, sample_rows, write_report
 from edgedistill.runs.folder import RunFolder
 from edgedistill.runs.stages.calibrate import Calibrated
 from edgedistill.runs.stages.evaluate import Evaluated
@@ -42,7 +42,7 @@ class Report:
             target_scores=target.scores,
             target_labels=target.labels,
             target_predictions=target.predictions,
-            samples=Samples(
+            samples=SampleImages(
                 images=images[shown],
                 names=[index.classes[index.label[row]] for row in images.rows[shown]],
                 labels=target.labels[shown],

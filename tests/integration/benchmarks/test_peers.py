@@ -15,7 +15,7 @@ from benchmarks.peers import peers_tables as tables
 from benchmarks.peers.random_student import RandomStudent, make_student
 from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.errors import EdgeDistillError
-from edgedistill.export.session import Answers
+from edgedistill.export.session import ModelOutputs
 from edgedistill.teacher.open_clip import load_teacher
 from edgedistill.teacher.text import build_text_bank
 from edgedistill.teacher.zero_shot import zero_shot
@@ -99,15 +99,15 @@ def test_openvino_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch)
         contenders.openvino("OpenVINO", b"", 32, 1)
 
 
-def answers_of(right: int, score: float) -> Callable[[int], Answers]:
+def answers_of(right: int, score: float) -> Callable[[int], ModelOutputs]:
     """`right` of 10 known images are answered right; unknown ones score 0."""
 
-    def make(unknown: int) -> Answers:
+    def make(unknown: int) -> ModelOutputs:
         probabilities = np.full((10 + unknown, 2), 0.5)
         probabilities[:right, 0] = 0.9
         probabilities[right:, 1] = 0.9
         scores = np.array([score + i / 100 for i in range(10)] + [0.0] * unknown)
-        return Answers(probabilities.argmax(axis=1), scores, probabilities)
+        return ModelOutputs(probabilities.argmax(axis=1), scores, probabilities)
 
     return make
 

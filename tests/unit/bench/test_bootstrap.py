@@ -22,7 +22,7 @@ from edgedistill.bench.bootstrap import (
 )
 from edgedistill.bench.result import QUALITY_METRICS
 from edgedistill.export.measure import measure_answers
-from edgedistill.export.session import Answers
+from edgedistill.export.session import ModelOutputs
 
 
 def made(seed: int, known: int, unknown: int, grid: int, classes: int = 4) -> tuple:
@@ -33,10 +33,10 @@ def made(seed: int, known: int, unknown: int, grid: int, classes: int = 4) -> tu
     probabilities = (np.round(probabilities * grid) + 1) / (grid + classes)
     score = np.round(probabilities.max(axis=1) * grid + (labels >= 0)) / grid
     label = probabilities.argmax(axis=1)
-    return Answers(label, score, probabilities), labels, float(np.median(score))
+    return ModelOutputs(label, score, probabilities), labels, float(np.median(score))
 
 
-def scored(answers: Answers, labels: np.ndarray, threshold: float) -> Scored:
+def scored(answers: ModelOutputs, labels: np.ndarray, threshold: float) -> Scored:
     return Scored(
         known=labels >= 0,
         correct=answers.label == labels,
@@ -63,7 +63,7 @@ def test_a_resample_has_the_metrics_of_the_images_it_drew(case: tuple) -> None:
     assert (counts[:, labels < 0].sum(axis=1) == (labels < 0).sum()).all()
     for number, count in enumerate(counts):
         rows = np.repeat(np.arange(len(labels)), count)
-        drawn = Answers(answers.label[rows], answers.score[rows], answers.probabilities[rows])
+        drawn = ModelOutputs(answers.label[rows], answers.score[rows], answers.probabilities[rows])
         expected = measure_answers(drawn, labels[rows], threshold)
         for metric in QUALITY_METRICS:
             assert found[metric][number] == pytest.approx(expected[metric], abs=1e-12), metric

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgedistill.bench.collect import Plan, _noise, _Pair, short_names
-from edgedistill.bench.picture import describe, write_picture
-from edgedistill.bench.timing import NOISY, Samples
+from edgedistill.bench.collect import BenchSettings, _noise, _Pair, short_names
+from edgedistill.bench.picture import describe_image, write_picture
+from edgedistill.bench.timing import NOISY, CallTimes
 from edgedistill.errors import BenchError
 
 
@@ -33,13 +33,13 @@ def test_names_are_short_and_tell_files_apart(paths: list[str], names: list[str]
     assert short_names([Path(path) for path in paths]) == names
 
 
-def taken(seconds: float) -> Samples:
-    return Samples([np.full(3, seconds)] * 6)
+def taken(seconds: float) -> CallTimes:
+    return CallTimes([np.full(3, seconds)] * 6)
 
 
 @pytest.mark.parametrize(("again", "verdict"), [(1.01, "quiet"), (0.99, "quiet"), (0.9, "noisy")])
 def test_a_machine_is_noisy_when_one_setting_is(again: float, verdict: str) -> None:
-    plan = Plan([1], [1, 8], 6, Path("x.png"), "", ["CPUExecutionProvider"])
+    plan = BenchSettings([1], [1, 8], 6, Path("x.png"), "", ["CPUExecutionProvider"])
     quiet = [taken(5.0), taken(2.0), taken(2.0)]
     # The second model is the baseline; what is last is its second loading.
     pairs = [_Pair(quiet, quiet), _Pair(quiet, [taken(5.0), taken(2.0), taken(2.0 * again)])]
@@ -52,7 +52,7 @@ def test_a_machine_is_noisy_when_one_setting_is(again: float, verdict: str) -> N
 
 
 def test_the_generated_picture_is_a_photo_in_size_and_weight(tmp_path: Path) -> None:
-    said = describe(write_picture(tmp_path))
+    said = describe_image(write_picture(tmp_path))
     size, unit = said.split(", ")[1].split()
     assert said.startswith("640x480 JPEG, ") and unit == "bytes"
     assert 40_000 < int(size) < 90_000
@@ -64,4 +64,4 @@ def test_a_file_that_cannot_be_timed(tmp_path: Path) -> None:
     broken.write_bytes(broken.read_bytes()[:40])
     for path in (broken, tmp_path / "missing.png", tmp_path):
         with pytest.raises(BenchError, match="give an image file"):
-            describe(path)
+            describe_image(path)

@@ -12,7 +12,7 @@ import pytest
 import tomli_w
 from PIL import Image
 
-from edgedistill.bench.data import find_images, label_map
+from edgedistill.bench.data import find_images, known_positions
 from edgedistill.data.protocols.resolve import resolve_split
 from edgedistill.errors import DataError
 from edgedistill.recipe import load_recipe
@@ -38,7 +38,7 @@ def test_a_folder(tmp_path: Path) -> None:
     assert images.classes == (None, "dog", "dog", None)
     assert images.unknown == ("Cat", "owl") and images.target is None and len(images) == 4
     assert len(images.notes) == 1 and "'cat'" in images.notes[0]
-    assert label_map(images.classes, CLASSES).tolist() == [-1, 1, 1, -1]
+    assert known_positions(images.classes, CLASSES).tolist() == [-1, 1, 1, -1]
 
 
 def test_a_recipe_gives_the_images_its_run_is_evaluated_on(
@@ -49,7 +49,7 @@ def test_a_recipe_gives_the_images_its_run_is_evaluated_on(
     dataset = resolve_split(load_recipe(path).data)
     images = find_images(path, dataset.split.known[::-1])
     assert list(images.files) == [dataset.index.path(row) for row in dataset.target.tolist()]
-    labels = label_map(images.classes, dataset.split.known)
+    labels = known_positions(images.classes, dataset.split.known)
     assert np.array_equal(labels, dataset.target_labels)
     assert images.unknown == ("star",) and images.target == "sea" and images.source == str(path)
     with pytest.raises(DataError, match="other known classes than the models"):

@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 
-from edgedistill.bench.html import write_report
+from edgedistill.bench.html import write_bench_report
 from edgedistill.bench.markdown import to_markdown
 from edgedistill.bench.pareto import pareto, points, quality_metric
-from edgedistill.bench.result import Comparison, Method, Model, Result
+from edgedistill.bench.result import Comparison, MeasurementSettings, Model, Result
 from edgedistill.bench.sheet import comparisons, notes
 from edgedistill.bench.table import print_result
 from edgedistill.errors import OutputError
@@ -82,7 +82,11 @@ def test_the_documented_keys_are_those_of_the_schema() -> None:
     table = page.partition("## result.json")[2]
     rows = dict(re.findall(r"^\| `([\w.\[\]]+)` \| (.*) \|$", table, re.MULTILINE))
     assert {name.partition("[")[0] for name in rows} == get_type_hints(Result).keys() - {"schema"}
-    for name, hint in (("models[]", Model), ("method", Method), ("comparisons[]", Comparison)):
+    for name, hint in (
+        ("models[]", Model),
+        ("method", MeasurementSettings),
+        ("comparisons[]", Comparison),
+    ):
         said = set(re.findall(r"`(\w+)(?:\[\])?`", rows[name]))
         inner = {
             part.rpartition(".")[2].strip("[]") for part in rows if part.startswith("models[]")
@@ -173,7 +177,7 @@ def test_without_labelled_images(without_data: Any, tmp_path: Path) -> None:
         pareto(without_data)
     # Of an earlier report, with labelled images.
     (tmp_path / "pareto.png").write_bytes(b"picture")
-    written = write_report(tmp_path, without_data)
+    written = write_bench_report(tmp_path, without_data)
     assert [path.name for path in written] == ["result.json", "result.md", "report.html"]
     assert not (tmp_path / "pareto.png").exists()
     page = (tmp_path / "report.html").read_text("utf-8")
@@ -234,7 +238,7 @@ def test_times_far_apart_are_drawn_on_a_logarithmic_axis(bench_result: Any) -> N
 
 def test_the_page_is_complete_in_itself(bench_result: Any, tmp_path: Path) -> None:
     bench_result["models"][2]["name"] = bench_result["comparisons"][1]["model"] = "<i>x</i>.onnx"
-    written = write_report(tmp_path / "new" / "folder", bench_result)
+    written = write_bench_report(tmp_path / "new" / "folder", bench_result)
     assert {path.name for path in written} == {
         "report.html",
         "result.json",
@@ -262,4 +266,4 @@ def test_the_page_is_complete_in_itself(bench_result: Any, tmp_path: Path) -> No
 def test_a_report_that_cannot_be_written_is_one_line(bench_result: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="name a folder"):
-        write_report(tmp_path / "file", bench_result)
+        write_bench_report(tmp_path / "file", bench_result)

@@ -16,8 +16,8 @@ from edgedistill.bench.timing import (
     MOST,
     ROUND_SECONDS,
     WARM_UP,
+    CallTimes,
     Load,
-    Samples,
     Work,
     measure,
     median_interval,
@@ -52,8 +52,8 @@ class Machine:
         return load
 
 
-def samples(medians: list[float]) -> Samples:
-    return Samples([np.array([value]) for value in medians])
+def samples(medians: list[float]) -> CallTimes:
+    return CallTimes([np.array([value]) for value in medians])
 
 
 def test_every_round_loads_warms_and_calls_all_in_turn() -> None:
@@ -151,8 +151,8 @@ def test_only_beyond_the_noise_there_is_a_verdict(low: float, high: float, said:
 
 
 def test_a_summary_says_no_percentile_it_has_too_few_calls_for() -> None:
-    def taken(each: int) -> Samples:
-        return Samples([np.full(each, 0.002), np.full(each, 0.004), np.full(each, 0.003)])
+    def taken(each: int) -> CallTimes:
+        return CallTimes([np.full(each, 0.002), np.full(each, 0.004), np.full(each, 0.003)])
 
     few = timing(taken(6), 8)
     assert (few["p50_ms"], few["rounds_ms"]) == (pytest.approx(3), pytest.approx([2, 4, 3]))

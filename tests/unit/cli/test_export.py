@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgedistill.cli.export import verdict
+from edgedistill.cli.export import int8_verdict
 
 
 @pytest.mark.parametrize(
@@ -18,5 +18,5 @@ from edgedistill.cli.export import verdict
     ],
 )
 def test_the_better_file_is_named(time_ratio: float, better: str) -> None:
-    said = verdict(time_ratio)
+    said = int8_verdict(time_ratio)
     assert said.startswith(better) and f"{time_ratio:.2f} of fp32's time" in said

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import softmax
 
 from edgedistill.openset import Outputs, calibrate, evaluate
-from edgedistill.report import ReportData, Samples, sample_rows
+from edgedistill.report import ReportData, SampleImages, sample_rows
 
 KNOWN = ("<script>alert(1)</script>", "sky_weather", 'x" onerror="alert(2)', "$100$ & more")
 
@@ -59,7 +59,7 @@ def build(*, unknown: float = 0.3, n: int = 80, history: int = 50) -> ReportData
         target_scores=scores,
         target_labels=target.labels,
         target_predictions=target.predictions,
-        samples=Samples(
+        samples=SampleImages(
             images=rng.integers(0, 256, size=(len(rows), 16, 20, 3)).astype(np.uint8),
             names=[names[row] for row in rows],
             labels=target.labels[rows],

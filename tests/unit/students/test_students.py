@@ -16,7 +16,7 @@ from edgedistill.errors import EdgeDistillError, WeightsError
 from edgedistill.methods import METHODS
 from edgedistill.students import Student, build_backbone, start_projection
 from edgedistill.students import weights as student_weights
-from edgedistill.students.int8_weights import to_int8
+from edgedistill.students.int8_weights import quantize_tensors
 from edgedistill.teacher.open_clip import load_teacher
 
 SMALL = "mobilenet_v3_small"
@@ -80,7 +80,7 @@ class TestFiles:
         path = tmp_path / "start.safetensors"
         state = small.state_dict() | {"projection.weight": torch.randn(16, 576)}
         state["projection.weight"][3] = 0
-        save_file(to_int8(state), path, metadata={"projection_teacher": "abc"})
+        save_file(quantize_tensors(state), path, metadata={"projection_teacher": "abc"})
         assert path.stat().st_size < 0.4 * sum(4 * t.numel() for t in state.values())
         loaded, _ = build_backbone(SMALL, str(path))
         found = loaded.state_dict()
@@ -100,7 +100,7 @@ class TestFiles:
         self, scale: torch.Tensor | None, tmp_path: Path, small: nn.Module
     ) -> None:
         path, name = tmp_path / "start.safetensors", "features.0.0.weight"
-        state = to_int8(small.state_dict())
+        state = quantize_tensors(small.state_dict())
         del state[f"{name}.scale"]
         save_file(state if scale is None else {**state, f"{name}.scale": scale}, path)
         assert f"int8 tensor '{name}' has no scale of shape [16]" in error_of(SMALL, str(path))

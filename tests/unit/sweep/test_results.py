@@ -20,10 +20,10 @@ from edgedistill.sweep.plan import Plan
 from edgedistill.sweep.plots import heat_map
 from edgedistill.sweep.results import (
     collect_rows,
+    format_mean_std,
     h2_cv_cells,
     hybridness_curves,
     make_table,
-    percent,
     to_csv,
     to_markdown,
 )
@@ -71,7 +71,7 @@ def test_a_table_is_mean_and_deviation_over_seeds(
     cell = table.cells["erm", "camera"]
     assert (cell.mean, cell.spread, cell.count) == (0.375, 0.125, 3)
     assert (table.means["erm"].mean, table.means["erm"].spread) == (0.5, 0.125)
-    assert percent(cell) == "37.5 ± 12.5"
+    assert format_mean_std(cell) == "37.5 ± 12.5"
     text = to_markdown(plan, collect_rows(plan, folder))
     assert "| erm | 62.5 ± 12.5 | 37.5 ± 12.5 | 50.0 ± 12.5 |" in text
     assert "12 of 12 runs finished" in text and "H-score" not in text
@@ -97,7 +97,7 @@ def test_unfinished_runs_leave_gaps_and_no_wrong_means(
     assert ("erm", "camera") not in table.cells and "erm" not in table.means
     # The one seed that both targets have.
     assert (table.means["scipd"].mean, table.means["scipd"].count) == (0.7, 1)
-    assert percent(table.means["scipd"]) == "70.0" and percent(None) == "-"
+    assert format_mean_std(table.means["scipd"]) == "70.0" and format_mean_std(None) == "-"
     assert [row["status"] for row in rows].count("finished") == 4
     parsed = list(csv.DictReader(io.StringIO(to_csv(rows))))
     assert len(parsed) == 12 and parsed[0]["accuracy"] == "0.5"

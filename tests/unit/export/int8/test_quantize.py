@@ -34,7 +34,7 @@ from edgedistill.export.measure import (
     measure_answers,
     refuse_metric_drop,
 )
-from edgedistill.export.session import Answers, answers, open_session
+from edgedistill.export.session import ModelOutputs, open_session, run_model
 
 SIDE, CHANNELS, CLASSES = 16, 8, 4
 EVERYTHING = frozenset({"convolution", "pointwise", "depthwise", "add", "activation", "gate"})
@@ -159,8 +159,8 @@ def test_int8_answers_nearly_as_float(kinds: frozenset[str]) -> None:
     model, pixels = network(), pictures()
     made = in_int8(model, of_kinds(model, frozenset(kinds)), pictures(seed=1))
     onnx.checker.check_model(made, full_check=True)
-    expected = answers(open_session(model.SerializeToString()), pixels)
-    found = answers(open_session(made.SerializeToString()), pixels)
+    expected = run_model(open_session(model.SerializeToString()), pixels)
+    found = run_model(open_session(made.SerializeToString()), pixels)
     spread = expected.probabilities.std(axis=0).max()
     assert np.abs(found.probabilities - expected.probabilities).mean() < 0.25 * spread
     assert (found.label == expected.label).mean() >= 0.8
@@ -317,7 +317,7 @@ def test_the_block_that_costs_most_answers_is_left_out_first() -> None:
     errors = {}
     for name in chosen:
         alone = quantize(prepare(model, [name]), [name], ranges(seen.extremes, 1.0))
-        found = answers(open_session(alone.SerializeToString()), pictures())
+        found = run_model(open_session(alone.SerializeToString()), pictures())
         errors[name] = float(np.square(found.probabilities - seen.probabilities).mean())
     costly = max(chosen, key=lambda name: errors[name])
     tries = list(fallback_sets(seen, chosen))
@@ -353,7 +353,9 @@ def test_a_loss_beyond_the_budget_is_refused_with_the_numbers() -> None:
 
 def test_rates_of_a_file_are_those_of_the_evaluation() -> None:
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
-    given_answers = Answers(np.zeros(4, np.int64), np.array([3.0, 1.0, 2.0, 0.5]), probabilities)
+    given_answers = ModelOutputs(
+        np.zeros(4, np.int64), np.array([3.0, 1.0, 2.0, 0.5]), probabilities
+    )
     found = measure_answers(given_answers, np.array([0, 0, 0, -1]), 1.5)
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["known_acceptance"] == pytest.approx(2 / 3)

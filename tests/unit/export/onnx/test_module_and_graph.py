@@ -22,7 +22,7 @@ from edgedistill.errors import DivergedError, ExportError
 from edgedistill.export.finished import Calibration, FinishedRun
 from edgedistill.export.onnx.graph import OPSET, export_graph, stored_threshold, to_bytes
 from edgedistill.export.onnx.module import Deployed
-from edgedistill.export.session import Answers, answers, open_session
+from edgedistill.export.session import ModelOutputs, open_session, run_model
 from edgedistill.export.verify import compare_answers, torch_answers, verify
 from edgedistill.methods import METHODS
 from edgedistill.methods.heads import LinearHead, ProjectionHead
@@ -132,7 +132,7 @@ def test_the_module_gives_the_scores_of_the_evaluation(score: str, pool: str) ->
         torch.float32,
         torch.float32,
     )
-    got = Answers(label.numpy(), found.numpy(), probabilities.numpy())
+    got = ModelOutputs(label.numpy(), found.numpy(), probabilities.numpy())
     result = compare_answers(expected, got, threshold)
     assert result.probability < 1e-6 and result.score < 1e-5
     assert result.clear_but_other == 0 and result.clear >= 14
@@ -198,9 +198,9 @@ def test_a_threshold_moves_the_answers_without_another_file(
     exported: tuple[FinishedRun, bytes],
 ) -> None:
     session, pixels = open_session(exported[1]), pictures(20)
-    by_default = answers(session, pixels)
+    by_default = run_model(session, pixels)
     middle = float(np.median(by_default.score))
-    moved = answers(session, pixels, middle)
+    moved = run_model(session, pixels, middle)
     assert ((moved.label == UNKNOWN_LABEL) == (moved.score < np.float32(middle))).all()
     kept = moved.label != UNKNOWN_LABEL
     assert (moved.label[kept] == moved.probabilities.argmax(axis=1)[kept]).all()
@@ -242,8 +242,8 @@ def test_a_student_that_is_not_finite_is_refused(exported: tuple[FinishedRun, by
 def test_a_clear_label_has_margins_to_the_next_class_and_the_threshold() -> None:
     probabilities = np.array([[0.6, 0.4], [0.50001, 0.49999], [0.9, 0.1], [0.5, 0.5]])
     score = np.array([1.0, 1.0, 0.50001, 0.2])
-    expected = Answers(np.array([0, 0, 0, UNKNOWN_LABEL]), score, probabilities)
-    found = Answers(np.array([0, 1, UNKNOWN_LABEL, UNKNOWN_LABEL]), score, probabilities)
+    expected = ModelOutputs(np.array([0, 0, 0, UNKNOWN_LABEL]), score, probabilities)
+    found = ModelOutputs(np.array([0, 1, UNKNOWN_LABEL, UNKNOWN_LABEL]), score, probabilities)
     result = compare_answers(expected, found, 0.5)
     assert (result.same_label, result.clear, result.clear_but_other) == (2, 2, 0)
     swapped = dataclasses.replace(found, label=np.array([1, 0, 0, 0]))
