@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from culprits import raises
 from PIL import Image
 
 from edgedistill.bench.collect import BenchSettings, _noise, _Pair, short_names
@@ -63,5 +64,5 @@ def test_a_file_that_cannot_be_timed(tmp_path: Path) -> None:
     Image.new("RGB", (30, 20)).save(broken)
     broken.write_bytes(broken.read_bytes()[:40])
     for path in (broken, tmp_path / "missing.png", tmp_path):
-        with pytest.raises(BenchError, match="give an image file"):
+        with raises(BenchError, path, "image"):
             describe_image(path)

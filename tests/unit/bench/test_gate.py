@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from culprits import raises
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,30 +34,30 @@ def test_anything_else_is_one_line(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "culprit"),
     [
-        ("h_scor>=0.6", "did you mean 'h_score'?"),
-        ("p50ms<=5", "did you mean 'p50_ms'?"),
-        ("accuracy>=60", "or 0% and 100%; write 0.6 or 60%"),
-        ("accuracy==0.6", "compare with one of >=, <=, >, <"),
-        ("accuracy", "write a comparison"),
-        ("", "write a comparison"),
-        ("p50_ms<=fast", "'fast' is not a number"),
-        ("p50_ms<=nan", "'nan' is not a number"),
-        ("p50_ms<=5%", "'5%' is not a number"),
-        ("h_score.middle>=0.1", "no figure 'h_score.middle'"),
+        ("h_scor>=0.6", "'h_score'"),
+        ("p50ms<=5", "'p50_ms'"),
+        ("accuracy>=60", "0.6 or 60%"),
+        ("accuracy==0.6", ">=, <=, >, <"),
+        ("accuracy", "comparison"),
+        ("", "comparison"),
+        ("p50_ms<=fast", "'fast'"),
+        ("p50_ms<=nan", "'nan'"),
+        ("p50_ms<=5%", "'5%'"),
+        ("h_score.middle>=0.1", "'h_score.middle'"),
     ],
 )
-def test_mistakes(text: str, said: str) -> None:
-    with pytest.raises(BenchError) as error:
+def test_mistakes(text: str, culprit: str) -> None:
+    with raises(BenchError, text, culprit):
         parse(text)
-    assert said in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["accuracy>=150%", "accuracy>=600", "accuracy>=-1"])
 def test_no_share_is_suggested_that_cannot_be_meant(text: str) -> None:
-    with pytest.raises(BenchError, match=r"or 0% and 100%$"):
+    with raises(BenchError, text, "0% and 100%") as caught:
         parse(text)
+    assert str(caught.value).endswith("100%")
 
 
 def test_per_cent_and_ends_of_the_interval() -> None:
@@ -122,6 +123,6 @@ def test_figures_that_the_images_say_nothing_about_are_refused(bench_result: Any
     wanted = [parse("h_score.low>=0.6"), parse("accuracy>=0.5"), parse("p50_ms<=5")]
     refuse_unanswerable(wanted, quality)
     quality |= {"unknown": 0, "h_score": {"value": None, "low": None, "high": None}}
-    with pytest.raises(BenchError, match=r"h_score\.low>=0\.6: .* no images of unknown"):
+    with raises(BenchError, "h_score.low>=0.6", "unknown classes"):
         refuse_unanswerable(wanted, quality)
     refuse_unanswerable(wanted[1:], quality)

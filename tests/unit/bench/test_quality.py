@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from culprits import raises
 from onnx import helper
 from PIL import Image
 
@@ -130,7 +131,7 @@ def test_unreadable_images_are_left_out_for_all(model: Callable[..., Path], phot
         assert quality[name]["unreadable"] == 2
     for file in photos.glob("*/*.png"):
         file.write_bytes(b"")
-    with pytest.raises(BenchError, match="no image can be read"):
+    with raises(BenchError, photos):
         quality_of(models, photos, "a")
 
 
@@ -149,6 +150,5 @@ def test_known_images_alone_have_no_open_set_figures(
 
 def test_models_must_know_the_same_classes() -> None:
     assert same_classes([("a", CLASSES), ("b", CLASSES[::-1])]) == CLASSES
-    with pytest.raises(DataError, match="b and a know different classes") as error:
+    with raises(DataError, "b and a", "classes", "'blue'"):
         same_classes([("a", CLASSES), ("b", ("red", "green", "pink"))])
-    assert "\n" not in str(error.value)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from culprits import raises
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,12 +35,12 @@ def test_ties_keep_at_least_the_share() -> None:
 
 @pytest.mark.parametrize("target_keep_rate", [0.0, -0.1, 1.01, float("nan"), 95])
 def test_acceptance_is_a_share(target_keep_rate: float) -> None:
-    with pytest.raises(UsageError, match="target_keep_rate"):
+    with raises(UsageError, "target_keep_rate", target_keep_rate):
         calibrate(np.arange(5.0), target_keep_rate)
 
 
 def test_scores_that_are_not_numbers_are_refused() -> None:
-    with pytest.raises(DivergedError, match="1 of 3 calibration scores"):
+    with raises(DivergedError, "1 of 3 calibration scores"):
         calibrate(np.array([1.0, np.nan, 2.0]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
+from culprits import raises
 
 from edgedistill.errors import RunFolderError
 from edgedistill.runs.lookup import find_run
@@ -32,13 +32,14 @@ def test_by_name_by_folder_and_the_newest(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="no finished run"):
+    with raises(RunFolderError, tmp_path):
         find_run(None, tmp_path)
     run(tmp_path / "half", None)
-    with pytest.raises(RunFolderError, match="unfinished"):
+    with raises(RunFolderError, "half", "unfinished"):
         find_run("half", tmp_path)
-    with pytest.raises(RunFolderError, match=r"no such run in [^;]*$"):
+    with raises(RunFolderError, "other", tmp_path) as caught:
         find_run("other", tmp_path)
+    assert "half" not in str(caught.value)
     run(tmp_path / "whole", 100)
-    with pytest.raises(RunFolderError, match="finished runs: whole"):
+    with raises(RunFolderError, "other", tmp_path, "whole"):
         find_run("other", tmp_path)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from culprits import raises
 from torch import nn
 
 from edgedistill.errors import RecipeError, WeightsError
@@ -44,10 +45,10 @@ def test_width_statistics_and_docs_line_are_the_module_s() -> None:
 
 
 def test_a_module_without_pooling_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"\[B, d\].*\[1, 7, 30, 30\]"):
+    with raises(RecipeError, "student.size", "[B, d]", "[1, 7, 30, 30]"):
         build_backbone("unpooled", size=32)
 
 
 def test_nothing_is_published_for_it() -> None:
-    with pytest.raises(WeightsError, match="imagenet"):
+    with raises(WeightsError, "student.weights", "'imagenet'"):
         build_backbone("pooled", "imagenet", 32)

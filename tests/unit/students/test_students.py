@@ -7,6 +7,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from culprits import raises
 from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
@@ -184,7 +185,7 @@ class TestEmbedded:
             found = start_projection(SMALL, "embedded", "abc")
             assert found is not None and found.unique().tolist() == [value]
             path.unlink()
-        with pytest.raises(WeightsError, match="no embedded weights"):
+        with raises(WeightsError, SMALL, "embedded"):
             start_projection(SMALL, "embedded", "abc")
 
     def test_loads(self, embedded: Path, small: nn.Module) -> None:

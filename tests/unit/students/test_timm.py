@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from culprits import raises
 from safetensors.torch import save_file
 
 from edgedistill.errors import RecipeError, WeightsError
@@ -51,14 +52,14 @@ def test_features_have_the_width_that_is_returned(name: str) -> None:
 
 
 def test_a_size_that_does_not_fit_names_the_key() -> None:
-    with pytest.raises(RecipeError, match=r"student\.size.*test_vit.*33.*160"):
+    with raises(RecipeError, "student.size", VIT, 33, 160):
         build_backbone(VIT, size=33)
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(RecipeError, match="mobilenetv4_conv_small"):
+    with raises(RecipeError, "mobilenetv4_conv_small"):
         architecture("timm/mobilenetv4_conv_smal")
-    with pytest.raises(RecipeError, match="no_such_tag"):
+    with raises(RecipeError, "no_such_tag"):
         architecture("timm/test_resnet.no_such_tag")
 
 
@@ -73,18 +74,16 @@ def test_a_file_placed_by_hand_is_loaded_by_timm(name: str, size: int) -> None:
 
 
 def test_without_a_hub_the_error_says_which_file_to_put_where() -> None:
-    with pytest.raises(WeightsError) as caught:
+    repository = "huggingface.co/timm/test_resnet.r160_in1k"
+    with raises(WeightsError, repository, placed(RESNET)):
         build_backbone(RESNET, "imagenet", 64)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert "huggingface.co/timm/test_resnet.r160_in1k" in message
-    assert str(placed(RESNET)) in message
 
 
 def test_a_file_that_lacks_tensors_is_refused() -> None:
+    file = placed(RESNET)
     state = timm.create_model("test_resnet").state_dict()
-    save_file({k: t for k, t in state.items() if k != "conv1.0.weight"}, placed(RESNET))
-    with pytest.raises(WeightsError, match=r"conv1\.0\.weight"):
+    save_file({k: t for k, t in state.items() if k != "conv1.0.weight"}, file)
+    with raises(WeightsError, "conv1.0.weight"):
         build_backbone(RESNET, "imagenet", 64)
 
 
@@ -92,5 +91,5 @@ def test_a_file_that_lacks_tensors_is_refused() -> None:
     ("name", "weights"), [(RESNET, "imagenet-v2"), ("timm/ghostnet_050", "imagenet")]
 )
 def test_weights_that_timm_does_not_publish(name: str, weights: str) -> None:
-    with pytest.raises(WeightsError, match=weights):
+    with raises(WeightsError, name.removeprefix("timm/"), f"'{weights}'"):
         build_backbone(name, weights, 64)

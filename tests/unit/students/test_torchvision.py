@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from culprits import raises
 
 from edgedistill.errors import RecipeError
 from edgedistill.students import STUDENTS, architecture, build_backbone
@@ -32,5 +33,5 @@ def test_any_classifier_that_ends_in_linear_layers(name: str, width: int) -> Non
 )
 def test_others_are_no_students(name: str) -> None:
     assert name not in STUDENTS
-    with pytest.raises(RecipeError, match="timm/NAME"):
+    with raises(RecipeError, f"'{name}'", "timm/NAME"):
         architecture(name)

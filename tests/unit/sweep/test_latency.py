@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from culprits import raises
 
 from edgedistill.errors import SweepError
 from edgedistill.sweep import latency as module
@@ -58,12 +59,12 @@ def test_times_are_kept_for_the_same_files_machine_and_options(
     assert len(asked) == 4 and asked[3][asked[3].index("--rounds") + 1] == "6"
     # Another file lies there now than the one that was answered with.
     files["r"]["int8"] = {"sha256": "3"}
-    with pytest.raises(SweepError, match="changed while they were timed"):
+    with raises(SweepError, folder.path, "changed"):
         time_files(["r"], files, folder, 2, 6)
 
 
 def test_what_bench_refuses_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failing = SimpleNamespace(run=lambda *a, **more: SimpleNamespace(returncode=2))
     monkeypatch.setattr(module, "subprocess", failing)
-    with pytest.raises(SweepError, match="ended with status 2"):
+    with raises(SweepError, "edgedistill bench", "status 2"):
         time_files(["r"], {"r": {"fp32": MADE}}, SweepFolder(tmp_path), 1, None)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from culprits import raises
 
 from edgedistill.errors import RecipeError, UsageError
 from edgedistill.recipe.load import to_toml
@@ -133,47 +134,52 @@ def test_hyper_parameters_follow_the_trial(plan_of: PlanOf) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "culprits"),
     [
-        ("grid.seed = [0]", 'recipe: is required, write recipe = "FILE.toml"'),
-        ('recipe = "no.toml"\n', "no.toml: no such recipe"),
-        ('recipe = "base.toml"\ngird.seed = [0]', "gird: unknown key; did you mean 'grid'?"),
-        ('recipe = "base.toml"\ngrid.seed = 0', "grid.seed: needs a list of values, got 0"),
-        ('recipe = "base.toml"\ngrid.seed = []', "grid.seed: needs a list"),
-        ('recipe = "base.toml"\ngrid.seed = [0, 0]', "grid.seed: a value is listed twice"),
-        ('recipe = "base.toml"\ngrid.data.target = ["a b", "a_b"]', "two runs would be called a_b"),
-        ('recipe = "base.toml"\ngrid.train.setps = [1]', "run setps1: train.setps: unknown key"),
-        ('recipe = "base.toml"\ngrid.seed = [-1]', "run s-1: seed: must be"),
-        ('recipe = "base.toml"\nreplicates = ["sed"]\ngrid.seed = [0]', "no axis 'sed'; did you"),
-        ('recipe = "base.toml"\ntune = ["seed"]\ngrid.seed = [0]', "seed is listed in replicates"),
-        ('recipe = "base.toml"\nspread = "range"', "spread: Input should be 'std' or 'sem'"),
-        ('recipe = "base.toml"\nvariants.seed.a = {}', "variants.seed: is the name of something"),
-        ('recipe = "base.toml"\ngrid.hparams_seed = [1]', "hparams_seed: is for method scmd only"),
-        ('recipe = "base.toml"\ngrid.hparams_seed = ["a"]', "hparams_seed: needs whole numbers"),
-        ('recipe = "base.toml"\ngrid.hparams_seed = [1.5]', "hparams_seed: needs whole numbers"),
+        ("grid.seed = [0]", ['recipe = "FILE.toml"']),
+        ('recipe = "no.toml"\n', ["no.toml"]),
+        ('recipe = "base.toml"\ngird.seed = [0]', ["gird", "'grid'"]),
+        ('recipe = "base.toml"\ngrid.seed = 0', ["grid.seed", 0]),
+        ('recipe = "base.toml"\ngrid.seed = []', ["grid.seed", "[]"]),
+        ('recipe = "base.toml"\ngrid.seed = [0, 0]', ["grid.seed", "twice"]),
+        ('recipe = "base.toml"\ngrid.data.target = ["a b", "a_b"]', ["a_b", "two runs"]),
+        ('recipe = "base.toml"\ngrid.train.setps = [1]', ["run setps1", "train.setps", "'steps'"]),
+        ('recipe = "base.toml"\ngrid.seed = [-1]', ["run s-1", "seed", -1]),
+        (
+            'recipe = "base.toml"\nreplicates = ["sed"]\ngrid.seed = [0]',
+            ["replicates", "'sed'", "'seed'"],
+        ),
+        ('recipe = "base.toml"\ntune = ["seed"]\ngrid.seed = [0]', ["seed", "replicates", "tune"]),
+        ('recipe = "base.toml"\nspread = "range"', ["spread", "'std' or 'sem'"]),
+        ('recipe = "base.toml"\nvariants.seed.a = {}', ["variants.seed"]),
+        ('recipe = "base.toml"\ngrid.hparams_seed = [1]', ["hparams_seed", "method scmd"]),
+        ('recipe = "base.toml"\ngrid.hparams_seed = ["a"]', ["grid.hparams_seed", "'a'"]),
+        ('recipe = "base.toml"\ngrid.hparams_seed = [1.5]', ["grid.hparams_seed", 1.5]),
         (
             'recipe = "base.toml"\ngrid.hparams_seed = [1]\ngrid.data.split_seed = ["x"]',
-            "data.split_seed: must be",
+            ["data.split_seed", "'x'"],
         ),
-        ('recipe = "base.toml"\ngrid.hparams_seed = [1]\nset.data = 3', "data"),
-        ('recipe = "base.toml"\ngrid.hparams_seed = [1]\nset.method = "scmd"', "method"),
-        ('variants.m.a.recipe = ["x.toml"]', "variants.m.a.recipe: needs the name of a file"),
+        ('recipe = "base.toml"\ngrid.hparams_seed = [1]\nset.data = 3', ["data"]),
+        ('recipe = "base.toml"\ngrid.hparams_seed = [1]\nset.method = "scmd"', ["method"]),
+        ('variants.m.a.recipe = ["x.toml"]', ["variants.m.a.recipe"]),
         (
             'variants.a.x.recipe = "base.toml"\nvariants.b.y.recipe = "other.toml"',
-            "a run has two recipes",
+            ["base.toml", "other.toml"],
         ),
-        ("recipe = ", "not valid TOML"),
+        ("recipe = ", ["TOML"]),
     ],
 )
-def test_mistakes_are_one_line(sweep_of: Callable[[str], Path], text: str, words: str) -> None:
-    with pytest.raises(RecipeError) as error:
-        make_plan(sweep_of(text))
-    assert words in str(error.value) and "\n" not in str(error.value)
+def test_mistakes_are_one_line(
+    sweep_of: Callable[[str], Path], text: str, culprits: list[str | float]
+) -> None:
+    path = sweep_of(text)
+    with raises(RecipeError, path.parent, *culprits):
+        make_plan(path)
 
 
 def test_a_field_of_a_value_is_refused(sweep_of: Callable[[str], Path]) -> None:
     path = sweep_of('recipe = "base.toml"\nset.data.target = "x"\ngrid.data.target.name = ["y"]')
-    with pytest.raises(RecipeError, match=r"data\.target\.name: 'target' is a value"):
+    with raises(RecipeError, path, "data.target.name", "'target'"):
         make_plan(path)
 
 
@@ -195,20 +201,21 @@ def test_a_part_of_a_grid_is_what_all_conditions_leave(plan_of: PlanOf) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "culprits"),
     [
-        ("seed", "--only seed: is not AXIS=VALUE"),
-        ("sed=0", "--only sed=0: no axis 'sed'; did you mean 'seed'?"),
-        ("seed=0,2", "--only seed=0,2: seed has no value '2'; allowed: 0, 1"),
-        ("data.target=", "data.target has no value ''"),
+        ("seed", ["--only seed", "AXIS=VALUE"]),
+        ("sed=0", ["--only sed=0", "'sed'", "'seed'"]),
+        ("seed=0,2", ["--only seed=0,2", "seed", "'2'", "0, 1"]),
+        ("data.target=", ["--only data.target=", "data.target", "''"]),
     ],
 )
-def test_a_part_that_is_not_there_is_one_line(plan_of: PlanOf, text: str, words: str) -> None:
-    with pytest.raises(UsageError) as error:
+def test_a_part_that_is_not_there_is_one_line(
+    plan_of: PlanOf, text: str, culprits: list[str]
+) -> None:
+    with raises(UsageError, *culprits):
         chosen(plan_of(PARTS), [text])
-    assert words in str(error.value)
 
 
 def test_a_sweep_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"no\.toml: no such sweep file"):
+    with raises(RecipeError, tmp_path / "no.toml"):
         make_plan(tmp_path / "no.toml")

@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from culprits import raises
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -98,7 +99,7 @@ def test_underscores_stay_only_where_the_folder_names_itself() -> None:
 
 
 def test_a_name_for_no_class_is_an_error() -> None:
-    with pytest.raises(RecipeError, match=r"prompts\.names: no class 'dgo'; did you mean"):
+    with raises(RecipeError, "prompts.names", "class 'dgo'", "'dog'"):
         class_names(["cat", "dog"], {}, {"dgo": ["x"]}, False)
     # Names of a class that is unknown in this split are simply not used.
     assert class_names(["cat"], {"cat": ["cat"], "dog": ["dog"]}, {"dog": ["x"]}, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from culprits import raises
 
 from edgedistill.errors import TrainingError
 from edgedistill.train import device as train_device
@@ -14,12 +15,18 @@ MORE_THAN_THERE_IS = 2**50
 
 
 def test_torch_out_of_memory_is_one_line() -> None:
-    with pytest.raises(TrainingError, match="out of memory; lower"), enough_memory():
+    with (
+        raises(TrainingError, "memory", "train.batch_per_domain", "teacher.batch"),
+        enough_memory(),
+    ):
         torch.empty(MORE_THAN_THERE_IS, dtype=torch.uint8)
 
 
 def test_numpy_out_of_memory_is_one_line() -> None:
-    with pytest.raises(TrainingError, match="out of memory"), enough_memory():
+    with (
+        raises(TrainingError, "memory", "train.batch_per_domain", "teacher.batch"),
+        enough_memory(),
+    ):
         np.empty(MORE_THAN_THERE_IS, np.uint8)
 
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pytest
 import torch
+from culprits import raises
 from safetensors.torch import save
 from torch import nn
 
@@ -243,11 +244,9 @@ class TestDivergence:
         )
         with pytest.raises(Stopped):
             fit(make(0.01), tmp_path / "c", stop_at(2, signal.SIGINT))
-        with pytest.raises(DivergedError) as caught:
+        with raises(DivergedError, "step", "train.lr") as caught:
             fit(make(1e30), tmp_path / "d", Callback())
         message = str(caught.value)
-        assert "\n" not in message
-        assert message.startswith("step ") and "not finite; lower train.lr" in message
         step = int(message.split()[1].rstrip(":"))
         drawn = {f"d{i % 2}/c{i % CLASSES}/{i}.png" for i in range(16)}
         named = message.split("batch: ")[1].split(", ")
@@ -261,7 +260,7 @@ class TestDivergence:
         self, tmp_path: Path, tiny_context: MakeContext
     ) -> None:
         context = tiny_context("erm", lr=1e30, warmup_steps=0, batch_per_domain=8)
-        with pytest.raises(DivergedError, match=r"and 4 more, all in .*diverged\.txt"):
+        with raises(DivergedError, "4 more", tmp_path / "diverged.txt"):
             fit(context, tmp_path / "c", Callback())
         lines = (tmp_path / "diverged.txt").read_text().splitlines()
         assert sorted(lines) == sorted(context.images.images.paths[:16])
@@ -277,7 +276,7 @@ class TestDivergence:
             found = torch.nn.functional.normalize(torch.ones(len(batch.positions), WIDTH), dim=1)
             return found * torch.nan if len(calls) == 5 else found
 
-        with pytest.raises(DivergedError, match="step 5: the loss is not finite"):
+        with raises(DivergedError, "step 5", "loss"):
             fit(replace(context, teacher_fn=teacher_fn), tmp_path / "c", Callback())
         saved = load_checkpoint(tmp_path / "c")
         assert saved is not None and saved["step"] == 4
@@ -289,7 +288,7 @@ def test_a_single_image_that_batch_norm_cannot_take(
     context = tiny_context("scmd", {"worst_case_p": 0.1}, batch_per_domain=2)
     # On feature maps of one pixel a single image has no variance.
     context.student.backbone.append(nn.BatchNorm1d(6))
-    with pytest.raises(TrainingError, match=r"train\.batch_per_domain: .* raise it"):
+    with raises(TrainingError, "train.batch_per_domain", "batch norm"):
         fit(context, tmp_path / "c", Callback())
 
 
@@ -297,7 +296,7 @@ class TestCheckpoints:
     def test_of_another_student(self, tmp_path: Path, tiny_context: MakeContext) -> None:
         trained(tmp_path / "c", tiny_context)
         for other in (tiny_context("erm"), tiny_context(average="ema")):
-            with pytest.raises(TrainingError, match=r"c: this checkpoint is of another"):
+            with raises(TrainingError, tmp_path / "c", "student"):
                 fit(other, tmp_path / "c", Callback())
 
     @pytest.mark.parametrize("content", [{}, {"step": 3}, torch.zeros(3), [1, 2]])
@@ -305,7 +304,7 @@ class TestCheckpoints:
         self, tmp_path: Path, content: Any, tiny_context: MakeContext
     ) -> None:
         torch.save(content, tmp_path / "c")
-        with pytest.raises(TrainingError, match="; delete it to"):
+        with raises(TrainingError, tmp_path / "c"):
             fit(tiny_context(), tmp_path / "c", Callback())
 
     def test_damaged(self, tmp_path: Path, tiny_context: MakeContext) -> None:
@@ -313,9 +312,8 @@ class TestCheckpoints:
         whole = (tmp_path / "c").read_bytes()
         for part in (b"", b"x", b"\x80", whole[:50], whole[: len(whole) // 2], whole[:-1]):
             (tmp_path / "c").write_bytes(part)
-            with pytest.raises(TrainingError) as caught:
+            with raises(TrainingError, tmp_path / "c", "damaged"):
                 fit(tiny_context(), tmp_path / "c", Callback())
-            assert "\n" not in str(caught.value) and "delete it" in str(caught.value)
 
     def test_code_is_not_run(self, tmp_path: Path) -> None:
         class Code:
@@ -325,7 +323,7 @@ class TestCheckpoints:
         torch.save(Code(), tmp_path / "zip")
         (tmp_path / "plain").write_bytes(pickle.dumps(Code()))
         for name in ("zip", "plain"):
-            with pytest.raises(TrainingError, match="damaged checkpoint"):
+            with raises(TrainingError, tmp_path / name, "damaged"):
                 load_checkpoint(tmp_path / name)
         assert not (tmp_path / "ran").exists()
 
@@ -343,7 +341,7 @@ class TestCheckpoints:
                 raise RuntimeError("[enforce fail at inline_container.cc]\nmore")  # noqa: B904
 
         monkeypatch.setattr(torch, "save", full)
-        with pytest.raises(OutputError, match=r"cannot write .*c: No space left on device"):
+        with raises(OutputError, tmp_path / "c", os.strerror(errno.ENOSPC)):
             save_checkpoint(tmp_path / "c", {"step": 2})
         assert load_checkpoint(tmp_path / "c") == {"step": 1}
         assert [p.name for p in tmp_path.iterdir()] == ["c"]
@@ -402,5 +400,5 @@ def test_a_compiled_run_gives_the_same_bytes_again_also_when_resumed(
 
 def test_compilation_is_for_one_process(tmp_path: Path, tiny_context: MakeContext) -> None:
     context = replace(tiny_context(compile=True), processes=ProcessGroup(rank=0, size=2))
-    with pytest.raises(TrainingError, match="only for a run of one process"):
+    with raises(TrainingError, "train.compile", "one process"):
         fit(context, tmp_path / "c", Callback())

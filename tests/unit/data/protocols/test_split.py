@@ -2,6 +2,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
+from culprits import raises
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -151,30 +152,28 @@ def test_class_lists_complete_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "words"),
+    ("kwargs", "culprits"),
     [
-        ({"target": "phto"}, ["'phto'", "did you mean 'photo'?", "art, photo, sketch"]),
-        ({"target": "art", "known": ["dgo"]}, ["known class 'dgo'", "did you mean 'dog'?"]),
+        ({"target": "phto"}, ["target domain 'phto'", "'photo'", "art, photo, sketch"]),
+        ({"target": "art", "known": ["dgo"]}, ["known class 'dgo'", "'dog'"]),
         ({"target": "art", "unknown": ["dgo"]}, ["unknown class 'dgo'", "'dog'"]),
-        ({"target": "art", "known": ["dog"], "unknown": ["dog"]}, ["dog", "both known and"]),
+        ({"target": "art", "known": ["dog"], "unknown": ["dog"]}, ["dog", "known and unknown"]),
         ({"target": "art", "known": ["dog", "dog"]}, ["'dog'", "twice"]),
-        ({"target": "art", "unknown": ["cat", "dog"]}, ["no known class"]),
-        ({"target": "art", "known": []}, ["no known class"]),
+        ({"target": "art", "unknown": ["cat", "dog"]}, ["known class", "cat, dog"]),
+        ({"target": "art", "known": []}, ["known class", "cat, dog"]),
         ({"target": "art", "val_fraction": 1.0}, ["val_fraction", "[0, 1)"]),
         ({"target": "art", "test_fraction": -0.1}, ["test_fraction", "[0, 1)"]),
-        ({"target": "art", "test_fraction": 0.999999}, ["no training image"]),
-        ({"target": "art", "val_fraction": 1e-9}, ["no validation image"]),
-        ({"target": "art", "test_fraction": 1e-9}, ["no test image"]),
+        ({"target": "art", "test_fraction": 0.999999}, ["training image"]),
+        ({"target": "art", "val_fraction": 1e-9}, ["validation image", "val_fraction"]),
+        ({"target": "art", "test_fraction": 1e-9}, ["test image", "test_fraction"]),
     ],
 )
-def test_errors_say_what_and_what_is_allowed(kwargs: dict[str, object], words: list[str]) -> None:
+def test_errors_say_what_and_what_is_allowed(
+    kwargs: dict[str, object], culprits: list[str]
+) -> None:
     index = index_of(DOMAINS, {"cat": 20, "dog": 20})
-    with pytest.raises(DataError) as error:
+    with raises(DataError, *culprits):
         make_split(index, **kwargs)  # type: ignore[arg-type]
-    message = str(error.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
 
 
 def test_chosen_sources_leave_the_others_out() -> None:
@@ -190,23 +189,23 @@ def test_chosen_sources_leave_the_others_out() -> None:
 
 @pytest.mark.parametrize("name", ["art", "phto"])
 def test_a_source_that_cannot_be_is_refused(name: str) -> None:
-    with pytest.raises(DataError, match=f"source domain '{name}'"):
+    with raises(DataError, f"source domain '{name}'", "photo"):
         make_split(index_of(DOMAINS, {"cat": 20, "dog": 20}), target="art", sources=[name])
 
 
 def test_one_domain_leaves_no_source() -> None:
-    with pytest.raises(DataError, match="no source is left"):
+    with raises(DataError, "domain 'only'", "source"):
         make_split(index_of(("only",), {"a": 20}), target="only")
 
 
 def test_a_source_without_known_classes_is_refused() -> None:
     index = index_of(DOMAINS, {"cat": 20, "dog": 20}, missing=frozenset({("photo", "cat")}))
-    with pytest.raises(DataError, match="source domain 'photo' has no training image"):
+    with raises(DataError, "source domain 'photo'", "training image", "cat"):
         make_split(index, target="art", known=["cat"])
 
 
 def test_a_known_class_that_only_the_target_has_is_refused() -> None:
     missing = frozenset({("photo", "cat"), ("sketch", "cat")})
     index = index_of(DOMAINS, {"cat": 20, "dog": 20}, missing=missing)
-    with pytest.raises(DataError, match="known class 'cat' has no training image"):
+    with raises(DataError, "known class 'cat'", "training image", "photo, sketch"):
         make_split(index, target="art")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from culprits import raises
 
 from edgedistill.data.datasets import load_dataset
 from edgedistill.data.protocols.resolve import split_of
@@ -30,7 +31,7 @@ def section(**values: object) -> DataSection:
 
 def test_a_missing_domain(copy: Path) -> None:
     shutil.rmtree(copy / "cartoon")
-    with pytest.raises(DataError, match=r"no image of the domain 'cartoon'; .*data info"):
+    with raises(DataError, copy, "domain 'cartoon'", "edgedistill data info"):
         load_dataset("pacs", copy)
     assert "missing: cartoon" in check_benchmark("pacs", copy).findings
 
@@ -41,7 +42,7 @@ def test_a_missing_class(copy: Path) -> None:
     assert len(load_dataset("pacs", copy).classes) == 7
     for domain in ("art_painting", "cartoon", "sketch"):
         shutil.rmtree(copy / domain / "horse")
-    with pytest.raises(DataError, match="no image of the class 'horse'"):
+    with raises(DataError, copy, "class 'horse'"):
         load_dataset("pacs", copy)
 
 
@@ -81,7 +82,7 @@ def test_extra_folders_are_named(copy: Path) -> None:
 def test_a_folder_that_is_there_twice(copy: Path) -> None:
     shutil.copytree(copy / "art_painting", copy / "Art Painting")
     assert "extra: art_painting, a second art_painting" in check_benchmark("pacs", copy).findings
-    with pytest.raises(DataError, match="a second art_painting; remove one"):
+    with raises(DataError, copy, "second art_painting"):
         load_dataset("pacs", copy)
 
 
@@ -92,15 +93,12 @@ def test_an_unreadable_image_is_named(copy: Path) -> None:
 
 
 def test_a_root_that_is_not_there_or_empty(tmp_path: Path) -> None:
-    for root, words in (
-        (tmp_path / "no", "does not exist; set data.root to your copy of PACS"),
-        (tmp_path, "has no domain of PACS"),
-    ):
-        with pytest.raises(DataError, match=words):
+    for root, culprit in ((tmp_path / "no", "does not exist"), (tmp_path, "art_painting")):
+        with raises(DataError, f"{root}", "data.root", "PACS", culprit):
             load_dataset("pacs", root)
-    with pytest.raises(DataError, match="PACS is not part of this package"):
+    with raises(DataError, "data.root", "PACS"):
         load_dataset("pacs")
-    with pytest.raises(DataError, match="only for pacs, officehome"):
+    with raises(DataError, "data.root", "pacs", "officehome"):
         load_dataset(tmp_path, tmp_path)
 
 
@@ -115,33 +113,35 @@ def test_lists_may_lie_elsewhere(small_pacs: Path, tmp_path: Path, write_lists: 
     split = split_of(section(**values), load_dataset("pacs", small_pacs))
     assert (len(split.train), len(split.val)) == (3 * 6 * 2, 3 * 6)
     assert check_benchmark("pacs", small_pacs, str(lists)).lists == lists
-    with pytest.raises(DataError, match="no image list of PACS"):
+    with raises(DataError, "data.lists", small_pacs, "PACS"):
         split_of(section(**{**values, "lists": str(small_pacs)}), load_dataset("pacs", small_pacs))
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "culprits"),
     [
-        (lambda t: t + "photo/dog\n", "line 15: 'photo/dog' is not domain/class/file label"),
-        (lambda t: t.replace(" 1", " one", 1), "line 1: 'photo/dog/pic_001.png one' is not"),
-        (lambda t: t + t.splitlines()[0], "photo/dog/pic_001.png is on line 1 already"),
-        (lambda t: t.replace("/dog/", "/wolf/"), "line 1: no class 'wolf'"),
-        (lambda t: t.replace("photo/dog", "sketch/dog"), "line 1: 'sketch' is not photo"),
-        (lambda t: t.replace(".png 1", ".png 3"), "the label of 2 lines is not that"),
+        (lambda t: t + "photo/dog\n", ("line 15", "'photo/dog'")),
+        (lambda t: t.replace(" 1", " one", 1), ("line 1", "'photo/dog/pic_001.png one'")),
+        (lambda t: t + t.splitlines()[0], ("line 15", "photo/dog/pic_001.png", "line 1")),
+        (lambda t: t.replace("/dog/", "/wolf/"), ("line 1", "class 'wolf'")),
+        (lambda t: t.replace("photo/dog", "sketch/dog"), ("line 1", "'sketch'", "photo")),
+        (lambda t: t.replace(".png 1", ".png 3"), ("label of 2 lines",)),
     ],
 )
 def test_a_broken_list_is_named_by_line(
-    small_pacs: Path, tmp_path: Path, change: object, words: str, write_lists: Maker
+    small_pacs: Path, tmp_path: Path, change: object, culprits: tuple[str, ...], write_lists: Maker
 ) -> None:
     lists = write_lists("pacs", tmp_path / "lists", images=3)
     file = lists / "photo_train_kfold.txt"
     file.write_text(change(file.read_text()))  # type: ignore[operator]
     values = {"root": str(small_pacs), "protocol": "hdg", "hybridness": 1, "lists": str(lists)}
-    with pytest.raises(DataError) as error:
+    with raises(DataError, file, *culprits):
         split_of(section(**values), load_dataset("pacs", small_pacs))
-    assert "photo_train_kfold.txt" in str(error.value) and words in str(error.value)
     findings = check_benchmark("pacs", small_pacs, str(lists)).findings
-    assert any(f.startswith("wrong: photo_train_kfold.txt") and words in f for f in findings)
+    assert any(
+        f.startswith("wrong: photo_train_kfold.txt") and all(c in f for c in culprits)
+        for f in findings
+    )
 
 
 def test_an_image_that_trains_and_validates(
@@ -150,8 +150,8 @@ def test_an_image_that_trains_and_validates(
     lists = write_lists("pacs", tmp_path / "lists", images=3)
     shutil.copy(lists / "photo_train_kfold.txt", lists / "photo_crossval_kfold.txt")
     values = {"root": str(small_pacs), "protocol": "hdg", "hybridness": 1, "lists": str(lists)}
-    words = "14 images of photo are in its train list and in its val list in .*photo/dog/pic_001"
-    with pytest.raises(DataError, match=words):
+    culprits = ("14 images of photo", "train", "val", lists, "photo/dog/pic_001.png", "data.lists")
+    with raises(DataError, *culprits):
         split_of(section(**values), load_dataset("pacs", small_pacs))
 
 
@@ -160,8 +160,8 @@ def test_a_list_with_the_wrong_label_base(
 ) -> None:
     lists = write_lists("pacs", tmp_path / "lists", images=3, shift=-1)
     values = {"root": str(small_pacs), "protocol": "hdg", "hybridness": 1, "lists": str(lists)}
-    words = "labels start at 0, those of the published list at 1"
-    with pytest.raises(DataError, match=words):
+    words = "labels start at 0"
+    with raises(DataError, words, 1, "data.lists"):
         split_of(section(**values), load_dataset("pacs", small_pacs))
     assert any(words in line for line in check_benchmark("pacs", small_pacs, str(lists)).findings)
 
@@ -171,7 +171,7 @@ def test_images_of_a_list_that_are_not_there(
 ) -> None:
     lists = write_lists("pacs", tmp_path / "lists", images=4)
     values = {"root": str(small_pacs), "protocol": "hdg", "hybridness": 0, "lists": str(lists)}
-    with pytest.raises(DataError, match=r"7 of the 21 images of .* first is .*/pic_003.png"):
+    with raises(DataError, "7 of the 21 images", lists, "pic_003.png"):
         split_of(section(**values), load_dataset("pacs", small_pacs))
     findings = check_benchmark("pacs", small_pacs, str(lists)).findings
     assert any("missing: of photo_train_kfold.txt: dog/pic_003.png" in line for line in findings)
@@ -181,7 +181,7 @@ def test_a_list_that_is_missing(small_pacs: Path, tmp_path: Path, write_lists: M
     lists = write_lists("pacs", tmp_path / "lists", images=3)
     (lists / "cartoon_crossval_kfold.txt").unlink()
     values = {"root": str(small_pacs), "protocol": "hdg", "hybridness": 0, "lists": str(lists)}
-    with pytest.raises(DataError, match=r"no cartoon_crossval_kfold.txt; add the list"):
+    with raises(DataError, lists, "cartoon_crossval_kfold.txt"):
         split_of(section(**values), load_dataset("pacs", small_pacs))
     findings = check_benchmark("pacs", small_pacs, str(lists)).findings
     assert any(line.startswith("missing: the val list of cartoon") for line in findings)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from culprits import raises
 from PIL import Image
 
 from edgedistill.data.datasets import load_dataset
@@ -66,57 +67,51 @@ def test_description_is_honoured_and_names_override_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "culprits"),
     [
-        ('{"nmes": {}}', ["nmes", "did you mean 'names'?"]),
-        ('{"test_fraction": 1.5}', ["test_fraction", "less than 1"]),
-        ('{"unknown": ["ct"]}', ["'ct'", "did you mean 'cat'?"]),
-        ('{"domains": ["z"]}', ["'z'", "allowed: a"]),
+        ('{"nmes": {}}', ["edgedistill.json", "nmes", "'names'"]),
+        ('{"test_fraction": 1.5}', ["edgedistill.json", "test_fraction", 1]),
+        ('{"unknown": ["ct"]}', ["'ct'", "'cat'"]),
+        ('{"domains": ["z"]}', ["edgedistill.json", "domain 'z'", "a"]),
         ("{", ["edgedistill.json"]),
     ],
 )
-def test_description_errors(tmp_path: Path, text: str, words: list[str]) -> None:
+def test_description_errors(tmp_path: Path, text: str, culprits: list[str | int]) -> None:
     put(tmp_path, "a/cat/1.png")
     (tmp_path / "edgedistill.json").write_text(text)
-    with pytest.raises(DataError) as error:
+    with raises(DataError, tmp_path, *culprits):
         read_folder(tmp_path)
-    assert "\n" not in str(error.value)
-    for word in words:
-        assert word in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("paths", "words"),
+    ("paths", "culprits"),
     [
-        ([], ["is empty"]),
-        (["1.png"], ["two levels too high", "domain/class/file"]),
-        (["dog/1.png", "dog/2.png"], ["one level too high", "domain/class/file"]),
-        (["data/photo/dog/1.png"], ["too deep"]),
-        (["photo/dog/1.png", "art/dog/notes.txt"], ["domain 'art'", "has no image"]),
+        ([], ["empty"]),
+        (["1.png"], ["two levels", "domain/class/file"]),
+        (["dog/1.png", "dog/2.png"], ["one level", "domain/class/file"]),
+        (["data/photo/dog/1.png"], ["data/photo/dog/1.png"]),
+        (["photo/dog/1.png", "art/dog/notes.txt"], ["domain 'art'", "image"]),
     ],
 )
-def test_wrong_layouts(tmp_path: Path, paths: list[str], words: list[str]) -> None:
+def test_wrong_layouts(tmp_path: Path, paths: list[str], culprits: list[str]) -> None:
     put(tmp_path, *paths)
-    with pytest.raises(DataError) as error:
+    with raises(DataError, tmp_path, *culprits):
         read_folder(tmp_path)
-    assert "\n" not in str(error.value)
-    for word in words:
-        assert word in str(error.value)
 
 
 def test_missing_root_and_file_as_root(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="does not exist"):
+    with raises(DataError, tmp_path / "no"):
         read_folder(tmp_path / "no")
     Image.new("RGB", (1, 1)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match="is a file"):
+    with raises(DataError, tmp_path / "a.png", "file"):
         read_folder(tmp_path / "a.png")
-    with pytest.raises(DataError, match="neither a folder nor a dataset"):
+    with raises(DataError, "'emojis'", "emoji"):
         load_dataset("emojis")
 
 
 def test_unknown_class_in_names(tmp_path: Path) -> None:
     put(tmp_path, "a/cat/1.png")
-    with pytest.raises(DataError, match="no class 'cats'; did you mean 'cat'"):
+    with raises(DataError, tmp_path, "class 'cats'", "'cat'"):
         read_folder(tmp_path, names={"cats": ["x"]})
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from culprits import raises
 from PIL import Image
 
 from edgedistill.data.index import Index
@@ -101,11 +102,11 @@ def test_unreadable_files_are_dropped_and_reported_once(index: Index, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("error", "says"),
+    ("error", "reason"),
     [
         (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "Too many open files"),
         (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), "Permission denied"),
-        (MemoryError(), "too little memory"),
+        (MemoryError(), "memory"),
     ],
 )
 def test_a_failing_machine_stops_the_build_and_is_not_recorded(
@@ -113,7 +114,7 @@ def test_a_failing_machine_stops_the_build_and_is_not_recorded(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
-    says: str,
+    reason: str,
 ) -> None:
     real = Image.open
 
@@ -124,10 +125,8 @@ def test_a_failing_machine_stops_the_build_and_is_not_recorded(
 
     with monkeypatch.context() as patch:
         patch.setattr(Image, "open", failing)
-        with pytest.raises(DataError, match=says) as caught:
+        with raises(DataError, index.path(3), reason):
             open_store(index, 8, tmp_path / "cache", workers=2)
-    message = str(caught.value)
-    assert str(index.path(3)) in message and "start again" in message and "\n" not in message
     # The file is as it was, and so is the store's name.
     assert open_store(index, 8, tmp_path / "cache").readable.all()
 
@@ -140,7 +139,7 @@ def test_a_vanished_image_is_left_out_and_a_vanished_folder_stops_the_build(
     assert np.flatnonzero(~store.readable).tolist() == [3]
     assert store.problems() == ("a/cat/3.png: no such file; skipped",)
     shutil.rmtree(index.path(0).parent)
-    with pytest.raises(DataError, match="no such file; make it readable"):
+    with raises(DataError, index.path(0), "no such file"):
         open_store(index, 8, tmp_path / "cache")
 
 
@@ -149,9 +148,8 @@ def test_a_class_without_a_readable_file_is_an_error(index: Index, tmp_path: Pat
         index.path(int(row)).write_bytes(b"x")
     store = open_store(index, 8, tmp_path / "cache")
     assert len(store.images(np.flatnonzero(index.label == 0).astype(np.int64)).rows) == 8
-    with pytest.raises(DataError, match="none of the 8 images of class 'dog'") as error:
+    with raises(DataError, "8 images", "class 'dog'", index.root, "a/dog/0.png"):
         store.images(np.arange(16, dtype=np.int64))
-    assert "a/dog/0.png: not an image" in str(error.value)
 
 
 def test_fingerprint_follows_the_files(index: Index) -> None:
@@ -167,7 +165,7 @@ def test_fingerprint_follows_the_files(index: Index) -> None:
 
 def test_an_unwritable_cache_is_one_line(index: Index, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(CacheError, match="EDGEDISTILL_CACHE"):
+    with raises(CacheError, tmp_path / "file", "EDGEDISTILL_CACHE"):
         open_store(index, 8, tmp_path / "file")
 
 

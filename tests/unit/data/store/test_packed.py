@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from culprits import raises
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -106,9 +107,9 @@ def test_edited_pixels_are_found(plain: Store, index: Index) -> None:
     row = int(np.flatnonzero(index.domain == 1)[4])
     assert again.damaged_rows().tolist() == [row]
     for rows in (np.array([row, 0]), np.flatnonzero(index.domain == 1)):
-        with pytest.raises(DamagedCacheError, match="pixels of 1 images were edited") as caught:
+        with raises(DamagedCacheError, "1 images", index.paths[row]) as caught:
             again.images(rows)
-        assert index.paths[row] in str(caught.value) and "cache clear" in str(caught.value)
+        assert caught.value.cache == plain.folder.name
     again.images(np.array([row + 1, 0]))
 
 
@@ -119,11 +120,9 @@ def test_edited_packed_bytes_are_found_and_refused(packed: Store, index: Index) 
     row = int(np.flatnonzero(index.domain == 2)[0])
     again = Store(index, SIZE, packed.folder)
     assert again.damaged_rows().tolist() == [row]
-    with pytest.raises(
-        DamagedCacheError, match=r"domain2.webps.*edgedistill cache clear"
-    ) as caught:
+    with raises(DamagedCacheError, packed.folder / "domain2.webps") as caught:
         again.gather(np.array([row]))
-    assert "\n" not in str(caught.value)
+    assert caught.value.cache == packed.folder.name
     assert again.gather(np.array([row + 1])).any()
 
 
@@ -152,9 +151,9 @@ def test_a_store_that_lost_something_is_refused(
     plain: Store, index: Index, tmp_path: Path, name: str, harm: Callable[[Path], None]
 ) -> None:
     harm(plain.folder / name)
-    with pytest.raises(DamagedCacheError, match=r"edgedistill cache clear [0-9a-f]{32}") as caught:
+    with raises(DamagedCacheError, f"edgedistill cache clear {plain.folder.name}") as caught:
         open_store(index, SIZE, tmp_path / "plain")
-    assert "\n" not in str(caught.value)
+    assert caught.value.cache == plain.folder.name
 
 
 @pytest.mark.parametrize("name", ["domain0.ends.npy", "domain0.webps"])
@@ -163,7 +162,7 @@ def test_a_packed_store_that_lost_something_is_refused(
     packed: Store, index: Index, tmp_path: Path, name: str, harm: Callable[[Path], None]
 ) -> None:
     harm(packed.folder / name)
-    with pytest.raises(DamagedCacheError, match=r"edgedistill cache clear [0-9a-f]{32}"):
+    with raises(DamagedCacheError, f"edgedistill cache clear {packed.folder.name}"):
         open_store(index, SIZE, tmp_path / "packed").gather(np.arange(len(index)))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from culprits import raises
 from filelock import FileLock
 from numpy.typing import NDArray
 
@@ -21,7 +22,7 @@ from edgedistill.data.images import ImageSet
 from edgedistill.data.readers.folder import read_folder
 from edgedistill.data.store.image_store import open_store
 from edgedistill.data.views import ViewSpec
-from edgedistill.errors import CacheError, DamagedCacheError, EdgeDistillError, WeightsError
+from edgedistill.errors import CacheError, DamagedCacheError, OutputError, WeightsError
 from edgedistill.teacher.open_clip import Teacher, load_teacher
 from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.cache import (
@@ -187,12 +188,11 @@ def test_a_full_disk_is_one_line_and_loses_nothing_that_was_committed(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     done = []
-    for calls in (1, 40):
+    for calls, kind in ((1, OutputError), (40, CacheError)):
         with monkeypatch.context() as patch:
             count_down(patch, calls, full)
-            with pytest.raises(EdgeDistillError, match="No space left on device") as caught:
+            with raises(kind, tmp_path, os.strerror(errno.ENOSPC)):
                 build(tmp_path, teacher, source)
-        assert "\n" not in str(caught.value)
         done.append(computed(tmp_path))
     assert done[0] == 0 and 0 < done[1] < len(source.rows)
     assert same(build(tmp_path, teacher, source), whole)
@@ -205,7 +205,7 @@ def test_a_limit_on_file_size_is_one_line(
         import resource
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-        with pytest.raises(EdgeDistillError, match="File too large"):
+        with raises(OutputError, tmp_path, os.strerror(errno.EFBIG)):
             build(tmp_path, teacher, source)
 
     assert in_child(limited) == 0
@@ -316,9 +316,8 @@ def test_an_edited_header_is_refused(
         header.unlink()
     else:
         header.write_text(edit(header.read_text()))
-    with pytest.raises(DamagedCacheError, match="edgedistill cache clear") as caught:
+    with raises(DamagedCacheError, header, "edgedistill cache clear"):
         build(tmp_path, teacher, source)
-    assert str(header) in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["embeddings.f16", "blocks/0.u64"])
@@ -338,9 +337,8 @@ def test_deleted_embeddings_are_refused(tmp_path: Path, teacher: Teacher, source
 
 def refused(root: Path, teacher: Teacher, source: ImageSet, path: Path) -> None:
     """A build names a file and how to remove the cache."""
-    with pytest.raises(CacheError, match="edgedistill cache clear") as caught:
+    with raises(DamagedCacheError, path, "edgedistill cache clear"):
         build(root, teacher, source)
-    assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["embeddings.f16", "blocks/0.u64"])
@@ -352,9 +350,9 @@ def test_an_edited_array_is_found_refused_and_repaired(
     # Of an entry the second half, its checksum.
     flip(files.folder / name, files.row_bytes * row if name == "embeddings.f16" else 16 * row + 8)
     assert cache_files.damaged_rows(files, np.arange(files.images)).tolist() == [row]
-    with pytest.raises(CacheError, match=r"1 images.*verify RECIPE --repair") as caught:
+    command = "edgedistill cache verify RECIPE --repair"
+    with raises(CacheError, "1 images", source.paths[row], command):
         build(tmp_path, teacher, source)
-    assert source.paths[row] in str(caught.value)
     # Runs over other images go on.
     build(tmp_path, teacher, replace(source, pixels=source.pixels[:2], rows=source.rows[:2]))
     cache_files.invalidate(files, np.array([row]))
@@ -412,6 +410,6 @@ def test_a_teacher_that_gives_no_numbers_fills_nothing(
             return found
 
     broken = Broken(**vars(teacher))
-    with pytest.raises(WeightsError, match=f"embedding of {source.paths[0]} is not finite"):
+    with raises(WeightsError, source.paths[0], "finite"):
         build(tmp_path, broken, source)
     assert computed(tmp_path) == 0
