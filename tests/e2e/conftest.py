@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import tomli_w
+from culprits import Culprit, assert_names
 
 SERVER = Path(__file__).with_name("server.py")
 
@@ -37,6 +38,11 @@ class Result:
         assert self.err.splitlines()[-1] == lines[0]
         assert "Traceback" not in self.err and "Warning" not in self.err, self.err
         return lines[0].removeprefix("edgedistill: ")
+
+    def assert_refused(self, *culprits: Culprit) -> None:
+        """The command ended with status 2 and one line that names the culprits."""
+        assert self.status == 2, self.err
+        assert_names(self.error, *culprits)
 
 
 @dataclass(frozen=True)

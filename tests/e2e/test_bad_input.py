@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,53 +18,51 @@ MakeRecipe = Callable[..., Path]
 
 
 @pytest.mark.parametrize(
-    ("sets", "says"),
+    ("sets", "culprits"),
     [
-        (["trian.lr=1"], "did you mean 'train'"),
-        (["train.lrr=1"], "did you mean 'lr'"),
-        (["train.lr=fast"], "train.lr: must be a number"),
-        (["train.lr"], "write --set section.key=value"),
-        (["method.name=sipd"], "did you mean 'scipd'"),
-        (["student.model=resnet19"], "did you mean 'resnet18'"),
-        (["data.target=see"], "did you mean 'sea'"),
-        (['data.unknown=["stra"]'], "did you mean 'star'"),
-        (['data.known=["circle", "crss"]'], "did you mean 'cross'"),
-        (["data.dataset=no/such/folder"], "neither a folder nor a dataset"),
-        (["teacher.model=ViT-B-61"], "did you mean 'ViT-B-16'"),
-        (["teacher.model=ViT-B-16"], "needs weights"),
-        (["teacher.model=ViT-B-16", "teacher.pretrained=no.pt"], "neither a file nor a tag"),
-        (["teacher.model=local-dir:nowhere"], "no open_clip_config.json there"),
-        (["teacher.model=hf-hub:no-such-org/model"], "on another machine"),
-        (["student.weights=no.safetensors"], "no weights at 'no.safetensors'"),
-        (['method={name = "erm"}', "openset.score=max_cosine"], "max_cosine"),
-        (["device=cuda:77"], "not available here"),
-        (["device=tpu9"], "no device"),
-        (['prompts.names={"circel"=["o"]}'], "did you mean 'circle'"),
-        (["train.lr=1e30"], "not finite; lower train.lr"),
-        (["train.average=sma", "train.sma_start=7"], "sma_start is 7, and the run has 6 steps"),
-        (["data.target=sea\nseed=3"], "a text on several lines"),
-        (["train.lr=0.1\nw=3"], "holds 2 values"),
+        (["trian.lr=1"], ["trian", "'train'"]),
+        (["train.lrr=1"], ["train.lrr", "'lr'"]),
+        (["train.lr=fast"], ["train.lr", "number", "'fast'"]),
+        (["train.lr"], ["--set train.lr", "section.key=value"]),
+        (["method.name=sipd"], ["method.name", "'scipd'"]),
+        (["student.model=resnet19"], ["student.model", "'resnet18'"]),
+        (["data.target=see"], ["target domain 'see'", "'sea'"]),
+        (['data.unknown=["stra"]'], ["unknown class 'stra'", "'star'"]),
+        (['data.known=["circle", "crss"]'], ["known class 'crss'", "'cross'"]),
+        (["data.dataset=no/such/folder"], ["no/such/folder"]),
+        (["teacher.model=ViT-B-61"], ["ViT-B-61", "'ViT-B-16'"]),
+        (["teacher.model=ViT-B-16"], ["ViT-B-16", "weights"]),
+        (["teacher.model=ViT-B-16", "teacher.pretrained=no.pt"], ["no.pt"]),
+        (["teacher.model=local-dir:nowhere"], ["nowhere", "open_clip_config.json"]),
+        (["teacher.model=hf-hub:no-such-org/model"], ["no-such-org/model"]),
+        (["student.weights=no.safetensors"], ["'no.safetensors'"]),
+        (['method={name = "erm"}', "openset.score=max_cosine"], ["max_cosine"]),
+        (["device=cuda:77"], ["device", "'cuda:77'"]),
+        (["device=tpu9"], ["device", "'tpu9'"]),
+        (['prompts.names={"circel"=["o"]}'], ["'circel'", "'circle'"]),
+        (["train.lr=1e30"], ["step", "train.lr"]),
+        (["train.average=sma", "train.sma_start=7"], ["sma_start", 7, "6 steps"]),
+        (["data.target=sea\nseed=3"], ["data.target", "lines"]),
+        (["train.lr=0.1\nw=3"], ["2 values"]),
     ],
 )
 def test_a_bad_value(
-    cli: Any, recipe: MakeRecipe, tmp_path: Path, sets: list[str], says: str
+    cli: Any, recipe: MakeRecipe, tmp_path: Path, sets: list[str], culprits: list[str | int]
 ) -> None:
     options = [part for value in sets for part in ("--set", value)]
     result = cli("run", recipe(), "--runs", tmp_path / "runs", *options)
-    assert result.status == 2, result.err
-    assert says in result.error
+    result.assert_refused(*culprits)
     assert result.out == ""
 
 
 def test_a_missing_recipe(cli: Any, recipe: MakeRecipe, tmp_path: Path) -> None:
     recipe()
     result = cli("run", tmp_path / "tny.toml")
-    assert result.status == 2
-    assert f"did you mean {tmp_path / 'tiny.toml'}" in result.error
+    result.assert_refused(tmp_path / "tny.toml", tmp_path / "tiny.toml")
 
 
 @pytest.mark.parametrize(
-    ("args", "says"),
+    ("args", "culprit"),
     [
         (["run"], "RECIPE"),
         (["run", "x.toml", "--sed", "3"], "--sed"),
@@ -74,24 +74,20 @@ def test_a_missing_recipe(cli: Any, recipe: MakeRecipe, tmp_path: Path) -> None:
         (["data", "info", "nowhere"], "nowhere"),
     ],
 )
-def test_wrong_usage(cli: Any, args: list[str], says: str) -> None:
-    result = cli(*args)
-    assert result.status == 2
-    assert says in result.error
+def test_wrong_usage(cli: Any, args: list[str], culprit: str) -> None:
+    cli(*args).assert_refused(culprit)
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "/x"])
 def test_a_name_that_is_a_path(cli: Any, recipe: MakeRecipe, name: str) -> None:
     result = cli("run", recipe(), "--name", name)
-    assert result.status == 2
-    assert "plain folder name" in result.error
+    result.assert_refused("--name", name)
 
 
 def test_an_empty_folder(cli: Any, recipe: MakeRecipe, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     result = cli("run", recipe(data={"dataset": str(tmp_path / "empty")}), "--runs", tmp_path)
-    assert result.status == 2
-    assert str(tmp_path / "empty") in result.error
+    result.assert_refused(tmp_path / "empty")
 
 
 def test_a_class_whose_files_are_all_damaged(
@@ -108,8 +104,7 @@ def test_a_class_whose_files_are_all_damaged(
         for file in (domain / "circle").iterdir():
             file.write_bytes(b"")
     result = cli("run", recipe(data={"dataset": str(root)}), "--runs", tmp_path, "--name", "y")
-    assert result.status == 2
-    assert "none of the" in result.error and "'circle'" in result.error
+    result.assert_refused("class 'circle'", root)
 
 
 def test_one_large_damaged_png_is_no_traceback(
@@ -131,15 +126,13 @@ class TestDisks:
     ) -> None:
         (tmp_path / "runs").write_text("")
         result = cli("run", recipe(), "--runs", tmp_path / "runs")
-        assert result.status == 2
-        assert str(tmp_path / "runs") in result.error
+        result.assert_refused(tmp_path / "runs")
 
     def test_a_folder_that_is_not_a_run(self, cli: Any, recipe: MakeRecipe, tmp_path: Path) -> None:
         (tmp_path / "x").mkdir()
         (tmp_path / "x" / "thesis.tex").write_text("")
         result = cli("run", recipe(), "--runs", tmp_path, "--name", "x")
-        assert result.status == 2
-        assert "is not a run" in result.error
+        result.assert_refused(tmp_path / "x", "run")
 
     def test_a_cache_that_cannot_be_made(
         self, cli: Any, recipe: MakeRecipe, tmp_path: Path
@@ -147,8 +140,7 @@ class TestDisks:
         (tmp_path / "file").write_text("")
         env = {"EDGEDISTILL_CACHE": str(tmp_path / "file" / "cache")}
         result = cli("run", recipe(), "--runs", tmp_path, env=env)
-        assert result.status == 2
-        assert "EDGEDISTILL_CACHE" in result.error
+        result.assert_refused(tmp_path / "file", "EDGEDISTILL_CACHE")
 
     # Bytes a file may have, views of each image, and what does not fit then.
     @pytest.mark.parametrize(
@@ -167,8 +159,7 @@ class TestDisks:
         path = recipe(views={"count": count}, train={"steps": 2})
         args = ["run", path, "--runs", tmp_path, "--name", "x"]
         result = cli(*args, env=env, max_file=limit)
-        assert result.status == 2, result.err
-        assert "cannot write" in result.error and "File too large" in result.error
+        result.assert_refused(os.strerror(errno.EFBIG))
         assert where in result.error
         again = cli(*args, env=env)
         assert again.status == 0, again.err
@@ -180,8 +171,7 @@ class TestDisks:
         path = recipe(train={"steps": 1})
         args = ["run", path, "--runs", tmp_path, "--name", "x"]
         result = cli(*args, out=Path("/dev/full"))
-        assert result.status == 2
-        assert "No space left on device" in result.error
+        result.assert_refused(os.strerror(errno.ENOSPC))
         # The run itself is safe.
         assert "already finished" in cli(*args).out
 
@@ -190,8 +180,7 @@ def test_a_damaged_run_recipe(cli: Any, recipe: MakeRecipe, tmp_path: Path) -> N
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "recipe.toml").write_text("data = [")
     result = cli("run", recipe(), "--runs", tmp_path, "--name", "x")
-    assert result.status == 2
-    assert str(tmp_path / "x" / "recipe.toml") in result.error
+    result.assert_refused(tmp_path / "x" / "recipe.toml")
 
 
 def test_a_damaged_checkpoint(cli: Any, recipe: MakeRecipe, tmp_path: Path) -> None:
@@ -201,8 +190,7 @@ def test_a_damaged_checkpoint(cli: Any, recipe: MakeRecipe, tmp_path: Path) -> N
     (tmp_path / "x" / "metrics.json").unlink()
     (tmp_path / "x" / "checkpoint.pt").write_bytes(b"PK\x03\x04")
     result = cli(*args)
-    assert result.status == 2
-    assert "damaged checkpoint; delete it" in result.error
+    result.assert_refused(tmp_path / "x" / "checkpoint.pt", "damaged")
 
 
 def test_a_truncated_view_cache(cli: Any, recipe: MakeRecipe, tmp_path: Path) -> None:
@@ -212,8 +200,7 @@ def test_a_truncated_view_cache(cli: Any, recipe: MakeRecipe, tmp_path: Path) ->
     (file,) = (tmp_path / "cache").glob("views/*/embeddings.f16")
     file.write_bytes(file.read_bytes()[:-1])
     result = cli("run", path, "--runs", tmp_path, "--name", "y", env=env)
-    assert result.status == 2
-    assert str(file) in result.error and "edgedistill cache clear" in result.error
+    result.assert_refused(file, "edgedistill cache clear")
 
 
 Without = Callable[..., "subprocess.CompletedProcess[str]"]

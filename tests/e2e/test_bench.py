@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -145,27 +146,27 @@ def test_everything_asked_for_is_written_and_printed(benched: Benched) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "culprit"),
     [
-        (["missing.onnx"], "missing.onnx: No such file"),
-        (["images/red/250.png"], "not an ONNX file"),
-        (["easy.onnx", "--baseline", "images"], "is a folder"),
+        (["missing.onnx"], "missing.onnx"),
+        (["images/red/250.png"], "images/red/250.png"),
+        (["easy.onnx", "--baseline", "images"], "images"),
         (["easy.onnx", "--threads", "0"], "--threads 0"),
-        (["easy.onnx", "--batch", "1,x"], "'x' is no number"),
+        (["easy.onnx", "--batch", "1,x"], "'x'"),
         (["easy.onnx", "--rounds", "3"], "--rounds"),
-        (["easy.onnx", "--provider", "TPU"], "TPU: not in this onnxruntime"),
-        (["easy.onnx", "--image", "missing.png"], "give an image file"),
-        (["easy.onnx", "--data", "missing"], "--data: missing does not exist"),
-        (["easy.onnx", "--require", "speed>=1"], "no figure 'speed'"),
-        (["easy.onnx", "--require", "h_score>=0.5"], "give --data"),
-        (["easy.onnx", "--plot", "x.png"], "give --data"),
-        (["easy.onnx", "--plot", "x.jpg", "--data", "images"], "writes PNG"),
+        (["easy.onnx", "--provider", "TPU"], "TPU"),
+        (["easy.onnx", "--image", "missing.png"], "missing.png"),
+        (["easy.onnx", "--data", "missing"], "--data: missing"),
+        (["easy.onnx", "--require", "speed>=1"], "'speed'"),
+        (["easy.onnx", "--require", "h_score>=0.5"], "--data"),
+        (["easy.onnx", "--plot", "x.png"], "--data"),
+        (["easy.onnx", "--plot", "x.jpg", "--data", "images"], "PNG"),
         (["easy.onnx", "--json", "no/x.json"], "no folder no"),
-        (["easy.onnx", "--markdown", "images"], "it is a folder"),
-        (["easy.onnx", "--json", "/proc/x.json"], "--json /proc/x.json: "),
-        (["easy.onnx", "--json", "l" * 230], "name too long"),
-        (["easy.onnx", "--json", "pipe"], "it is a device, a pipe or a socket"),
-        (["easy.onnx", "--report", "taken"], "taken/result.json: it is a folder"),
+        (["easy.onnx", "--markdown", "images"], "a folder"),
+        (["easy.onnx", "--json", "/proc/x.json"], "--json /proc/x.json"),
+        (["easy.onnx", "--json", "l" * 230], os.strerror(errno.ENAMETOOLONG)),
+        (["easy.onnx", "--json", "pipe"], "a pipe"),
+        (["easy.onnx", "--report", "taken"], "taken/result.json"),
         (["easy.onnx", "--report", "taken", "--json", "taken/new/x"], "no folder taken/new"),
         (["easy.onnx", "--report", "new", "--json", "new/x.json"], "no folder new"),
         (["easy.onnx", "--data", "images", "--json", "linked.png"], "one of the images of --data"),
@@ -173,36 +174,36 @@ def test_everything_asked_for_is_written_and_printed(benched: Benched) -> None:
             ["easy.onnx", "--data", "known", "--require", "h_score>0"],
             "no images of unknown classes",
         ),
-        (["easy.onnx", "--report", "easy.onnx"], "is a file"),
-        (["easy.onnx", "--report", "easy.onnx/new"], "easy.onnx is a file"),
+        (["easy.onnx", "--report", "easy.onnx"], "a file"),
+        (["easy.onnx", "--report", "easy.onnx/new"], "a file"),
         (["easy.onnx", "--json", "images/../easy.onnx"], "is what is measured"),
         (["easy.onnx", "--image", "i.png", "--markdown", "i.png"], "is what is measured"),
-        (["easy.onnx", "--json", "x", "--markdown", "./x"], "is also written by --json x"),
-        (["easy.onnx", "--json", "result.json", "--report", "."], "is also written by --json"),
+        (["easy.onnx", "--json", "x", "--markdown", "./x"], "--json x"),
+        (["easy.onnx", "--json", "result.json", "--report", "."], "--json result.json"),
         (["easy.onnx", "--plot", "x.png", "--data", "unreadable"], "no images of known classes"),
-        (["easy.onnx", "--threads", "9" * 5000], "999...' is no number from 1 to 1024"),
-        (["easy.onnx", "--batch", "٣"], "is no number from 1 to 1024"),
-        (["easy.onnx", "--batch", ""], "--batch '': nothing is no number"),
-        (["new\nline.onnx"], r"'new\nline.onnx': this path has control characters"),
-        (["\x1b[31mred.onnx"], r"'\x1b[31mred.onnx': this path has control characters"),
-        ([os.fsdecode(b"b\xff.onnx")], "is not UTF-8"),
-        (["easy.onnx", "--data", os.fsdecode(b"b\xff")], "is not UTF-8"),
-        ([], "Missing argument"),
+        (["easy.onnx", "--threads", "9" * 5000], "from 1 to 1024"),
+        (["easy.onnx", "--batch", "٣"], "from 1 to 1024"),
+        (["easy.onnx", "--batch", ""], "--batch ''"),
+        (["new\nline.onnx"], r"'new\nline.onnx'"),
+        (["\x1b[31mred.onnx"], r"'\x1b[31mred.onnx'"),
+        ([os.fsdecode(b"b\xff.onnx")], "UTF-8"),
+        (["easy.onnx", "--data", os.fsdecode(b"b\xff")], "UTF-8"),
+        ([], "MODEL"),
     ],
 )
 def test_wrong_usage_is_one_line_before_anything_is_measured(
-    cli: Any, files: Path, arguments: list[str], said: str
+    cli: Any, files: Path, arguments: list[str], culprit: str
 ) -> None:
     before = sorted(files.rglob("*"))
     result = cli("bench", *arguments, cwd=files)
-    assert result.status == 2 and said.lower() in result.error.lower(), result.err
+    result.assert_refused(culprit)
     assert result.out == "" and "timing" not in result.err and "\x1b" not in result.err
     assert sorted(files.rglob("*")) == before
 
 
 def test_metadata_that_would_break_a_line_is_refused(cli: Any, write: Callable[..., Path]) -> None:
-    result = cli("bench", write(changes={"method": "er\nm"}))
-    assert result.status == 2 and "its metadata has control characters" in result.error
+    model = write(changes={"method": "er\nm"})
+    cli("bench", model).assert_refused(model, "metadata")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -210,7 +211,7 @@ def test_what_cannot_be_printed_is_written(cli: Any, files: Path, tmp_path: Path
     out = tmp_path / "out.json"
     arguments = ("bench", "easy.onnx", "--image", "images/red/250.png", "--rounds", "6")
     result = cli(*arguments, "--json", out, cwd=files, out=Path("/dev/full"))
-    assert result.status == 2 and "No space left on device" in result.error
+    result.assert_refused(os.strerror(errno.ENOSPC))
     assert json.loads(out.read_text())["baseline"] == "easy.onnx"
 
 

@@ -50,14 +50,12 @@ def test_compare_takes_folders_and_gives_json(cli: Any, runs: Path) -> None:
 
 def test_compare_names_what_is_there(cli: Any, runs: Path) -> None:
     result = cli("compare", "one", "tow", "--runs", runs)
-    assert result.status == 2
-    assert "tow: no such run" in result.error and "one, two" in result.error
+    result.assert_refused("tow", runs, "one, two")
 
 
 def test_compare_refuses_an_unfinished_run(cli: Any, runs: Path) -> None:
     result = cli("compare", "half", "--runs", runs)
-    assert result.status == 2
-    assert "unfinished" in result.error
+    result.assert_refused("half", "unfinished")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"target": 3}', "\x00", '{"method": "kd"}'])
@@ -65,8 +63,7 @@ def test_compare_refuses_what_are_no_metrics(cli: Any, tmp_path: Path, text: str
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "metrics.json").write_text(text)
     result = cli("compare", "x", "--runs", tmp_path)
-    assert result.status == 2
-    assert str(tmp_path / "x" / "metrics.json") in result.error
+    result.assert_refused(tmp_path / "x" / "metrics.json")
 
 
 @pytest.mark.parametrize(
@@ -96,8 +93,7 @@ def test_compare_refuses_values_of_another_kind(
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "metrics.json").write_text(json.dumps(metrics))
     result = cli("compare", "x", "--runs", tmp_path)
-    assert result.status == 2
-    assert "not the metrics of a run" in result.error
+    result.assert_refused(tmp_path / "x" / "metrics.json")
 
 
 @pytest.mark.parametrize(
@@ -143,8 +139,7 @@ def test_teacher_eval_without_weights(
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(tomli_w.dumps(tree_of(teacher={"model": "local-dir:none"})))
     result = cli("teacher", "eval", recipe)
-    assert result.status == 2
-    assert "no open_clip_config.json there" in result.error
+    result.assert_refused("none", "open_clip_config.json")
 
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:
