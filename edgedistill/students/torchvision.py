@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import sys
+from functools import cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 
@@ -24,6 +25,8 @@ from edgedistill.students.weights import one_line
 # Names of the choices a recipe offers, and torchvision's version each one means.
 VERSIONS = {"imagenet": "IMAGENET1K_V1", "imagenet-v2": "IMAGENET1K_V2"}
 _CLASSIFIERS = ("fc", "classifier", "head")
+# Auxiliary classifiers give other outputs in training; MaxViT is built for one input side.
+_OTHERS = ("googlenet", "inception_v3", "maxvit_t")
 
 
 class TorchvisionArchitecture(Architecture):
@@ -36,16 +39,15 @@ class TorchvisionArchitecture(Architecture):
     @property
     def summary(self) -> str:
         """Size of the trunk and width of its features."""
-        with torch.device("meta"):
-            network, feature_dim = self.build()
+        network = _outline(self.name)
+        _, feature_dim = _remove_classifier(network)
         millions = sum(weight.numel() for weight in network.parameters()) / 1e6
         return f"torchvision, {millions:.1f} million weights, {feature_dim} features"
 
     def build(self, size: int | None = None) -> tuple[nn.Module, int]:
         """The trunk and its feature width; `size` does not matter."""
         network = models.get_model(self.name, weights=None)
-        attribute, feature_dim = _classifier(network)
-        setattr(network, attribute, nn.Identity())
+        _, feature_dim = _remove_classifier(network)
         return network, feature_dim
 
     def published_weights(self, weights: str, size: int | None = None) -> dict[str, Tensor]:
@@ -74,23 +76,45 @@ class TorchvisionArchitecture(Architecture):
                 f"cannot load the ImageNet weights of {self.name} ({one_line(error)}): "
                 f"put {file} into {folder} by hand"
             ) from error
+        trunk = _outline(self.name)
+        attribute, _ = _remove_classifier(trunk)
+        own = trunk.state_dict().keys()
+        return {k: t for k, t in state.items() if k in own or not k.startswith(f"{attribute}.")}
+
+
+def _outline(name: str) -> nn.Module:
+    """The network without values of its own; torch's random numbers stay as they are."""
+    try:
         with torch.device("meta"):
-            attribute, _ = _classifier(models.get_model(self.name, weights=None))
-        return {key: t for key, t in state.items() if not key.startswith(f"{attribute}.")}
+            return models.get_model(name, weights=None)
+    except NotImplementedError:
+        # RegNet reads its widths from tensors, which have no values on that device.
+        with torch.random.fork_rng(devices=[]):
+            return models.get_model(name, weights=None)
 
 
-def _classifier(network: nn.Module) -> tuple[str, int]:
-    """Attribute of what stands behind a network's pooling, and the width that enters it.
+def _remove_classifier(network: nn.Module) -> tuple[str, int]:
+    """Take off a network's linear layers behind the pooling, and the dropout before them.
 
-    Raises ValueError for a network that does more there than linear layers.
+    What else stands before them, as ConvNeXt's norm, stays.
+
+    Returns:
+        The attribute that had them, and the width that entered them.
+
+    Raises ValueError for a network without.
     """
     for attribute in _CLASSIFIERS:
         classifier = getattr(network, attribute, None)
         layers = [classifier] if isinstance(classifier, nn.Linear) else classifier
-        if isinstance(layers, nn.Sequential | list):
-            first = next((x for x in layers if not isinstance(x, nn.Dropout)), None)
-            if isinstance(first, nn.Linear):
-                return attribute, first.in_features
+        if not isinstance(layers, nn.Sequential | list):
+            continue
+        before: list[nn.Module] = []
+        for layer in layers:
+            if isinstance(layer, nn.Linear):
+                setattr(network, attribute, nn.Sequential(*before) if before else nn.Identity())
+                return attribute, layer.in_features
+            if not isinstance(layer, nn.Dropout):
+                before.append(layer)
     raise ValueError("no linear classifier behind the pooling")
 
 
@@ -105,12 +129,12 @@ for _student in (
 
 
 @STUDENTS.resolver
+@cache
 def unmeasured(name: str) -> TorchvisionArchitecture | None:
     """The architecture of any other classifier of torchvision that ends in linear layers."""
-    # Auxiliary classifiers give other outputs in training.
-    if name not in models.list_models(module=models) or name in ("googlenet", "inception_v3"):
+    if name not in models.list_models(module=models) or name in _OTHERS:
         return None
-    with torch.device("meta"), contextlib.suppress(ValueError):
-        _classifier(models.get_model(name, weights=None))
+    with contextlib.suppress(ValueError):
+        _remove_classifier(_outline(name))
         return TorchvisionArchitecture(name)
     return None
