@@ -5,8 +5,9 @@
         \"\"\"Two convolutions and a mean.\"\"\"
         return nn.Sequential(...)
 
-The module maps normalized float32 [B, 3, S, S] to features [B, d]. Attributes `mean` and `std` of
-the function (or class) are its pixel statistics; ImageNet's without them.
+The module maps normalized float32 [B, 3, S, S] to features [B, d]. Attributes of the function (or
+class), where it has them: `mean` and `std`, the pixel statistics instead of ImageNet's, and
+`default_size`, the input side of a recipe that names none.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class CustomArchitecture(Architecture):
         self._factory = factory
         self.mean = getattr(factory, "mean", IMAGENET_MEAN)
         self.std = getattr(factory, "std", IMAGENET_STD)
+        self.default_size = getattr(factory, "default_size", None)
 
     @property
     def summary(self) -> str:
@@ -38,7 +40,7 @@ class CustomArchitecture(Architecture):
     def build(self, size: int | None = None) -> tuple[nn.Module, int]:
         """A new module and its feature width. Raises RecipeError for a size it cannot take."""
         network = self._factory()
-        side = size or 64
+        side = size or self.default_size or 64
         try:
             return network, output_width(network, side)
         except (RuntimeError, ValueError) as error:
