@@ -28,7 +28,7 @@ def quantize_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def dequantize_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The float32 tensors behind `to_int8`'s; a state without any is returned as it is.
+    """The float32 tensors behind `quantize_tensors`'; a state without any is returned as it is.
 
     Raises ValueError for an int8 tensor without a scale of its length: its numbers alone would load
     into a network, and be wrong.

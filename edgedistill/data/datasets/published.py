@@ -9,7 +9,7 @@ from edgedistill.errors import DataError
 from edgedistill.registries import DATASETS
 
 
-class PublishedDataset:
+class BenchmarkReader:
     """Reader of a published benchmark; `name` is a key of `benchmarks()`."""
 
     def __init__(self, name: str) -> None:
@@ -31,4 +31,4 @@ class PublishedDataset:
 
 
 for _name in benchmarks():
-    DATASETS.add(_name, PublishedDataset(_name))
+    DATASETS.add(_name, BenchmarkReader(_name))

@@ -56,7 +56,7 @@ class Hdg(_Facts):
 
 
 class PublishedDataset(_Facts):
-    """One published dataset.
+    """Facts of a published dataset.
 
     Attributes:
         title: its name in print.

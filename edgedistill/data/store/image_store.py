@@ -52,7 +52,7 @@ class Store:
     """
 
     def __init__(self, index: Index, size: int, folder: Path) -> None:
-        """Raises DataError when files of the store were edited, cut short or deleted."""
+        """Raises DamagedCacheError when files of the store were edited, cut short or deleted."""
         self.folder = folder
         self.size = size
         self._index = index
@@ -95,7 +95,7 @@ class Store:
         """Copy some rows: uint8 [K, size, size, 3]. Unreadable rows are zeros.
 
         Raises:
-            CacheError: packed bytes are no image.
+            DamagedCacheError: packed bytes are no image.
         """
         out = np.empty((len(rows), self.size, self.size, 3), dtype=np.uint8)
         domain, position = self._index.domain[rows], self._position[rows]
@@ -117,8 +117,9 @@ class Store:
         bounded.
 
         Raises:
-            DataError: of a class or a domain among the rows, no file can be read; or pixels are
-                not those that were decoded, which is looked at up to `RAM_LIMIT` bytes.
+            DataError: of a class or a domain among the rows, no file can be read.
+            DamagedCacheError: pixels are not those that were decoded, which is looked at up to
+                `RAM_LIMIT` bytes.
         """
         readable_rows = rows[self.readable[rows]]
         self._refuse_lost_groups(rows, readable_rows)
