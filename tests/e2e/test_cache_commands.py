@@ -109,8 +109,7 @@ def test_an_edited_embedding_is_found_refused_and_repaired(cached: Any) -> None:
     assert result.status == 1
     assert "damaged" in result.out and "embeddings of 1 images" in result.out
     refused = cached("build", cached.recipe)
-    assert refused.status == 2
-    assert "cache verify RECIPE --repair" in refused.error
+    refused.assert_refused("1 images", "edgedistill cache verify RECIPE --repair")
     assert cached("verify", cached.recipe, "--repair").status == 0
     assert cached("build", cached.recipe).status == 0
     assert vectors.read_bytes() == before
@@ -134,13 +133,11 @@ def test_a_run_refuses_what_was_edited(cached: Any, tmp_path: Path) -> None:
     wrong = entries(cached.views) + np.array([0, 1], np.uint64)
     wrong.tofile(cached.views / BLOCK)
     refused = cached(cached.recipe, "--runs", tmp_path / "runs", command="run")
-    assert refused.status == 2
-    assert "are not what was computed" in refused.error
+    refused.assert_refused("embeddings", "edgedistill cache verify RECIPE --repair")
     header = cached.views / "header.json"
     header.write_text(header.read_text().replace('"seed": 0', '"seed": 9'))
     refused = cached(cached.recipe, "--runs", tmp_path / "runs", command="run")
-    assert refused.status == 2
-    assert f"{header}: was edited" in refused.error
+    refused.assert_refused(header, "edgedistill cache clear")
 
 
 def test_images_that_change_or_vanish_are_noticed(
@@ -221,8 +218,7 @@ def test_clear_all_leaves_what_is_not_ours(cached: Any) -> None:
 def test_clear_refuses_a_cache_that_is_being_filled(cached: Any) -> None:
     with FileLock(cached.views / "locks" / "0"):
         result = cached("clear", "--all")
-    assert result.status == 2
-    assert str(cached.views) in result.error and "another process" in result.error
+    result.assert_refused(cached.views, "another process")
     assert cached.views.is_dir() and not list(cached.folder.glob("store/*/report.json"))
 
 
@@ -236,8 +232,7 @@ def test_clear_wants_to_know_what(cached: Any, args: tuple[str, ...]) -> None:
 
 def test_a_recipe_that_is_not_there(cached: Any) -> None:
     for command in ("build", "verify", "clear"):
-        result = cached(command, "none.toml")
-        assert result.status == 2 and "none.toml: no such recipe" in result.error
+        cached(command, "none.toml").assert_refused("none.toml", "recipe")
 
 
 def test_info_needs_no_torch(cached: Any) -> None:

@@ -138,16 +138,17 @@ def test_a_part_of_the_plan(cli: Any, sweep: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "culprits"),
     [
-        (["--engine", "slurm"], "--engine slurm: no such engine"),
-        (["--jobs", "0"], "'--jobs'"),
-        (["--only", "method=kd"], "method has no value 'kd'; allowed: scipd, erm"),
+        (["--engine", "slurm"], ["--engine slurm"]),
+        (["--jobs", "0"], ["'--jobs'"]),
+        (["--only", "method=kd"], ["--only method=kd", "'kd'", "scipd, erm"]),
     ],
 )
-def test_wrong_options_are_one_line(cli: Any, sweep: Path, options: list[str], words: str) -> None:
-    result = cli("sweep", sweep, *options)
-    assert result.status == 2 and words in result.error
+def test_wrong_options_are_one_line(
+    cli: Any, sweep: Path, options: list[str], culprits: list[str]
+) -> None:
+    cli("sweep", sweep, *options).assert_refused(*culprits)
 
 
 def test_a_run_that_cannot_work_is_reported(cli: Any, sweep: Path, tmp_path: Path) -> None:
@@ -164,21 +165,20 @@ def test_a_run_that_cannot_work_is_reported(cli: Any, sweep: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "says"),
+    ("field", "value", "culprit"),
     [
-        ("hybridness", "0.4", "split: no hybridness"),
+        ("hybridness", "0.4", "hybridness"),
         ("target", '"lien"', "lien"),
         ("dataset", '"pasc"', "pasc"),
     ],
 )
 def test_what_the_data_cannot_give_stops_a_sweep_before_it_starts(
-    cli: Any, sweep: Path, tmp_path: Path, field: str, value: str, says: str
+    cli: Any, sweep: Path, tmp_path: Path, field: str, value: str, culprit: str
 ) -> None:
     kept = SWEEP.replace("data.hybridness = 0\n", "") if field == "hybridness" else SWEEP
     sweep.write_text(kept.replace("[variants", f"data.{field} = {value}\n[variants"))
     result = cli(*FORKED, sweep, "--out", tmp_path)
-    assert result.status == 2 and result.error.startswith("run scipd: ")
-    assert says in result.error
+    result.assert_refused("run scipd", culprit)
     assert not (tmp_path / "pair" / "runs").exists()
 
 
@@ -262,13 +262,11 @@ def test_a_stopped_export_leaves_no_process_and_no_part_of_a_file(
 def test_an_unknown_key_of_export_is_one_line(cli: Any, sweep: Path) -> None:
     with open(sweep, "a") as file:
         file.write("[export]\nint4 = true\n")
-    result = cli("sweep", sweep)
-    assert result.status == 2 and "export.int4: unknown key; did you mean 'int8'" in result.error
+    cli("sweep", sweep).assert_refused(sweep, "export.int4", "'int8'")
 
 
 @pytest.mark.parametrize("line", ["threads = 0", "rounds = 5"])
 def test_numbers_of_export_that_cannot_be_are_one_line(cli: Any, sweep: Path, line: str) -> None:
     with open(sweep, "a") as file:
         file.write(f"[export]\nbench = true\n{line}\n")
-    result = cli("sweep", sweep)
-    assert result.status == 2 and f"export.{line.split()[0]}: " in result.error
+    cli("sweep", sweep).assert_refused(sweep, f"export.{line.split()[0]}")
