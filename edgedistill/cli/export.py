@@ -11,6 +11,7 @@ from edgedistill.cli.tables import percent, print_json, print_lines, print_table
 from edgedistill.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgedistill.export.base import ExportedFile
     from edgedistill.export.build import Exported, Int8
 
 # A file a twentieth faster is not worth another calibration.
@@ -23,6 +24,9 @@ def export(
         typer.Argument(metavar="[RUN]", help="Run name or folder [default: the newest finished]."),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="The format: one ONNX file.")] = False,
+    format: Annotated[
+        str | None, typer.Option(help="The format by the name of its exporter, such as onnx.")
+    ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="In int8 where it pays; refused where it costs answers.")
     ] = False,
@@ -41,22 +45,35 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write the student of a finished run as the file a device runs, checked against torch."""
-    if not onnx:
-        raise UsageError("export: say which format; there is one: --onnx")
+    if onnx == (format is not None):
+        raise UsageError("export: say which format, --onnx or --format NAME")
     if int8 and max_drop < 0:
         raise UsageError("--max-drop: give the points int8 may lose, 0 or more")
     finished = ed.load_run(run, runs=runs)
     exported = finished.export(
         output,
-        precision="int8" if int8 else "fp32",
+        format=format or "onnx",
+        precision="int8" if int8 else None,
         size=size,
         max_drop=max_drop / 100,
         callbacks=[ed.ConsoleCallback(quiet)],
     )
-    if as_json:
+    from edgedistill.export.build import Exported
+
+    if not isinstance(exported, Exported):
+        _print_file(exported, as_json)
+    elif as_json:
         print_json(_summary(exported))
     else:
         _print(exported)
+
+
+def _print_file(exported: "ExportedFile", as_json: bool) -> None:
+    """Print what is known of a file of any format."""
+    if as_json:
+        print_json({"file": exported.path, "bytes": exported.bytes})
+    else:
+        print_lines(f"file        {exported.path}, {exported.bytes / 1e6:.2f} MB")
 
 
 def _print(exported: "Exported") -> None:

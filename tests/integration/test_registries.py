@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 import edgedistill as ed
+from edgedistill.cli.app import app
 from edgedistill.errors import RecipeError, UsageError
 from edgedistill.methods import search_space
 from edgedistill.registries import DATASETS, EXPORTERS, METHODS, SCORES, STUDENTS
@@ -79,6 +81,16 @@ def test_entries_of_a_module_train_export_and_answer(
         assert answer.score == pytest.approx(score, abs=1e-4)
         assert answer.threshold == pytest.approx(threshold, abs=1e-6)
         assert answer.known == (answer.score >= answer.threshold)
+
+
+def test_the_command_exports_in_a_registered_format(
+    own: str, tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ed.run(tree, out=tmp_path / "run")
+    file = tmp_path / "a.npz"
+    arguments = ["export", str(tmp_path / "run"), "--format", own, "-o", str(file), "--json"]
+    app(arguments, standalone_mode=False)
+    assert json.loads(capsys.readouterr().out) == {"file": str(file), "bytes": file.stat().st_size}
 
 
 def test_entries_are_listed_and_described(own: str) -> None:
