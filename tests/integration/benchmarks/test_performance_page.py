@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[3]
-RENDER = ROOT / "benchmarks" / "speed" / "render.py"
+RENDER = (sys.executable, "-m", "benchmarks.speed.render")
 PAGE = "# Title\n\n<!-- begin step -->\nold\n<!-- end step -->\n\nafter\n"
 RESULT: dict[str, Any] = {
     "command": "python -m benchmarks.speed.step --rounds 3",
@@ -34,7 +34,7 @@ RESULT: dict[str, Any] = {
 
 
 def render(*args: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, RENDER, *args], capture_output=True, text=True)
+    return subprocess.run([*RENDER, *args], capture_output=True, text=True, cwd=ROOT)
 
 
 def test_the_page_is_what_the_results_say() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[3]
-RENDER = ROOT / "benchmarks" / "speed" / "render.py"
+RENDER = (sys.executable, "-m", "benchmarks.speed.render")
 IMAGES = 586_575
 MARKS = ("plain", "stored", "disk", "teacher", "evaluating", "pays", "starting")
 PAGE = "".join(f"<!-- begin scale-{name} -->\n<!-- end scale-{name} -->\n" for name in MARKS)
@@ -50,7 +50,7 @@ def page(tmp_path: Path) -> Path:
 
 def rendered(page: Path) -> str:
     results = page.parent / "results"
-    subprocess.run([sys.executable, RENDER, "--results", results, "--page", page], check=True)
+    subprocess.run([*RENDER, "--results", results, "--page", page], check=True, cwd=ROOT)
     return page.read_text()
 
 
