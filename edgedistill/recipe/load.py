@@ -29,7 +29,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises RecipeError with one line that names the file and the key.
     """
-    return resolve(_read(path, overrides), str(path))
+    return resolve(read_tree(path, overrides), str(path))
 
 
 def as_recipe(
@@ -45,13 +45,13 @@ def as_recipe(
     Raises RecipeError with one line that names the file, if any, and the key.
     """
     if isinstance(source, str | Path):
-        tree, where = _read(Path(source), ()), str(source)
+        tree, where = read_tree(Path(source), ()), str(source)
     else:
         values = source.model_dump() if isinstance(source, Recipe) else dict(source)
-        tree, where = _without_none(values), "recipe"
+        tree, where = _renamed(_without_none(values), "recipe"), "recipe"
     if isinstance(overrides, Mapping):
         for key, value in overrides.items():
-            _set_value(tree, key.split("."), value, where=f"override {key}")
+            set_value(tree, key.split("."), value, where=f"override {key}")
     else:
         for override in overrides:
             _override(tree, override)
@@ -63,10 +63,15 @@ def load_data(path: Path, overrides: Sequence[str] = ()) -> DataSection:
 
     Raises RecipeError as `load_recipe` does.
     """
-    return _validated(_read(path, overrides), str(path)).data
+    return _validated(read_tree(path, overrides), str(path)).data
 
 
-def _read(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The sections of a TOML recipe as nested dictionaries, with overrides, not validated.
+
+    Keys that an earlier version spelled otherwise have their new names. Raises RecipeError for a
+    file that cannot be read and an override that cannot be applied.
+    """
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -179,17 +184,22 @@ def _override(tree: dict[str, Any], override: str) -> None:
             ) from None
     if len(parsed) > 1:
         raise RecipeError(f"--set {shown}: holds {len(parsed)} values; give each its own --set")
-    _set_value(tree, [*sections, last], parsed["v"], where=f"--set {shown}")
+    set_value(tree, [*sections, last], parsed["v"], where=f"--set {shown}")
 
 
-def _set_value(tree: dict[str, Any], keys: Sequence[str], value: Any, where: str) -> None:
-    """Set a value in nested dictionaries; sections on the way to it are made."""
+def set_value(tree: dict[str, Any], keys: Sequence[str], value: Any, where: str) -> None:
+    """Set a value in a recipe's nested dictionaries; sections on the way to it are made.
+
+    A key that an earlier version spelled otherwise is set under its new name, with a warning that
+    begins with `where`, which names the key. Raises RecipeError when a key on the way to it is a
+    value.
+    """
     *sections, last = keys
     for section, old, new in RENAMED:
         if [section, old] == [*sections, last]:
             last = new
             warnings.warn(
-                f"{where}: {section}.{old} is called {section}.{new}; the old name works until 0.3",
+                f"{where}: is called {section}.{new} now; the old name works until 0.3",
                 FutureWarning,
                 stacklevel=2,
             )

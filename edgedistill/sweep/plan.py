@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -15,7 +14,7 @@ from edgedistill._utils.suggestions import choices
 from edgedistill.errors import RecipeError, UsageError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
-from edgedistill.recipe.load import resolve
+from edgedistill.recipe.load import read_tree, resolve, set_value
 from edgedistill.sweep.hparams import scmd_hyperparameters
 from edgedistill.sweep.spec import (
     HPARAMS_SEED,
@@ -159,7 +158,7 @@ def _tree(
     if base is None:
         raise RecipeError(f'{path}: recipe: is required, write recipe = "FILE.toml" at the top')
     if base not in bases:
-        bases[base] = _read(path.parent / str(base))
+        bases[base] = read_tree(path.parent / str(base))
     tree = deepcopy(bases[base])
     fields = dict(spec.set)
     for variant in chosen:
@@ -178,28 +177,12 @@ def _draw_hyperparameters(tree: dict[str, Any], recipe: Recipe, seed: int, path:
         _assign(tree, key, value, path)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(f"{path}: no such recipe") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not valid TOML: {error}") from None
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def _assign(tree: dict[str, Any], key: str, value: Any, path: Path) -> None:
-    *sections, last = key.split(".")
-    node = tree
-    for section in sections:
-        node = node.setdefault(section, {})
-        if not isinstance(node, dict):
-            raise RecipeError(f"{path}: {key}: {section!r} is a value, not a section")
-    if key == "method.name" and node.get("name") != value:
+    method = tree.get("method")
+    if key == "method.name" and isinstance(method, dict) and method.get("name") != value:
         # Another method has other hyper-parameters.
-        node.clear()
-    node[last] = value
+        method.clear()
+    set_value(tree, key.split("."), value, where=f"{path}: {key}")
 
 
 def _name(values: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from edgedistill.errors import RecipeError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe, differences, load_recipe, resolve, to_toml
+from edgedistill.recipe.load import as_recipe
 
 BASE = '[data]\ntarget = "line"\n[method]\nname = "scipd"\n'
 
@@ -211,6 +212,45 @@ def test_faithful_and_its_opposite_contradict(key: str, value: Any) -> None:
         resolve(tree(faithful=True, teacher={"normalization": "own"}))
     # Saying the same thing twice is fine.
     resolve({**tree(faithful=True), "method": {"name": "scipd", "two_optimizers": True}})
+
+
+OLD_KEYS = {
+    "views.greyscale": ("views.grayscale", 0.25),
+    "teacher.normalisation": ("teacher.normalization", "student"),
+    "openset.acceptance": ("openset.keep", 0.8),
+}
+
+
+@pytest.mark.parametrize("old", OLD_KEYS)
+@pytest.mark.parametrize("way", ["file", "tree", "--set", "override"])
+def test_an_old_key_is_read_with_a_warning(tmp_path: Path, old: str, way: str) -> None:
+    new, value = OLD_KEYS[old]
+    section, key = old.split(".")
+    path = write(tmp_path, BASE + (f"[{section}]\n{key} = {value!r}\n" if way == "file" else ""))
+    with pytest.warns(FutureWarning) as warned:
+        if way == "tree":
+            recipe = as_recipe(tree(**{section: {key: value}}))
+        elif way == "override":
+            recipe = as_recipe(path, {old: value})
+        else:
+            recipe = load_recipe(path, [f"{old}={value}"] if way == "--set" else [])
+    assert_names(str(warned[0].message), old, new)
+    assert recipe == resolve(tree(**{section: {new.split(".")[1]: value}}))
+
+
+@pytest.mark.parametrize(
+    "pair", [("openset.acceptance", "openset.keep"), ("openset.keep", "openset.acceptance")]
+)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_an_override_replaces_the_other_spelling(pair: tuple[str, str]) -> None:
+    section, key = pair[0].split(".")
+    recipe = as_recipe(tree(**{section: {key: 0.7}}), {pair[1]: 0.8})
+    assert recipe.openset.keep == 0.8
+
+
+def test_both_spellings_of_a_key_are_refused() -> None:
+    with raises(RecipeError, "openset.acceptance"):
+        resolve(tree(openset={"acceptance": 0.8, "keep": 0.8}))
 
 
 def test_differences_name_key_and_both_values() -> None:

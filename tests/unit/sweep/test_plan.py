@@ -43,6 +43,20 @@ def test_a_grid_is_every_combination_with_seeds_last(plan_of: PlanOf) -> None:
     assert last.recipe.method.hyper["alpha"] == 0.8
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_an_old_spelling_replaces_the_new_one_of_the_recipe(plan_of: PlanOf) -> None:
+    plan = plan_of(
+        """
+        recipe = "base.toml"
+        [set]
+        openset.keep = 0.7
+        [grid]
+        openset.acceptance = [0.8, 0.9]
+        """
+    )
+    assert [run.recipe.openset.keep for run in plan.runs] == [0.8, 0.9]
+
+
 def test_variants_change_fields_together_or_start_from_their_own_recipe(plan_of: PlanOf) -> None:
     plan = plan_of(
         """
