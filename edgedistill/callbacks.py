@@ -35,7 +35,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one piece of work is.
+    """The progress of one piece of work.
 
     Attributes:
         name: the work: "teacher views", "decoding at 128 px".
@@ -87,7 +87,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class RunEnd:
-    """How a run ended.
+    """The end of a run: its outcome and results.
 
     Attributes:
         path: the run folder.

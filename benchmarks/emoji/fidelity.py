@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
 from benchmarks.emoji.results import to_text
 from benchmarks.emoji.swept import (
@@ -30,13 +31,7 @@ from benchmarks.emoji.swept import (
 from benchmarks.marked import write_between
 from benchmarks.script import read_record, run_script, whole
 from edgedistill._utils.atomic import write_json, write_text
-from edgedistill.data.normalization import (
-    CLIP_MEAN,
-    CLIP_STD,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    renormalization,
-)
+from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from edgedistill.errors import EdgeDistillError
 from edgedistill.students.weights import EMBEDDED_FOLDER
 
@@ -57,9 +52,12 @@ def off_statistics() -> tuple[list[float], list[float]]:
     Normalised so, a teacher that expects ImageNet's statistics sees its pixels through the map
     that CLIP sees its own through in the authors' code.
     """
-    gain, shift = renormalization(CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD)
-    std = np.array(IMAGENET_STD) / gain
-    return (np.array(IMAGENET_MEAN) - shift * std).tolist(), std.tolist()
+    mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
+    # gain * x + shift are ImageNet's values of a pixel that CLIP's statistics make x.
+    gain = np.array(OPENAI_DATASET_STD) / std
+    shift = (np.array(OPENAI_DATASET_MEAN) - mean) / std
+    off_std = std / gain
+    return (mean - shift * off_std).tolist(), off_std.tolist()
 
 
 def make_off_teacher(folder: Path) -> None:

@@ -119,9 +119,11 @@ def header(record: Record) -> str:
     text = f"**{len(rows)} of {record['planned']} runs are in**, every one with its fp32 file"
     text += f", {len(rows) - refused} with the int8 file"
     if refused:
-        one = "file was refused, as it loses"
-        many = "files were refused, as they lose"
-        text += f"; {refused} int8 {one if refused == 1 else many} more than a point on source "
+        singular = "file was refused, as it loses"
+        plural = "files were refused, as they lose"
+        text += (
+            f"; {refused} int8 {singular if refused == 1 else plural} more than a point on source "
+        )
         text += "validation, and means of int8 leave the seed out"
     text += f". Cells without a run show {MISSING}."
     absent = [s for s in record["axes"]["student"] if s not in _students(record)]

@@ -92,10 +92,10 @@ def measured(trial: Trial, runs: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     recipe = recipe_of(trial)
     folder = runs / f"{trial.name}-{content_key(recipe)}"
-    kept = folder / "trial.json"
-    if kept.exists():
-        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        return found
+    record = folder / "trial.json"
+    if record.exists():
+        earlier: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        return earlier
     result = {"trial": trial.number, "steps": trial.steps, "fields": trial.fields}
     try:
         metrics, _ = run_pipeline(recipe, folder)
@@ -108,7 +108,7 @@ def measured(trial: Trial, runs: Path) -> dict[str, Any]:
     except DivergedError:
         result |= {"diverged": True, "h_scores": {}, "auroc": {}}
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(kept, result)
+    write_json(record, result)
     return result
 
 

@@ -57,9 +57,9 @@ def by_onnxruntime(model: ModelProto, nodes: Collection[str], ranges: Ranges) ->
     # onnxruntime drops a Relu or Clip that follows an integer node if it is told to quantize it.
     chosen = set(nodes)
     for node in model.graph.node:
-        after = readers[node.output[0]]
-        if node.name in chosen and len(after) == 1 and after[0].op_type == "Relu":
-            chosen.add(after[0].name)
+        next_nodes = readers[node.output[0]]
+        if node.name in chosen and len(next_nodes) == 1 and next_nodes[0].op_type == "Relu":
+            chosen.add(next_nodes[0].name)
     copy = onnx.shape_inference.infer_shapes(model)
     quantizer = QDQQuantizer(
         copy,

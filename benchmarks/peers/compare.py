@@ -33,7 +33,7 @@ from benchmarks.marked import write_between
 from benchmarks.peers import contenders
 from benchmarks.peers.contenders import Contender
 from benchmarks.peers.peers_tables import peers_document
-from benchmarks.peers.worth import judged, kept
+from benchmarks.peers.worth import judged, shares_of
 from benchmarks.script import read_record, run_script, whole
 from edgedistill._utils.atomic import write_json
 from edgedistill.bench.machine import machine, moment
@@ -58,9 +58,9 @@ def compare(path: Path, threads: int, rounds: int) -> dict[str, Any]:
     """One run's entry of the record. Raises EdgeDistillError when a needed part fails."""
     run = load_finished(RunFolder(path))
     with tempfile.TemporaryDirectory() as place:
-        found, skipped = gather(run, Path(place), threads)
-        quality = worth(run, found)
-        times = take_turns(found, rounds)
+        all_contenders, skipped = gather(run, Path(place), threads)
+        quality = worth(run, all_contenders)
+        times = take_turns(all_contenders, rounds)
     recipe = run.recipe
     return {
         "run": run.path.name,
@@ -78,13 +78,13 @@ def compare(path: Path, threads: int, rounds: int) -> dict[str, Any]:
         "skipped": skipped,
         "contenders": [
             {
-                "name": one.name,
-                "size": one.size,
-                "bytes": one.bytes,
-                **quality[one.name],
-                **times[one.name],
+                "name": contender.name,
+                "size": contender.size,
+                "bytes": contender.bytes,
+                **quality[contender.name],
+                **times[contender.name],
             }
-            for one in found
+            for contender in all_contenders
         ],
     }
 
@@ -108,7 +108,7 @@ def gather(run: FinishedRun, folder: Path, threads: int) -> tuple[list[Contender
         lambda: contenders.compiled("torch.compile", module, size, threads),
         lambda: contenders.openvino("OpenVINO fp32", data, size, threads),
     ]
-    found, skipped = [], []
+    all_contenders, skipped = [], []
     try:
         export_int8(run, int8)
     except EdgeDistillError as error:
@@ -121,50 +121,53 @@ def gather(run: FinishedRun, folder: Path, threads: int) -> tuple[list[Contender
         ]
     for make in wanted:
         try:
-            found.append(make())
+            all_contenders.append(make())
         except EdgeDistillError as error:
             skipped.append(str(error))
-    found.append(contenders.zero_shot_teacher(TEACHER, teacher, text, folder, threads))
+    all_contenders.append(contenders.zero_shot_teacher(TEACHER, teacher, text, folder, threads))
     skipped = list(dict.fromkeys(skipped))
     for reason in skipped:
         print(f"left out: {reason}", file=sys.stderr)
-    return found, skipped
+    return all_contenders, skipped
 
 
-def worth(run: FinishedRun, found: list[Contender]) -> dict[str, dict[str, Any]]:
+def worth(run: FinishedRun, all_contenders: list[Contender]) -> dict[str, dict[str, Any]]:
     """Metrics of every contender, and their shares of the teacher's."""
     figures, scored = {}, {}
-    images = {size: ExportImages(run, size) for size in {one.size for one in found}}
-    for one in found:
-        here = images[one.size]
+    images = {
+        size: ExportImages(run, size) for size in {contender.size for contender in all_contenders}
+    }
+    for contender in all_contenders:
+        here = images[contender.size]
         target = here.target()
-        figures[one.name], scored[one.name] = judged(
-            one.answers(here.validation().images),
-            one.answers(target.images),
+        figures[contender.name], scored[contender.name] = judged(
+            contender.answers(here.validation().images),
+            contender.answers(target.images),
             target.labels,
             run.calibration.target_keep_rate,
         )
-    shares = kept(scored, TEACHER, figures)
+    shares = shares_of(scored, TEACHER, figures)
     return {name: {**figures[name], "kept": shares[name]} for name in figures}
 
 
-def take_turns(found: list[Contender], rounds: int) -> dict[str, Any]:
+def take_turns(all_contenders: list[Contender], rounds: int) -> dict[str, Any]:
     """Times by contender, and under "noise" the teacher against itself."""
     rng = np.random.default_rng(0)
     pixels = {
-        one.size: rng.integers(0, 256, (1, one.size, one.size, 3), dtype=np.uint8) for one in found
+        contender.size: rng.integers(0, 256, (1, contender.size, contender.size, 3), dtype=np.uint8)
+        for contender in all_contenders
     }
 
-    def load(one: Contender) -> Callable[[], object]:
-        return partial(one.load(), pixels[one.size])
+    def load(contender: Contender) -> Callable[[], object]:
+        return partial(contender.load(), pixels[contender.size])
 
-    subjects = [*found, found[-1]]
-    (samples,) = measure([[partial(load, one) for one in subjects]], rounds)
+    subjects = [*all_contenders, all_contenders[-1]]
+    (samples,) = measure([[partial(load, contender) for contender in subjects]], rounds)
     base = samples[-2]
     noise = self_ratio(samples[-1], base)
     times: dict[str, Any] = {"noise": noise}
-    for one, own in zip(found, samples, strict=False):
-        times[one.name] = {
+    for contender, own in zip(all_contenders, samples, strict=False):
+        times[contender.name] = {
             "timing": timing(own, 1),
             "time_over_teacher": ratio(own, base, noise["noise"]),
         }
@@ -173,13 +176,13 @@ def take_turns(found: list[Contender], rounds: int) -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """Of what computes."""
-    found: dict[str, str | None] = {}
+    installed: dict[str, str | None] = {}
     for package in ("torch", "onnxruntime", "openvino", "open_clip_torch", "timm"):
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+            installed[package] = None
+    return installed
 
 
 def record_of(paths: list[Path], threads: int, rounds: int) -> dict[str, Any]:

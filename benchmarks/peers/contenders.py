@@ -26,9 +26,9 @@ from edgedistill.runtime.contract import LOWEST
 from edgedistill.students import Student
 from edgedistill.teacher.open_clip import Teacher
 
-Said = tuple[NDArray[np.floating], NDArray[np.floating]]
+Answers = tuple[NDArray[np.floating], NDArray[np.floating]]
 """Score float [N] and probabilities float [N, C]."""
-Answer = Callable[[NDArray[np.uint8]], Said]
+Answer = Callable[[NDArray[np.uint8]], Answers]
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Contender:
     def answers(self, pixels: Any) -> ModelOutputs:
         """Answers to uint8 [N, S, S, 3], one image at a time, nothing rejected."""
         answer = self.load()
-        said = [answer(np.array(pixels[i : i + 1])) for i in range(len(pixels))]
-        score, probabilities = (np.concatenate(part) for part in zip(*said, strict=True))
+        answers = [answer(np.array(pixels[i : i + 1])) for i in range(len(pixels))]
+        score, probabilities = (np.concatenate(part) for part in zip(*answers, strict=True))
         return ModelOutputs(probabilities.argmax(axis=1), score, probabilities)
 
 
@@ -60,9 +60,9 @@ def exported(name: str, data: bytes, size: int, threads: int) -> Contender:
     def load() -> Answer:
         session = open_session(data, threads)
 
-        def answer(pixels: NDArray[np.uint8]) -> Said:
-            found = run_model(session, pixels)
-            return found.score, found.probabilities
+        def answer(pixels: NDArray[np.uint8]) -> Answers:
+            outputs = run_model(session, pixels)
+            return outputs.score, outputs.probabilities
 
         return answer
 
@@ -114,9 +114,9 @@ def openvino(name: str, data: bytes, size: int, threads: int) -> Contender:
         request = ready.create_infer_request()
         places = {o.any_name: i for i, o in enumerate(ready.outputs)}
 
-        def answer(pixels: NDArray[np.uint8]) -> Said:
-            found = request.infer({"image": pixels})
-            score, probabilities = (found[places[name]] for name in ("score", "probabilities"))
+        def answer(pixels: NDArray[np.uint8]) -> Answers:
+            outputs = request.infer({"image": pixels})
+            score, probabilities = (outputs[places[name]] for name in ("score", "probabilities"))
             return np.array(score), np.array(probabilities)
 
         return answer
@@ -155,7 +155,7 @@ def plain_export(name: str, module: Deployed, size: int, folder: Path, threads: 
         session = _session(path, threads)
         entry = session.get_inputs()[0].name
 
-        def answer(pixels: NDArray[np.uint8]) -> Said:
+        def answer(pixels: NDArray[np.uint8]) -> Answers:
             x = (pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255 - mean) / std
             logits, *projected = session.run(None, {entry: x})
             embedding = torch.from_numpy(projected[0]) if projected else None
@@ -217,7 +217,7 @@ def zero_shot_teacher(
         session = _session(path, threads)
         entry = session.get_inputs()[0].name
 
-        def answer(pixels: NDArray[np.uint8]) -> Said:
+        def answer(pixels: NDArray[np.uint8]) -> Answers:
             score, probabilities = session.run(None, {entry: pixels})
             return score, probabilities
 
@@ -240,7 +240,7 @@ def _torch_answer(module: Callable[..., Any], threads: int) -> Answer:
     torch.set_num_threads(threads)
     accept_all = torch.tensor(LOWEST)
 
-    def answer(pixels: NDArray[np.uint8]) -> Said:
+    def answer(pixels: NDArray[np.uint8]) -> Answers:
         with torch.inference_mode():
             _, score, probabilities = module(torch.from_numpy(pixels), accept_all)
         return score.numpy(), probabilities.numpy()

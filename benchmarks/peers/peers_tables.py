@@ -20,7 +20,7 @@ def peers_document(record: Record) -> str:
 
 def answer(run: Record) -> str:
     """Share of its teacher's quality that the student keeps, and the fraction of the cost."""
-    by_name = {one["name"]: one for one in run["contenders"]}
+    by_name = {contender["name"]: contender for contender in run["contenders"]}
     teacher = run["contenders"][-1]
     sentences = []
     for name in ("EdgeDistill fp32", "EdgeDistill int8"):
@@ -87,17 +87,17 @@ def _one(run: Record) -> str:
     columns = ["", "accuracy", "H deployed", "AUROC", "known kept", "unknown rejected"]
     columns += ["MB", "p50 ms", "p95 ms", "time / teacher", "H / teacher"]
     lines = [line(columns), "|---|" + "---:|" * (len(columns) - 1)]
-    for one in run["contenders"]:
+    for contender in run["contenders"]:
         rates = [
-            MISSING if one[key] is None else f"{100 * one[key]:.1f}"
+            MISSING if contender[key] is None else f"{100 * contender[key]:.1f}"
             for key in ("accuracy", "h_score", "auroc", "known_acceptance", "unknown_rejection")
         ]
-        size = MISSING if one["bytes"] is None else f"{one['bytes'] / 1e6:.2f}"
-        timing = one["timing"]
+        size = MISSING if contender["bytes"] is None else f"{contender['bytes'] / 1e6:.2f}"
+        timing = contender["timing"]
         p95 = MISSING if timing["p95_ms"] is None else f"{timing['p95_ms']:.2f}"
-        over = _ranked(one["time_over_teacher"])
-        cost = [size, f"{timing['p50_ms']:.2f}", p95, over, share(one["kept"]["h_score"])]
-        lines.append(line([f"{one['name']}, {one['size']} px", *rates, *cost]))
+        over = _ranked(contender["time_over_teacher"])
+        cost = [size, f"{timing['p50_ms']:.2f}", p95, over, share(contender["kept"]["h_score"])]
+        lines.append(line([f"{contender['name']}, {contender['size']} px", *rates, *cost]))
     title = (
         f"`{run['run']}`: {run['student']} ({run['weights']}), {run['method']}, target "
         f"`{run['target']}`, teacher {run['teacher']}, {run['threads']} thread"

@@ -21,7 +21,7 @@ def judged(
     labels: NDArray[np.int64],
     target_keep_rate: float,
 ) -> tuple[dict[str, Any], Scored]:
-    """Metrics on the target at the threshold that keeps `acceptance` of source validation.
+    """Metrics on the target at the threshold that keeps `target_keep_rate` of source validation.
 
     `labels` are the target's: known labels int64 [N], -1 for unknown.
     """
@@ -37,7 +37,7 @@ def judged(
     return {**measure_answers(target, labels, threshold), "threshold": threshold}, scored
 
 
-def kept(
+def shares_of(
     scored: Mapping[str, Scored], whole: str, figures: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[QualityMetric, Interval]]:
     """Every contender's figures over those of `whole`, with paired bootstrap 95 % intervals.

@@ -120,7 +120,7 @@ def main() -> None:
     tokens = torch.randint(1, 300, (options.classes, length), device=device)
     width = F.normalize(net.encode_text(tokens[:1]).float()).shape[1]  # type: ignore[operator]
 
-    def one(student: str) -> dict[str, Any]:
+    def measure_student(student: str) -> dict[str, Any]:
         sizes = made_up.Sizes(
             student,
             options.size,
@@ -134,7 +134,7 @@ def main() -> None:
     measure_students(
         options,
         device,
-        one,
+        measure_student,
         title=f"A step of {options.batch} images at {options.size} px, teacher {options.teacher}",
         columns=["student", "way", "s", "times faster", "low", "high"],
     )

@@ -69,11 +69,11 @@ def cache(sizes: Sizes, folder: Path) -> ViewCache:
     """Random unit vectors in a mapped file, as a view cache keeps them."""
     rng = np.random.default_rng(1)
     shape = (sizes.images, sizes.views, sizes.width)
-    found = np.memmap(folder / "embeddings.f16", dtype=np.float16, mode="w+", shape=shape)
+    embeddings = np.memmap(folder / "embeddings.f16", dtype=np.float16, mode="w+", shape=shape)
     values = rng.standard_normal(shape, dtype=np.float32)
-    found[:] = values / np.linalg.norm(values, axis=2, keepdims=True)
-    found.flush()
-    return ViewCache(folder, found)
+    embeddings[:] = values / np.linalg.norm(values, axis=2, keepdims=True)
+    embeddings.flush()
+    return ViewCache(folder, embeddings)
 
 
 def settings(sizes: Sizes, precision: str, compiled: bool) -> TrainSection:
@@ -108,10 +108,10 @@ def context(
     student.train()
 
     def look_up(batch: Batch, views: ViewBatch, rows: Tensor | None) -> Tensor:
-        found = to_device(
+        image = to_device(
             embeddings.lookup(pictures.images.rows[batch.positions], batch.views), device
         )
-        return F.normalize(found if rows is None else found[rows], dim=1)
+        return F.normalize(image if rows is None else image[rows], dim=1)
 
     return TrainContext(
         student=student,

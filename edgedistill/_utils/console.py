@@ -117,7 +117,7 @@ class ConsoleCallback(callbacks.Callback):
 
 
 class _Lines:
-    """When work deserves another line: every tenth of it, but not many a second."""
+    """The rhythm of progress lines: one per tenth of the work, but not many a second."""
 
     def __init__(self) -> None:
         self._tenth, self._when = -1, -_QUIET_SECONDS

@@ -183,7 +183,7 @@ def _quality(
     known, unknown = int((labels >= 0).sum()), int((labels < 0).sum())
     shares = {"accuracy": known, "known_acceptance": known, "unknown_rejection": unknown}
 
-    def found(metric: QualityMetric) -> Interval:
+    def metric_interval(metric: QualityMetric) -> Interval:
         return interval(
             values[metric], draws.get(metric), shares.get(metric), smaller=min(known, unknown)
         )
@@ -198,15 +198,15 @@ def _quality(
         unknown_classes=list(images.unknown),
         resamples=resamples,
         threshold=answered.thresholds[name],
-        accuracy=found("accuracy"),
-        h_score=found("h_score"),
-        oracle_h_score=found("oracle_h_score"),
-        best_h_score=found("best_h_score"),
-        known_acceptance=found("known_acceptance"),
-        unknown_rejection=found("unknown_rejection"),
-        auroc=found("auroc"),
-        fpr95=found("fpr95"),
-        oscr=found("oscr"),
+        accuracy=metric_interval("accuracy"),
+        h_score=metric_interval("h_score"),
+        oracle_h_score=metric_interval("oracle_h_score"),
+        best_h_score=metric_interval("best_h_score"),
+        known_acceptance=metric_interval("known_acceptance"),
+        unknown_rejection=metric_interval("unknown_rejection"),
+        auroc=metric_interval("auroc"),
+        fpr95=metric_interval("fpr95"),
+        oscr=metric_interval("oscr"),
     )
 
 

@@ -31,7 +31,7 @@ _UNWRITABLE = {
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What was measured.
+    """The results of measuring exported files.
 
     Attributes:
         result: figures of every file, comparisons with the baseline, and the machine.

@@ -142,7 +142,7 @@ def _print_int8(int8: "Int8", validation: int) -> None:
 
 
 def int8_verdict(time_ratio: float) -> str:
-    """Which file is the better one on a CPU where int8 takes `time_ratio` of fp32's time."""
+    """A line on the better file for a CPU where int8 takes `time_ratio` of fp32's time."""
     took = f"int8 takes {time_ratio:.2f} of fp32's time here (one image, one thread)"
     if time_ratio > _WORTH:
         return f"fp32 is the better file on such a CPU: {took}"

@@ -92,17 +92,17 @@ def _print_means(sweep: "Sweep") -> None:
     if not shown:
         return
     columns = ["", *(_TITLES.get(metric, metric) for metric in shown)]
-    begun = {name for table in shown.values() for name, _ in table.cells}
+    started = {name for table in shown.values() for name, _ in table.cells}
     cells = [
         [name, *(format_mean_std(table.means.get(name)) for table in shown.values())]
         for name in tables["accuracy"].series
-        if name in begun
+        if name in started
     ]
     print_table("Mean over target domains, %", columns, cells)
 
 
 def _plan_lines(planned: "PlannedSweep") -> list[str]:
-    """What a sweep is about to do, in words."""
+    """The lines that describe a sweep before it starts."""
     from edgedistill.sweep.drive import estimate, time_left
 
     plan, runs, seconds, jobs = planned.plan, planned.runs, planned.seconds, planned.jobs

@@ -12,7 +12,7 @@ from edgedistill.students import Student
 
 @dataclass(frozen=True)
 class Calibration:
-    """When the run's student answers *unknown*: score < threshold.
+    """The score and calibrated threshold below which a student answers *unknown*.
 
     `threshold` may be -inf (nothing is rejected); `images` is how many it was calibrated on.
     """

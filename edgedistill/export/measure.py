@@ -22,7 +22,7 @@ class MetricDrop:
 
     @property
     def drop(self) -> float:
-        """How much int8 loses, as a share; 0 when it gains."""
+        """The share that int8 loses, 0 when it gains."""
         if self.fp32 is None or self.int8 is None:
             return 0.0
         return max(0.0, self.fp32 - self.int8)

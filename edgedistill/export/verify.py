@@ -21,7 +21,7 @@ IMAGES = 512
 
 @dataclass(frozen=True)
 class Agreement:
-    """How near two sets of answers are.
+    """The agreement of two sets of answers to the same images.
 
     Attributes:
         images: how many were compared.
@@ -40,7 +40,7 @@ class Agreement:
 
 
 def torch_answers(run: FinishedRun, images: ImageSet, threshold: float) -> ModelOutputs:
-    """What the evaluation of the run says of the same images, score >= threshold accepted."""
+    """Answers of the torch student, by the run's evaluation; score >= threshold is accepted."""
     unlabelled = LabelledImages(images, np.full(len(images), UNKNOWN_LABEL, np.int64))
     device = torch.device("cpu")
     outputs = predict(run.student, run.openset, unlabelled, device=device, channels_last=False)

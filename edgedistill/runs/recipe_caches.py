@@ -36,7 +36,7 @@ _TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class CacheCheck:
-    """What a check of one cache came to.
+    """The result of checking one cache.
 
     Attributes:
         folder: the cache's; None where the recipe has no such cache.
@@ -53,7 +53,7 @@ class CacheCheck:
 
 @dataclass(frozen=True)
 class _RecipeCaches:
-    """What a recipe uses; `teacher` and `views` are None if it caches no views."""
+    """The caches of a recipe; `teacher` and `views` are None if it caches no views."""
 
     recipe: Recipe
     dataset: OpenSetSplit

@@ -10,7 +10,7 @@ from edgedistill.train.distributed import ProcessGroup
 
 @dataclass(frozen=True)
 class Workspace:
-    """What every stage of a run works with.
+    """The folder, device and processes that all stages of a run share.
 
     Attributes:
         folder: where process 0 writes.

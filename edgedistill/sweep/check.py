@@ -9,11 +9,11 @@ from edgedistill.errors import EdgeDistillError, SweepError
 from edgedistill.sweep.plan import PlannedRun
 
 
-def check_data(runs: Iterable[PlannedRun], say: Callable[[str], None]) -> None:
+def check_data(runs: Iterable[PlannedRun], print_line: Callable[[str], None]) -> None:
     """Index every dataset of the runs once, and resolve every split once.
 
     Args:
-        say: prints a line; called before a dataset is indexed.
+        print_line: prints a line; called before a dataset is indexed.
 
     Raises:
         SweepError: a dataset or split of a run is missing; names the first such run.
@@ -29,7 +29,7 @@ def check_data(runs: Iterable[PlannedRun], say: Callable[[str], None]) -> None:
         place = (data.dataset, data.root)
         try:
             if place not in indexes:
-                say(f"{data.dataset}: looking through the images")
+                print_line(f"{data.dataset}: looking through the images")
                 indexes[place] = load_dataset(*place)
             split_of(data, indexes[place])
         except EdgeDistillError as error:

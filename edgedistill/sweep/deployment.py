@@ -37,12 +37,12 @@ def export_runs(
     entries = {name: read_exported(name, folder, int8) for name in names}
     jobs = [export_job(name, folder, int8) for name, files in entries.items() if files is None]
 
-    def tell(name: str, text: str) -> None:
+    def notify(name: str, text: str) -> None:
         callbacks.on_note(f"{name}: {text}")
 
     with (
         callbacks.progress("exporting", "runs") as update,
-        closing(engine(jobs, at_once, tell)) as ended,
+        closing(engine(jobs, at_once, notify)) as ended,
     ):
         update(len(names) - len(jobs), len(names))
         for number, outcome in enumerate(ended, len(names) - len(jobs) + 1):

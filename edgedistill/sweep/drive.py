@@ -11,12 +11,12 @@ from edgedistill._utils.atomic import write_text
 from edgedistill._utils.locks import lock
 from edgedistill.errors import SweepError
 from edgedistill.recipe import to_toml
-from edgedistill.sweep.engines import Engine, Job, Outcome
+from edgedistill.sweep.engines import Engine, Job, Notify, Outcome
 from edgedistill.sweep.folder import SweepFolder, refuse_other_recipes
 from edgedistill.sweep.plan import Plan, PlannedRun, one_per_cache
 
 Command = Callable[[SweepFolder, PlannedRun], tuple[str, ...]]
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 _ATTEMPTS = 2
 
 
@@ -36,7 +36,7 @@ def drive(
     folder: SweepFolder,
     engine: Engine,
     at_once: int | None,
-    say: Say,
+    print_line: PrintLine,
     collect: Callable[[], None],
     command: Command = command_of_run,
     caches_first: bool = False,
@@ -49,7 +49,7 @@ def drive(
         folder: the sweep's folder.
         engine: runs the processes.
         at_once: how many at a time; None for as many as there is room for.
-        say: prints a line.
+        print_line: prints a line of text.
         collect: called after every finished run, to bring the results up to date.
         command: the process of a run.
         caches_first: fill what runs share before the first one, each by one process.
@@ -77,8 +77,8 @@ def drive(
         for run in plan.runs:
             write_text(folder.recipe(run.name), to_toml(run.recipe))
         if caches_first:
-            _fill_caches(runs, folder, engine, at_once, say)
-        return _attempts(plan, runs, folder, engine, at_once, say, collect, command)
+            _fill_caches(runs, folder, engine, at_once, print_line)
+        return _attempts(plan, runs, folder, engine, at_once, print_line, collect, command)
 
 
 def estimate(pending: Iterable[PlannedRun], seconds: dict[str, float], plan: Plan) -> float | None:
@@ -109,7 +109,7 @@ def _fill_caches(
     folder: SweepFolder,
     engine: Engine,
     at_once: int | None,
-    say: Say,
+    print_line: PrintLine,
 ) -> None:
     pending = [run for run in runs if folder.metrics(run.name) is None]
     shared = {f"cache-of-{run.name}": run for run in one_per_cache(pending)}
@@ -117,19 +117,19 @@ def _fill_caches(
         Job(name, cache_command(folder, run), folder.run(run.name), folder.log(name))
         for name, run in shared.items()
     ]
-    with closing(engine(jobs, at_once, _teller(say))) as outcomes:
+    with closing(engine(jobs, at_once, _notify(print_line))) as outcomes:
         for outcome in outcomes:
             data = shared[outcome.name].recipe.data.dataset
             if outcome.status == 0:
-                say(f"caches of {data}: complete, {format_duration(outcome.seconds)}")
+                print_line(f"caches of {data}: complete, {format_duration(outcome.seconds)}")
             else:
                 # The runs meet the same fault, and are tried again.
                 why = reason(outcome, folder.log(outcome.name))
-                say(f"caches of {data}: FAILED, {why}; the runs fill them instead")
+                print_line(f"caches of {data}: FAILED, {why}; the runs fill them instead")
 
 
-def _teller(say: Say) -> Callable[[str, str], None]:
-    return lambda name, text: say(f"{name}: {text}")
+def _notify(print_line: PrintLine) -> Notify:
+    return lambda name, text: print_line(f"{name}: {text}")
 
 
 def time_left(seconds: float, at_once: int | None) -> str:
@@ -145,7 +145,7 @@ def _attempts(
     folder: SweepFolder,
     engine: Engine,
     at_once: int | None,
-    say: Say,
+    print_line: PrintLine,
     collect: Callable[[], None],
     command: Command,
 ) -> dict[str, str]:
@@ -159,21 +159,21 @@ def _attempts(
             Job(name, command(folder, runs[name]), folder.run(name), folder.log(name))
             for name in pending
         ]
-        with closing(engine(jobs, at_once, _teller(say))) as outcomes:
+        with closing(engine(jobs, at_once, _notify(print_line))) as outcomes:
             for outcome in outcomes:
                 pending.remove(outcome.name)
                 metrics = folder.metrics(outcome.name) if outcome.status == 0 else None
                 if metrics is None:
                     failed[outcome.name] = reason(outcome, folder.log(outcome.name))
                     retry_note = "; tried once more at the end" if attempt + 1 < _ATTEMPTS else ""
-                    say(f"{outcome.name}: FAILED, {failed[outcome.name]}{retry_note}")
+                    print_line(f"{outcome.name}: FAILED, {failed[outcome.name]}{retry_note}")
                     continue
                 seconds[outcome.name] = outcome.seconds
                 collect()
                 remaining = estimate([runs[n] for n in (*pending, *failed)], seconds, plan)
                 rest = f"; {time_left(remaining, at_once)} left" if remaining else ""
                 done = sum(name in seconds for name in runs)
-                say(
+                print_line(
                     f"{done}/{len(runs)} {outcome.name}: {_scores(metrics)}, "
                     f"{format_duration(outcome.seconds)}{rest}"
                 )

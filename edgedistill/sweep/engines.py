@@ -66,25 +66,27 @@ class Request:
     gpus: float | None = None
 
 
+# Called with a job's name, or the engine's, and a message about it.
+Notify = Callable[[str, str], None]
+
+
 class Engine(Protocol):
     """A generator that runs jobs and yields the outcome of each as it ends, in any order.
 
-    At most `at_once` run at a time, or as many as there is room for. `tell` is called with a job's
-    name and a message about it. A job that ends badly is an outcome, never an
-    exception. Closing the generator stops what is still running and waits for it.
+    At most `at_once` run at a time, or as many as there is room for. `notify` is called with a
+    job's name and a message about it. A job that ends badly is an outcome, never an exception.
+    Closing the generator stops what is still running and waits for it.
     """
 
     def __call__(
-        self, jobs: Sequence[Job], at_once: int | None, tell: Callable[[str, str], None]
+        self, jobs: Sequence[Job], at_once: int | None, notify: Notify
     ) -> Generator[Outcome, None, None]: ...
 
 
 class Opener(Protocol):
     """A context manager that connects an engine. Raises SweepError."""
 
-    def __call__(
-        self, request: Request, tell: Callable[[str, str], None]
-    ) -> AbstractContextManager[Engine]: ...
+    def __call__(self, request: Request, notify: Notify) -> AbstractContextManager[Engine]: ...
 
 
 def find_engine(name: str) -> Opener:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from edgedistill._utils.locks import is_locked
 from edgedistill.errors import UsageError
-from edgedistill.sweep.engines import BUSY, Engine, Job, Outcome, Request
+from edgedistill.sweep.engines import BUSY, Engine, Job, Notify, Outcome, Request
 
 _POLL_SECONDS = 0.05
 # A run saves and ends within a step of being asked to.
@@ -39,7 +39,7 @@ class _Running:
 
 
 @contextmanager
-def open_engine(request: Request, tell: Callable[[str, str], None]) -> Iterator[Engine]:
+def open_engine(request: Request, notify: Notify) -> Iterator[Engine]:
     """See `Opener`; there is nothing to connect to, and nothing to ask for."""
     for option in ("address", "cpus", "gpus"):
         if getattr(request, option) is not None:
@@ -67,7 +67,7 @@ def spawn_process(job: Job, environment: Mapping[str, str]) -> Process:
 def run_jobs(
     jobs: Sequence[Job],
     at_once: int | None,
-    tell: Callable[[str, str], None],
+    notify: Notify,
     spawn: Spawn = spawn_process,
 ) -> Generator[Outcome, None, None]:
     """Run jobs as child processes, by default one at a time; see `Engine`.
@@ -82,7 +82,7 @@ def run_jobs(
     try:
         while queue or slots:
             for slot in range(at_once):
-                job = _next_free(queue, tell, announced) if slot not in slots else None
+                job = _next_free(queue, notify, announced) if slot not in slots else None
                 if job is not None:
                     environment = slot_environment(slot, at_once, os.environ, _cpus(), _gpus())
                     slots[slot] = _Running(job, spawn(job, environment), time.monotonic())
@@ -111,9 +111,7 @@ def slot_environment(
     return child
 
 
-def _next_free(
-    queue: deque[Job], tell: Callable[[str, str], None], announced: set[str]
-) -> Job | None:
+def _next_free(queue: deque[Job], notify: Notify, announced: set[str]) -> Job | None:
     """The first job whose folder nobody is at work on."""
     for _ in range(len(queue)):
         job = queue.popleft()
@@ -121,7 +119,7 @@ def _next_free(
             return job
         if job.name not in announced:
             announced.add(job.name)
-            tell(job.name, BUSY)
+            notify(job.name, BUSY)
         queue.append(job)
     return None
 

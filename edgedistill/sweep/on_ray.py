@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -32,10 +32,9 @@ from ray.exceptions import (
 from edgedistill._utils.cache_dir import ENVIRONMENT, cache_dir
 from edgedistill._utils.locks import is_locked
 from edgedistill.errors import EdgeDistillError, Interrupted, SweepError
-from edgedistill.sweep.engines import BUSY, Engine, Job, Outcome, Request
+from edgedistill.sweep.engines import BUSY, Engine, Job, Notify, Outcome, Request
 from edgedistill.sweep.ray_task import PATIENCE_SECONDS, run_here
 
-Tell = Callable[[str, str], None]
 _POLL_SECONDS = 0.1
 _CONNECT_SECONDS = 20.0
 # Beyond that a job is what kills its workers.
@@ -51,7 +50,7 @@ _PASSED = ("EDGEDISTILL_", "HF_", "OMP_NUM_THREADS")
 
 
 @contextmanager
-def open_engine(request: Request, tell: Tell) -> Iterator[Engine]:
+def open_engine(request: Request, notify: Notify) -> Iterator[Engine]:
     """Join the cluster at the address asked for, at RAY_ADDRESS, or one of this machine alone.
 
     See `Opener`. A job asks for one CPU, and for one GPU where the cluster has any, unless
@@ -84,7 +83,7 @@ def open_engine(request: Request, tell: Tell) -> Iterator[Engine]:
                     f"--engine ray: this machine has no {_amount(cpus, gpus)} for a run; ask for "
                     "less with --cpus and --gpus"
                 )
-            tell("ray", f"no node has {_amount(cpus, gpus)}; runs wait until one has")
+            notify("ray", f"no node has {_amount(cpus, gpus)}; runs wait until one has")
         yield partial(run_jobs, cpus=cpus, gpus=gpus)
     except RayError as error:
         raise SweepError(
@@ -96,7 +95,7 @@ def open_engine(request: Request, tell: Tell) -> Iterator[Engine]:
 
 
 def run_jobs(
-    jobs: Sequence[Job], at_once: int | None, tell: Tell, *, cpus: float, gpus: float
+    jobs: Sequence[Job], at_once: int | None, notify: Notify, *, cpus: float, gpus: float
 ) -> Generator[Outcome, None, None]:
     """Run jobs as tasks, each with so many CPUs and GPUs of a node; see `Engine`.
 
@@ -118,7 +117,7 @@ def run_jobs(
                 while queue and (at_once is None or len(running) < at_once):
                     job = queue.popleft()
                     if is_locked(job.lock):
-                        tell(job.name, BUSY)
+                        notify(job.name, BUSY)
                     running[_submit(task.options(name=job.name, **options), job)] = job
                 ended, _ = ray.wait(list(running), timeout=0)
                 for reference in ended:
@@ -127,9 +126,9 @@ def run_jobs(
                     if outcome is None and lost[job.name] < _MAX_LOST:
                         lost[job.name] += 1
                         queue.appendleft(job)
-                        tell(job.name, "its worker or its node was lost; it starts again")
+                        notify(job.name, "its worker or its node was lost; it starts again")
                         if not _fits(cpus, gpus):
-                            tell("ray", f"no node has {_amount(cpus, gpus)}; waiting for one")
+                            notify("ray", f"no node has {_amount(cpus, gpus)}; waiting for one")
                         continue
                     yield outcome or Outcome(
                         job.name, 1, 0.0, f"its worker or its node was lost {_MAX_LOST + 1} times"

@@ -19,7 +19,7 @@ from edgedistill.sweep.results import Row
 
 @dataclass(frozen=True)
 class PlannedSweep:
-    """What a sweep is about to do.
+    """A sweep that has not started: its runs, and what is known of them.
 
     Attributes:
         plan: every run of the grid.
@@ -38,7 +38,7 @@ class PlannedSweep:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep came to.
+    """The results of a sweep.
 
     Attributes:
         plan: every run of the grid.

@@ -35,7 +35,7 @@ _SHOWN = 12
 
 @dataclass
 class _State:
-    """What a checkpoint holds beside the student; `sums` are loss terms since a validation."""
+    """The state of a checkpoint beside the student; `sums` are loss terms since a validation."""
 
     optimizers: list[Optimizer]
     average: WeightAverage | None
@@ -90,7 +90,7 @@ def _fit(
     evaluated = deepcopy(context.student) if state.average else context.student
     settings, total = context.settings, context.settings.steps
     first = context.processes.rank == 0
-    begun = time.perf_counter() - state.seconds
+    started_at = time.perf_counter() - state.seconds
     context.student.train()
     # A loss is looked at where that costs nothing, else where the progress line looks anyway.
     images = len(context.images.domains) * settings.batch_per_domain
@@ -125,9 +125,9 @@ def _fit(
                             Validation(state.step, total, accuracy, state.history[-1])
                         )
                 if first:
-                    rate = images * state.step / (time.perf_counter() - begun)
+                    rate = images * state.step / (time.perf_counter() - started_at)
                     callback.on_step(TrainingStep(state.step, total, rate, means))
-            state.seconds = time.perf_counter() - begun
+            state.seconds = time.perf_counter() - started_at
             # One look at the flag: a stop asked for while saving waits for the next step.
             stop = (
                 look and context.processes.any_rank(stopping())

@@ -86,7 +86,7 @@ def lr_factor(
     warmup_steps: int = 0,
     double_last_decay: bool = False,
 ) -> float:
-    """What the base learning rate is multiplied by at ``step`` (from 0) of ``total``.
+    """The factor of the base learning rate at ``step`` (from 0) of ``total``.
 
     "constant"; "cosine", from 1 after the warm-up to 0 at ``total`` (arXiv 1608.03983); "hdg",
     SCI-PD's steps: 0.1 from 72 % of the run and 0.01 from 92 %, or 0.001 there with

@@ -25,7 +25,7 @@ class Teach:
     teacher: TeacherSection
 
     def __call__(self, prepared: Prepared) -> TeacherFn | None:
-        """How training gets the teacher's embeddings; None if the method needs none.
+        """The function that gives training the teacher's embeddings; None if the method needs none.
 
         Raises CacheError when the view cache cannot be written or was damaged.
         """

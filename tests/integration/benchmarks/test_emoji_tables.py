@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
 from benchmarks.emoji import fidelity, results, swept
-from edgedistill.data.normalization import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
+from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from edgedistill.sweep.folder import SweepFolder
 from edgedistill.sweep.plan import make_plan
 
@@ -117,7 +118,7 @@ class TestFidelity:
     def test_the_off_teacher_s_pixels_are_mapped_as_clip_s_are(self, tmp_path: Path) -> None:
         x = np.linspace(0, 1, 12).reshape(4, 3)
         mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
-        clip_mean, clip_std = np.array(CLIP_MEAN), np.array(CLIP_STD)
+        clip_mean, clip_std = np.array(OPENAI_DATASET_MEAN), np.array(OPENAI_DATASET_STD)
         off_mean, off_std = (np.array(v) for v in fidelity.off_statistics())
         right = (x - mean) / std
         # What maps CLIP's right tensor to the one that it gets, maps ours too.

@@ -120,12 +120,12 @@ def test_shares_of_the_teacher_are_of_the_same_images_and_rule() -> None:
     # Nine of ten known images are kept by both, each at a threshold of its own scale.
     assert figures["student"]["known_acceptance"] == figures["teacher"]["known_acceptance"] == 1
     assert figures["student"]["threshold"] == pytest.approx(1.0)
-    found = worth.kept(scored, "teacher", figures)
+    found = worth.shares_of(scored, "teacher", figures)
     assert found["student"]["accuracy"]["value"] == pytest.approx(0.5)
     assert found["teacher"]["h_score"] == {"value": 1, "low": 1, "high": 1}
     low, high = (found["student"]["h_score"][key] for key in ("low", "high"))
     assert low is not None and high is not None and low < 2 * 0.4 / 1.4 / (2 * 0.8 / 1.8) < high
-    assert worth.kept(scored, "teacher", figures) == found
+    assert worth.shares_of(scored, "teacher", figures) == found
 
 
 def test_the_peers_table_answers_the_question() -> None:

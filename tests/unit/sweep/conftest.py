@@ -66,13 +66,13 @@ def _started(start: Callable[[], Any]) -> Any:
 
     Without nodes there is nothing of ours to test.
     """
-    said = ""
+    reason = ""
     for _ in range(4):
         try:
             return start()
         except Exception as error:
-            said = str(error)
-    pytest.skip(f"Ray does not start a node here: {said}")
+            reason = str(error)
+    pytest.skip(f"Ray does not start a node here: {reason}")
 
 
 class TwoNodes:

@@ -169,15 +169,15 @@ def test_a_run_that_a_killed_sweep_left_running_is_waited_for(sweep: Sweep) -> N
     ) as orphan:
         assert orphan.stdin and orphan.stdout
         assert orphan.stdout.readline() == "held\n"
-        said: list[str] = []
+        messages: list[str] = []
 
-        def tell(name: str, text: str) -> None:
-            said.append(f"{name}: {text}")
+        def notify(name: str, text: str) -> None:
+            messages.append(f"{name}: {text}")
             orphan.stdin.close()  # type: ignore[union-attr]
 
         job = Job("s0", finishing(sweep.folder, sweep.plan.runs[0]), folder, folder / "log")
-        outcomes = list(run_jobs([job], 1, tell))
-    assert said == [f"s0: {BUSY}"] and [o.status for o in outcomes] == [0]
+        outcomes = list(run_jobs([job], 1, notify))
+    assert messages == [f"s0: {BUSY}"] and [o.status for o in outcomes] == [0]
 
 
 def test_stopping_lets_the_processes_save(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ class Recorded:
         self.calls: list[list[Job]] = []
 
     def __call__(
-        self, jobs: Sequence[Job], at_once: int | None, tell: Callable[[str, str], None]
+        self, jobs: Sequence[Job], at_once: int | None, notify: Callable[[str, str], None]
     ) -> Generator[Outcome, None, None]:
         self.calls.append(list(jobs))
         for job in jobs:

@@ -51,14 +51,14 @@ def job(folder: Path, code: str | None = None) -> Job:
 
 
 @pytest.fixture
-def engine(two_nodes: Any, told: list[str]) -> Iterator[Engine]:
+def engine(two_nodes: Any, messages: list[str]) -> Iterator[Engine]:
     request = Request(address=two_nodes.address)
-    with find_engine("ray")(request, lambda name, text: told.append(f"{name}: {text}")) as run:
+    with find_engine("ray")(request, lambda name, text: messages.append(f"{name}: {text}")) as run:
         yield run
 
 
 @pytest.fixture
-def told() -> list[str]:
+def messages() -> list[str]:
     return []
 
 
@@ -80,14 +80,16 @@ class Meanwhile(threading.Thread):
 
 
 def outcomes(
-    engine: Engine, jobs: list[Job], told: list[str], at_once: int | None = None
+    engine: Engine, jobs: list[Job], messages: list[str], at_once: int | None = None
 ) -> dict[str, Outcome]:
-    with closing(engine(jobs, at_once, lambda name, text: told.append(f"{name}: {text}"))) as found:
-        return {outcome.name: outcome for outcome in found}
+    with closing(
+        engine(jobs, at_once, lambda name, text: messages.append(f"{name}: {text}"))
+    ) as ended:
+        return {outcome.name: outcome for outcome in ended}
 
 
 def test_what_a_killed_worker_was_at_starts_again(
-    engine: Engine, told: list[str], tmp_path: Path
+    engine: Engine, messages: list[str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     work = job(folder)
@@ -99,16 +101,16 @@ def test_what_a_killed_worker_was_at_starts_again(
         (folder / "go").touch()
 
     thread = Meanwhile(kill)
-    outcomes_by_name = outcomes(engine, [work], told)
+    outcomes_by_name = outcomes(engine, [work], messages)
     thread.join()
     assert outcomes_by_name["run"].status == 0 and (folder / "done").exists()
     # The process of the killed worker did not live on.
     assert (folder / "saved").exists()
-    assert told == ["run: its worker or its node was lost; it starts again"]
+    assert messages == ["run: its worker or its node was lost; it starts again"]
 
 
 def test_what_a_lost_node_was_at_starts_again_on_another(
-    two_nodes: Any, engine: Engine, told: list[str], tmp_path: Path
+    two_nodes: Any, engine: Engine, messages: list[str], tmp_path: Path
 ) -> None:
     folders = [tmp_path / "a", tmp_path / "b"]
 
@@ -124,15 +126,15 @@ def test_what_a_lost_node_was_at_starts_again_on_another(
 
     jobs = [job(folder) for folder in folders]
     thread = Meanwhile(lose)
-    outcomes_by_name = outcomes(engine, jobs, told)
+    outcomes_by_name = outcomes(engine, jobs, messages)
     thread.join()
     assert [outcomes_by_name[name].status for name in "ab"] == [0, 0]
-    assert len(told) == 1 and told[0].endswith("its node was lost; it starts again")
+    assert len(messages) == 1 and messages[0].endswith("its node was lost; it starts again")
     assert sorted(len(list(folder.glob("start*"))) for folder in folders) == [1, 2]
 
 
 def test_a_job_that_loses_every_worker_is_given_up(
-    engine: Engine, told: list[str], tmp_path: Path
+    engine: Engine, messages: list[str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     work = job(folder)
@@ -143,31 +145,31 @@ def test_a_job_that_loses_every_worker_is_given_up(
             kill_worker("run")
 
     thread = Meanwhile(kill)
-    outcomes_by_name = outcomes(engine, [work], told)
+    outcomes_by_name = outcomes(engine, [work], messages)
     thread.join()
     assert outcomes_by_name["run"].status != 0 and "was lost 4 times" in outcomes_by_name["run"].why
-    assert len(told) == 3
+    assert len(messages) == 3
 
 
-def test_how_jobs_end(engine: Engine, told: list[str], tmp_path: Path) -> None:
+def test_how_jobs_end(engine: Engine, messages: list[str], tmp_path: Path) -> None:
     jobs = [
         job(tmp_path / "fine", "print('hello')"),
         job(tmp_path / "wrong", "raise SystemExit('no good')"),
         job(tmp_path / "killed", "import os; os.kill(os.getpid(), 9)"),
     ]
     nowhere = Job("nowhere", (sys.executable,), tmp_path, tmp_path / "no" / "log")
-    outcomes_by_name = outcomes(engine, [*jobs, nowhere], told, at_once=1)
+    outcomes_by_name = outcomes(engine, [*jobs, nowhere], messages, at_once=1)
     assert [outcomes_by_name[j.name].status for j in jobs] == [0, 1, -signal.SIGKILL]
     assert (tmp_path / "fine" / "log").read_text() == "hello\n"
     assert (tmp_path / "wrong" / "log").read_text() == "no good\n"
     assert "No such file" in outcomes_by_name["nowhere"].why
     assert "is it on a filesystem that every node has?" in outcomes_by_name["nowhere"].why
-    assert told == []
+    assert messages == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_lets_the_processes_save(
-    engine: Engine, told: list[str], tmp_path: Path, number: int
+    engine: Engine, messages: list[str], tmp_path: Path, number: int
 ) -> None:
     folders = [tmp_path / name for name in "abc"]
     jobs = [job(folder) for folder in folders]
@@ -178,18 +180,18 @@ def test_a_stop_lets_the_processes_save(
 
     thread = Meanwhile(stop)
     with pytest.raises(Interrupted):
-        outcomes(engine, jobs, told)
+        outcomes(engine, jobs, messages)
     thread.join()
     # Two had a CPU and the third waited for one.
     assert sum((folder / "saved").exists() for folder in folders) == 2
     assert not any((folder / "done").exists() for folder in folders)
 
 
-def test_a_request_nobody_can_meet_is_said(two_nodes: Any, told: list[str]) -> None:
+def test_a_request_nobody_can_meet_is_said(two_nodes: Any, messages: list[str]) -> None:
     request = Request(address=two_nodes.address, cpus=64)
-    with find_engine("ray")(request, lambda name, text: told.append(f"{name}: {text}")):
+    with find_engine("ray")(request, lambda name, text: messages.append(f"{name}: {text}")):
         pass
-    assert told == ["ray: no node has 64 CPUs; runs wait until one has"]
+    assert messages == ["ray: no node has 64 CPUs; runs wait until one has"]
 
 
 def test_no_cluster_there_is_one_line() -> None:

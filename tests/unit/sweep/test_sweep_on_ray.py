@@ -120,15 +120,15 @@ def test_a_sweep_loses_workers_a_node_and_its_driver_but_no_run(
 
     second = sweep.on_ray()
     os.kill(until(worker_of_an_export, second), signal.SIGKILL)
-    said, _ = second.communicate()
-    assert second.returncode == 0, said
-    assert "its worker or its node was lost; it starts again" in said
+    output, _ = second.communicate()
+    assert second.returncode == 0, output
+    assert "its worker or its node was lost; it starts again" in output
     assert finished.stat().st_mtime_ns == kept
-    assert f"{finished.parent.name}: accuracy" not in said
+    assert f"{finished.parent.name}: accuracy" not in output
 
     local = sweep.start("--jobs", "2", out=sweep.folder / "local")
-    said, _ = local.communicate()
-    assert local.returncode == 0, said
+    output, _ = local.communicate()
+    assert local.returncode == 0, output
     found, expected = (
         rows(folder / "grid" / "results.csv") for folder in (sweep.out, sweep.folder / "local")
     )

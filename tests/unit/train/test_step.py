@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from edgedistill.data.normalization import CLIP_MEAN, CLIP_STD
+from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from edgedistill.data.views import ViewBatch
 from edgedistill.methods import METHODS
 from edgedistill.teacher.open_clip import Teacher
@@ -151,7 +151,7 @@ def test_a_step_sends_its_batch_and_nothing_else(
         return torch.empty(array.shape, dtype=torch.from_numpy(array[:0]).dtype, device=device)
 
     monkeypatch.setattr(step, "to_device", pinned)
-    teacher = Teacher(Averages(), None, "", "", 6, 8, CLIP_MEAN, CLIP_STD, 20.0, META)
+    teacher = Teacher(Averages(), None, "", "", 6, 8, IMAGENET_MEAN, IMAGENET_STD, 20.0, META)
 
     def teacher_fn(batch: Batch, views: ViewBatch, rows: Tensor | None) -> Tensor:
         return teacher.encode_images(views.render(teacher.size, rows))
