@@ -113,28 +113,25 @@ def test_int8_at_another_size(cli: Any, exported: Any, runs: Path) -> None:
 
 
 def test_without_a_format_it_asks_for_one(cli: Any, runs: Path) -> None:
-    result = cli("export", "--runs", runs)
-    assert result.status == 2 and "--onnx" in result.error
+    cli("export", "--runs", runs).assert_refused("--onnx")
 
 
 def test_runs_that_cannot_be_exported(cli: Any, runs: Path, tmp_path: Path) -> None:
-    def error(*args: str | Path) -> str:
-        result = cli("export", "--onnx", "--runs", tmp_path, *args)
-        assert result.status == 2
-        line: str = result.error
-        return line
+    def export(*args: str | Path) -> Any:
+        return cli("export", "--onnx", "--runs", tmp_path, *args)
 
-    assert "no finished run" in error()
+    export().assert_refused(tmp_path, "finished run")
     shutil.copytree(runs / "tiny", tmp_path / "half")
     (tmp_path / "half" / "metrics.json").unlink()
-    assert "unfinished" in error("half") and "no finished run" in error()
+    export("half").assert_refused("half", "unfinished")
+    export().assert_refused(tmp_path, "finished run")
     shutil.copytree(runs / "tiny", tmp_path / "whole")
-    assert "no such run" in error("hole") and "whole" in error("hole")
-    assert "is a folder" in error("-o", tmp_path)
-    assert "no such folder" in error("-o", tmp_path / "absent" / "x.onnx")
-    assert "ends in .onnx" in error("-o", tmp_path / "student.safetensors")
-    assert "--size" in error("--size", "16")
-    assert "--max-drop" in error("--int8", "--max-drop", "-1")
+    export("hole").assert_refused("hole", "whole")
+    export("-o", tmp_path).assert_refused(tmp_path, "a folder")
+    export("-o", tmp_path / "absent" / "x.onnx").assert_refused(tmp_path / "absent")
+    export("-o", tmp_path / "student.safetensors").assert_refused("student.safetensors", ".onnx")
+    export("--size", "16").assert_refused("--size", 32)
+    export("--int8", "--max-drop", "-1").assert_refused("--max-drop")
 
 
 @pytest.mark.parametrize(
