@@ -31,7 +31,7 @@ def export(
         bool, typer.Option("--int8", help="In int8 where it pays; refused where it costs answers.")
     ] = False,
     max_drop: Annotated[
-        float, typer.Option(help="Points of accuracy, acceptance, H-score int8 may lose.")
+        float, typer.Option(help="Points of accuracy, known keep rate, H-score int8 may lose.")
     ] = 1.0,
     size: Annotated[
         int | None, typer.Option(min=32, max=1024, help="Input side, pixels [default: the run's].")

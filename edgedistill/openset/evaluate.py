@@ -55,7 +55,7 @@ class Outputs:
 def evaluate(outputs: Outputs, *, threshold: float, known: Sequence[str]) -> dict[str, Any]:
     """`compute_metrics` of some outputs, and under "per_class" the rows of `metrics.per_class`.
 
-    `known` names the C known classes in label order.
+    `known` names the C known classes in label order. Raises ValueError when it has another length.
     """
     classes = outputs.probabilities.shape[1]
     if len(known) != classes:

@@ -24,7 +24,7 @@ def calibrate(scores: NDArray[np.floating], target_keep_rate: float = 0.95) -> f
     exchangeable with source images, so there the share kept is a measurement, not a guarantee.
     (Vovk, Gammerman & Shafer 2005; Lei et al. 2018, arXiv 1604.04173.)
 
-    Raises UsageError if `target_keep_rate` is not in (0, 1], TrainingError if a score is NaN.
+    Raises UsageError if `target_keep_rate` is not in (0, 1], DivergedError if a score is NaN.
     """
     if not 0 < target_keep_rate <= 1:
         raise UsageError(

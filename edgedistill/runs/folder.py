@@ -152,6 +152,7 @@ def check_fingerprints(folder: RunFolder, fingerprints: Mapping[str, str | None]
     """Refuse to go on training with another teacher, other start weights or other images.
 
     `fingerprints` holds a hash of each, as `write_environment` recorded them at the earlier start.
+    Raises RunFolderError that names what changed, or when that record cannot be read.
     """
     if not folder.checkpoint.exists():
         return

@@ -73,7 +73,10 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """history.csv: step, lr, loss terms and val_accuracy of every validation."""
+        """history.csv: step, lr, loss terms and val_accuracy of every validation.
+
+        Raises RunFolderError when the file is missing or damaged.
+        """
         path = self.path / "history.csv"
         try:
             with open(path, encoding="utf-8", newline="") as file:
@@ -91,7 +94,8 @@ class Run:
     def threshold(self) -> float:
         """Least score of an image answered with a class, calibrated on source validation.
 
-        -inf when nothing is rejected.
+        -inf when nothing is rejected. Raises RunFolderError when openset.json is missing or
+        damaged.
         """
         try:
             value = self._json("openset.json")["threshold"]

@@ -175,6 +175,7 @@ class Classifier:
             Every image with its Prediction, or with the error that is the reason for none.
 
         Raises:
+            UsageError: `batch_size` is below 1; at the first image.
             ModelFileError: as `predict`, at the first image.
         """
         if batch_size < 1:

@@ -84,13 +84,22 @@ class Engine(Protocol):
 
 
 class Opener(Protocol):
-    """A context manager that connects an engine. Raises SweepError."""
+    """A context manager that connects an engine.
+
+    Raises UsageError for a request that the engine does not know, SweepError when there is no
+    connection, or no more.
+    """
 
     def __call__(self, request: Request, notify: Notify) -> AbstractContextManager[Engine]: ...
 
 
 def find_engine(name: str) -> Opener:
-    """The opener of an engine by name. Raises SweepError for an unknown or uninstalled one."""
+    """The opener of an engine by name.
+
+    Raises:
+        UsageError: there is no such engine.
+        MissingPackageError: its package is not installed.
+    """
     if name not in ENGINES:
         raise UsageError(f"--engine {name}: no such engine; {choices(name, list(ENGINES))}")
     if name == "ray":

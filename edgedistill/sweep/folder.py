@@ -56,7 +56,7 @@ class SweepFolder:
         return self.path / "logs" / f"{name}.log"
 
     def metrics(self, name: str) -> dict[str, Any] | None:
-        """A finished run's metrics, None for any other. Raises SweepError if damaged."""
+        """A finished run's metrics, None for any other. Raises RunFolderError if damaged."""
         path = self.run(name) / "metrics.json"
         if not path.exists():
             return None

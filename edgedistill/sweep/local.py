@@ -40,7 +40,10 @@ class _Running:
 
 @contextmanager
 def open_engine(request: Request, notify: Notify) -> Iterator[Engine]:
-    """See `Opener`; there is nothing to connect to, and nothing to ask for."""
+    """See `Opener`; there is nothing to connect to, and nothing to ask for.
+
+    Raises UsageError when `request` asks for something.
+    """
     for option in ("address", "cpus", "gpus"):
         if getattr(request, option) is not None:
             raise UsageError(f"--{option}: is for --engine ray; the local one has --jobs")

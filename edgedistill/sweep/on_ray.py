@@ -54,7 +54,8 @@ def open_engine(request: Request, notify: Notify) -> Iterator[Engine]:
     """Join the cluster at the address asked for, at RAY_ADDRESS, or one of this machine alone.
 
     See `Opener`. A job asks for one CPU, and for one GPU where the cluster has any, unless
-    `request` says otherwise.
+    `request` says otherwise. Raises SweepError when there is no cluster, when this machine alone
+    cannot run a job, and inside the block when the cluster is lost.
     """
     address = request.address or os.environ.get("RAY_ADDRESS") or "local"
     _check_reachable(address)

@@ -88,7 +88,7 @@ def chosen(plan: Plan, only: Iterable[str]) -> tuple[PlannedRun, ...]:
     """The runs of a plan that satisfy every filter `AXIS=VALUE[,VALUE...]`.
 
     Raises:
-        RecipeError: a filter of another form, or no such axis or value.
+        UsageError: a filter of another form, or no such axis or value.
     """
     runs = plan.runs
     for text in only:

@@ -90,6 +90,7 @@ def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
     Raises:
         WeightsError: unknown model or tag, missing or unreadable weights; says where to put a file
             by hand.
+        RecipeError: `pretrained` beside a model that brings its own weights.
     """
     source = model
     if model in EMBEDDED:

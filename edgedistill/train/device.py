@@ -13,7 +13,10 @@ from edgedistill.students import architecture
 
 
 def resolve_device(name: str) -> torch.device:
-    """'auto' is the GPU when there is one. Raises TrainingError for what is not there."""
+    """The device of a name; "auto" is the GPU when there is one, else the CPU.
+
+    Raises RecipeError for a name that is no device, TrainingError for a device that is not there.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -44,7 +44,8 @@ def train_step(
 ) -> dict[str, Tensor]:
     """Train on the batch of a step and return its losses.
 
-    The batch, its views and torch's own draws depend on (seed, step) alone.
+    The batch, its views and torch's own draws depend on (seed, step) alone. Raises TrainingError
+    for a step of fewer images than processes.
     """
     settings, student, method, processes = (
         context.settings,

@@ -33,7 +33,7 @@ def art_versions() -> dict[str, str]:
     """Installed version of each art package.
 
     Raises:
-        DataError: one of the packages of the `demo` extra is missing.
+        MissingPackageError: one of the packages of the `demo` extra is missing.
     """
     for module in _NEEDED:
         try:

@@ -54,7 +54,10 @@ class PackedFile:
         self._bytes = np.zeros(0, np.uint8) if empty else np.memmap(path, np.uint8, "r")
 
     def read(self, positions: NDArray[np.int64], pool: Executor) -> NDArray[np.uint8]:
-        """Images at positions `[K]`: uint8 `[K, S, S, 3]`. Raises CacheError for damaged bytes."""
+        """Images at positions `[K]`: uint8 `[K, S, S, 3]`.
+
+        Raises DamagedCacheError for damaged bytes.
+        """
         out = np.zeros((len(positions), self._size, self._size, 3), dtype=np.uint8)
 
         def decode(at: int) -> None:

@@ -53,7 +53,10 @@ def export_graph(module: Deployed, size: int, classes: int, threshold: float) ->
 
 
 def canonical(model: ModelProto, size: int, classes: int, threshold: float) -> ModelProto:
-    """Rebuild a model from its nodes and weights alone, in the file contract's form."""
+    """Rebuild a model from its nodes and weights alone, in the file contract's form.
+
+    Raises ExportError when torch.onnx wrote local functions or other outputs.
+    """
     graph = GraphProto()
     graph.CopyFrom(model.graph)
     if model.functions or [o.name for o in graph.output] != list(OUTPUTS):

@@ -117,7 +117,8 @@ def open_files(root: Path, header: Mapping[str, Any]) -> CacheFiles:
     """The cache of a header, created empty where it does not exist.
 
     Raises:
-        CacheError: it exists, and `validate` finds fault with it.
+        DamagedCacheError: it exists, and `validate` finds fault with it.
+        CacheError: its lock cannot be taken.
         OutputError, OSError: the folder cannot be written.
     """
     files = locate(root, header)
