@@ -14,7 +14,7 @@ from edgedistill.recipe.load import load_data
 
 
 @dataclass(frozen=True)
-class TestImages:
+class LabelledFiles:
     """Labelled image files.
 
     Attributes:
@@ -25,8 +25,6 @@ class TestImages:
         unknown: names of the classes that count as unknown.
         notes: remarks for the user, a line each.
     """
-
-    __test__ = False
 
     source: str
     target: str | None
@@ -39,7 +37,7 @@ class TestImages:
         return len(self.files)
 
 
-def find_images(source: str | Path, known: Sequence[str]) -> TestImages:
+def find_images(source: str | Path, known: Sequence[str]) -> LabelledFiles:
     """The images of a recipe's target test, or of a folder.
 
     A recipe gives exactly the images its run is evaluated on. In a folder, subfolders that have
@@ -83,7 +81,7 @@ def same_classes(models: Sequence[tuple[str, Sequence[str]]]) -> tuple[str, ...]
     return tuple(classes)
 
 
-def _of_recipe(path: Path, source: str, known: Sequence[str]) -> TestImages:
+def _of_recipe(path: Path, source: str, known: Sequence[str]) -> LabelledFiles:
     dataset = resolve_split(load_data(path))
     split, index = dataset.split, dataset.index
     if set(split.known) != set(known):
@@ -92,7 +90,7 @@ def _of_recipe(path: Path, source: str, known: Sequence[str]) -> TestImages:
             f"--data: {source} has other known classes than the models ({extra[0]!r} is only in "
             "one of them); give the recipe they were trained with"
         )
-    return TestImages(
+    return LabelledFiles(
         source=source,
         target=split.target,
         files=tuple(index.path(row) for row in dataset.target.tolist()),
@@ -102,7 +100,7 @@ def _of_recipe(path: Path, source: str, known: Sequence[str]) -> TestImages:
     )
 
 
-def _of_folder(path: Path, source: str, known: Sequence[str]) -> TestImages:
+def _of_folder(path: Path, source: str, known: Sequence[str]) -> LabelledFiles:
     files_by_class = {name: images_in(path / name) for name in subfolders(path)}
     files_by_class = {name: files for name, files in files_by_class.items() if files}
     if not files_by_class:
@@ -115,7 +113,7 @@ def _of_folder(path: Path, source: str, known: Sequence[str]) -> TestImages:
         )
     unknown = tuple(name for name in files_by_class if name not in known)
     lower = {name.lower(): name for name in known}
-    return TestImages(
+    return LabelledFiles(
         source=source,
         target=None,
         files=tuple(path / name / file for name, files in files_by_class.items() for file in files),

@@ -17,7 +17,7 @@ from edgedistill.bench.bootstrap import (
     interval,
     resample,
 )
-from edgedistill.bench.data import TestImages, known_positions
+from edgedistill.bench.data import LabelledFiles, known_positions
 from edgedistill.bench.result import (
     QUALITY_METRICS,
     Difference,
@@ -58,7 +58,7 @@ class Answered:
 
 def answer(
     models: Mapping[str, Path],
-    images: TestImages,
+    images: LabelledFiles,
     providers: Sequence[str],
     callbacks: CallbackList,
 ) -> Answered:
@@ -114,7 +114,7 @@ def answer(
 
 
 def evaluate_answers(
-    answered: Answered, images: TestImages, baseline: str, resamples: int = RESAMPLES
+    answered: Answered, images: LabelledFiles, baseline: str, resamples: int = RESAMPLES
 ) -> tuple[dict[str, Quality], dict[str, dict[QualityMetric, Difference]]]:
     """Every metric of every model, and its differences from the baseline.
 
@@ -176,7 +176,7 @@ def _quality(
     values: Mapping[str, float | None],
     draws: Resampled,
     answered: Answered,
-    images: TestImages,
+    images: LabelledFiles,
     resamples: int,
 ) -> Quality:
     labels = answered.labels[name]
