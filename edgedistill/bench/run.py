@@ -84,7 +84,8 @@ def benchmark(
     Raises:
         ModelFileError: a file is not one that `export` writes.
         UsageError: arguments do not go together.
-        BenchError: a requirement is no comparison, or there are no images to evaluate_answers by.
+        BenchError: a requirement is no comparison, or no image of `data` can be read.
+        DataError: `data` is no such recipe or folder, or has other classes.
 
     Examples:
         >>> measured = ed.benchmark(["student.onnx"], rounds=6, require=["size_mb<=50"])
@@ -95,6 +96,8 @@ def benchmark(
     with reporting([LoggingCallback()] if callbacks is None else callbacks) as active:
         requirements = _requirements(require, data)
         paths = [Path(path) for path in models]
+        if not paths:
+            raise UsageError("models: there are none; give the exported files to measure")
         first = None if baseline is None else Path(baseline)
         timed = None if image is None else Path(image)
         inputs = [*paths, *(path for path in (first, timed) if path)]

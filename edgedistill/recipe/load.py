@@ -24,12 +24,16 @@ from edgedistill.registries import METHODS, SCORES, STUDENTS
 EntryT = TypeVar("EntryT")
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a TOML recipe, apply `a.b=value` overrides, check everything.
+def load_recipe(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Recipe:
+    """The resolved recipe of a TOML file.
+
+    Args:
+        path: the file.
+        overrides: fields to change, {"train.lr": 1e-3} or ["train.lr=1e-3"].
 
     Raises RecipeError with one line that names the file and the key.
     """
-    return resolve(read_tree(path, overrides), str(path))
+    return as_recipe(Path(path), overrides)
 
 
 def as_recipe(

@@ -79,8 +79,9 @@ def plan_sweep(
         only: runs of the grid to do, as in "seed=0,1"; all when empty.
 
     Raises:
-        SweepError: the file is not valid, or the folder holds a sweep of other recipes.
-        RecipeError: a recipe of it is not valid.
+        RecipeError: the file or a recipe of it is not valid.
+        SweepError: the folder holds a sweep of other recipes.
+        UsageError: an engine or a run that there is not.
     """
     find_engine(engine)
     plan = make_plan(Path(path))
@@ -114,7 +115,8 @@ def run_sweep(
         callbacks: what hears of the progress; a `LoggingCallback` when None.
 
     Raises:
-        SweepError, RecipeError: as in `plan_sweep`; and data that a run asks for is not there.
+        RecipeError, UsageError: as in `plan_sweep`.
+        SweepError: as in `plan_sweep`; and data that a run asks for is not there.
         Interrupted: Ctrl-C or SIGTERM; the same call goes on from there.
     """
     open_engine = find_engine(engine)

@@ -150,6 +150,17 @@ def test_a_recipe_from_python(finished: ed.Run, tree_of: TREE, folder: Path) -> 
     assert tree == tree_of()
 
 
+def test_a_recipe_file_read(folder: Path) -> None:
+    changed = ed.load_recipe("recipe.toml", {"train.lr": 0.5})
+    assert changed == ed.load_recipe(Path("recipe.toml"), ["train.lr=0.5"])
+    assert changed.train.lr == 0.5 != ed.load_recipe("recipe.toml").train.lr
+
+
+def test_nothing_to_measure() -> None:
+    with pytest.raises(UsageError, match="models"):
+        ed.benchmark([])
+
+
 def test_a_wrong_override_names_its_key(folder: Path) -> None:
     with pytest.raises(RecipeError, match=r"train\.lrr"):
         ed.run("recipe.toml", overrides={"train.lrr": 1.0})
