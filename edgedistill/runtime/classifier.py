@@ -75,8 +75,10 @@ class Classifier:
         threads: threads for one batch, None for one per physical core.
 
     Raises:
-        ModelFileError: a file that is no intact exported model, a provider that cannot run all of
-            it, or a threshold that is not a number.
+        ModelFileError: a file that is no intact exported model, or a provider that cannot run all
+            of it.
+        UsageError: providers or a number of threads that there are not, or a threshold that is not
+            a number.
     """
 
     def __init__(
