@@ -146,8 +146,8 @@ class Classifier:
         Raises:
             UnreadableImage: an image that cannot be read; of a list, nothing is returned. `stream`
                 goes on instead.
-            ModelFileError: a threshold that is not a number, a batch size below 1, or a failing
-                run.
+            UsageError: a threshold that is not a number, or a batch size below 1.
+            ModelFileError: a failing run.
         """
         several = isinstance(images, list | tuple)
         if isinstance(images, np.ndarray) and images.ndim == 4:
@@ -177,8 +177,7 @@ class Classifier:
             Every image with its Prediction, or with the error that is the reason for none.
 
         Raises:
-            UsageError: `batch_size` is below 1; at the first image.
-            ModelFileError: as `predict`, at the first image.
+            UsageError, ModelFileError: as `predict`, at the first image.
         """
         if batch_size < 1:
             raise UsageError(f"batch_size: {batch_size} is below 1")
