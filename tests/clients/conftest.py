@@ -26,6 +26,7 @@ from edgedistill.runtime.contract import read_model, seal
 from edgedistill.runtime.preprocess import read_rgb
 
 EXPORT = Path(__file__).parents[2] / "export"
+PROGRAMS = Path(__file__).with_name("programs")
 CLASSES = ("bird", "écureuil roux", "<b>ladder</b>", "zebra \U0001f993")
 SIZE = 24
 # How far scores and probabilities of two builds of onnxruntime may be apart. Integer kernels of
@@ -237,12 +238,12 @@ def installed(
 
 @pytest.fixture(scope="session")
 def node(program: Callable[[str, str], str]) -> Callable[..., str]:
-    """Run a script of Node.js that may import from export/js; what it prints."""
+    """Run a program of tests/clients/programs in Node.js; what it prints."""
     executable = program("node", "Node.js 20.9 or newer")
 
-    def run(script: str, *arguments: Path | str) -> str:
-        command = [executable, "--input-type=module", "-e", script, "--", *map(str, arguments)]
-        done = subprocess.run(command, cwd=EXPORT, capture_output=True, text=True, check=False)
+    def run(name: str, *arguments: Path | str) -> str:
+        command = [executable, str(PROGRAMS / name), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

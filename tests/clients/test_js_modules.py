@@ -30,55 +30,6 @@ SIZES = (
     (700, 33, 96),
 )
 
-STRETCH = """
-import { readFileSync, writeFileSync } from "node:fs";
-import { stretch } from "./js/pixels.js";
-const folder = process.argv[1];
-for (const [width, height, size] of JSON.parse(process.argv[2])) {
-  const name = `${folder}/${width}x${height}`;
-  const rgba = readFileSync(`${name}.rgba`);
-  const cut = 4 * width * Math.floor(height / 3);
-  const strips = [rgba.subarray(0, cut), rgba.subarray(cut)];
-  writeFileSync(`${name}.rgb`, stretch(width, height, size, strips));
-}
-"""
-
-ON_WHITE = """
-import { readFileSync, writeFileSync } from "node:fs";
-import { onWhite } from "./js/pixels.js";
-const rgba = readFileSync(process.argv[1]);
-onWhite(rgba);
-writeFileSync(process.argv[1], rgba);
-"""
-
-CONTRACTS = """
-import { readFileSync } from "node:fs";
-import { readContract } from "./js/contract.js";
-for (const path of process.argv.slice(1)) {
-  let answer;
-  try {
-    answer = { contract: readContract(readFileSync(path)) };
-  } catch (error) {
-    answer = { kind: error.constructor.name, error: error.message };
-  }
-  console.log(JSON.stringify(answer));
-}
-"""
-
-DECIDE = """
-import { decide, rejectsNothing } from "./js/contract.js";
-const lowest = -3.4028234663852886e38;
-console.log(JSON.stringify([
-  decide(0.5, [0.1, 0.6, 0.3], 0.5),
-  decide(0.49, [0.1, 0.6, 0.3], 0.5),
-  decide(Math.fround(0.1), [0.5, 0.5], 0.1),
-  decide(NaN, [0.2, 0.8], lowest),
-  decide(-1e30, [1], lowest),
-  rejectsNothing(lowest),
-  rejectsNothing(-1e38),
-]));
-"""
-
 
 def test_resize_is_that_of_training_to_the_bit(node: Node, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
@@ -87,7 +38,7 @@ def test_resize_is_that_of_training_to_the_bit(node: Node, tmp_path: Path) -> No
         image = rng.integers(0, 256, (height, width, 4), dtype=np.uint8)
         image.tofile(tmp_path / f"{width}x{height}.rgba")
         images[width, height] = Image.fromarray(np.ascontiguousarray(image[..., :3]))
-    node(STRETCH, tmp_path, json.dumps(SIZES))
+    node("stretch.mjs", tmp_path, json.dumps(SIZES))
     for width, height, size in SIZES:
         pixels = np.fromfile(tmp_path / f"{width}x{height}.rgb", np.uint8)
         expected = to_rgb(images[width, height], size)
@@ -95,9 +46,7 @@ def test_resize_is_that_of_training_to_the_bit(node: Node, tmp_path: Path) -> No
 
 
 def test_a_line_of_pixels_does_not_fill_the_memory(node: Node) -> None:
-    script = """import { stretch } from "./js/pixels.js";
-    try { stretch(1, 1e6, 224, []); } catch (error) { console.log(error.message); }"""
-    assert node(script).strip() == "1 x 1000000 is too tall to be resized to 224 px"
+    assert node("stretch_a_line.mjs").strip() == "1 x 1000000 is too tall to be resized to 224 px"
 
 
 def test_every_transparency_is_laid_on_white_as_pillow_does(node: Node, tmp_path: Path) -> None:
@@ -105,14 +54,14 @@ def test_every_transparency_is_laid_on_white_as_pillow_does(node: Node, tmp_path
     image = np.stack([color, 255 - color, color // 2, alpha], -1).astype(np.uint8)
     path = tmp_path / "pixels"
     image.tofile(path)
-    node(ON_WHITE, path)
+    node("on_white.mjs", path)
     white = Image.new("RGBA", (256, 256), "white")
     expected = np.asarray(Image.alpha_composite(white, Image.fromarray(image)))
     np.testing.assert_array_equal(np.fromfile(path, np.uint8).reshape(expected.shape), expected)
 
 
 def test_decision_is_the_contracts(node: Node) -> None:
-    assert json.loads(node(DECIDE)) == [
+    assert json.loads(node("decide.mjs")) == [
         {"known": True, "best": 1},
         {"known": False, "best": 1},
         # A threshold is a float32 in the model, and so here.
@@ -125,7 +74,7 @@ def test_decision_is_the_contracts(node: Node) -> None:
 
 
 def contracts(node: Node, *paths: Path) -> list[dict]:
-    return [json.loads(line) for line in node(CONTRACTS, *paths).splitlines()]
+    return [json.loads(line) for line in node("read_contracts.mjs", *paths).splitlines()]
 
 
 def test_contract_is_read_from_the_file(node: Node, crafted: Path, exported: Path) -> None:
@@ -145,8 +94,7 @@ def test_contract_is_read_from_the_file(node: Node, crafted: Path, exported: Pat
 
 
 def test_javascript_knows_the_rule_of_the_package(node: Node) -> None:
-    script = 'import { RESIZE_RULE } from "./js/pixels.js"; console.log(RESIZE_RULE)'
-    assert node(script).strip() == RESIZE_RULE
+    assert node("resize_rule.mjs").strip() == RESIZE_RULE
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,7 @@ from edgedistill.runtime.preprocess import read_rgb
 
 Run = Callable[..., tuple[int, list[str], list[str]]]
 
-PIXELS = """
-import { readPixels } from "./images.js";
-for (const path of process.argv.slice(2)) {
-  console.log(Buffer.from(await readPixels(path, Number(process.argv[1]))).toString("base64"));
-}
-"""
+PROGRAM = Path(__file__).with_name("programs") / "read_pixels.mjs"
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +90,7 @@ def test_pixels_are_those_of_training(
     files = [*sorted(pictures.iterdir()), soft_picture, *turned]
     size = 20
     done = subprocess.run(
-        ["node", "--input-type=module", "-e", PIXELS, "--", str(size), *map(str, files)],
+        ["node", PROGRAM, str(size), *map(str, files)],
         cwd=folder,
         capture_output=True,
         text=True,
