@@ -33,7 +33,7 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 LOWEST = float(np.finfo(np.float32).min)
 
 
-class Problem(Exception):
+class WatchError(Exception):
     """One line for the user."""
 
 
@@ -57,11 +57,11 @@ class Model:
 
 
 def load(path: Path, threshold: float | None, threads: int) -> Model:
-    """Check a model file and load it. Raises Problem for a file that cannot be used."""
+    """Check a model file and load it. Raises WatchError for a file that cannot be used."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise Problem(f"{path}: {error.strerror}") from None
+        raise WatchError(f"{path}: {error.strerror}") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Failures are raised; onnxruntime would also print them.
@@ -69,27 +69,31 @@ def load(path: Path, threshold: float | None, threads: int) -> Model:
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise Problem(f"{path}: cannot be loaded: {' '.join(str(error).split())}") from None
-    said = session.get_modelmeta().custom_metadata_map
+        raise WatchError(f"{path}: cannot be loaded: {' '.join(str(error).split())}") from None
+    metadata = session.get_modelmeta().custom_metadata_map
     try:
-        contract = said["edgedistill.contract"]
+        contract = metadata["edgedistill.contract"]
         if contract != CONTRACT:
-            raise Problem(f"{path}: made for contract {contract!r}, this program is for {CONTRACT}")
-        if not intact(data, said["edgedistill.crc32"]):
-            raise Problem(f"{path}: damaged or changed since it was exported; copy it again")
-        classes: list[str] = json.loads(said["edgedistill.classes"])
-        entry: dict[str, Any] = json.loads(said["edgedistill.input"])
+            raise WatchError(
+                f"{path}: made for contract {contract!r}, this program is for {CONTRACT}"
+            )
+        if not intact(data, metadata["edgedistill.crc32"]):
+            raise WatchError(f"{path}: damaged or changed since it was exported; copy it again")
+        classes: list[str] = json.loads(metadata["edgedistill.classes"])
+        entry: dict[str, Any] = json.loads(metadata["edgedistill.input"])
         if entry["resize"] != RESIZE_RULE:
-            raise Problem(f"{path}: another resize rule than {RESIZE_RULE}: {entry['resize']}")
-        calibrated = float(json.loads(said["edgedistill.threshold"])["value"])
+            raise WatchError(f"{path}: another resize rule than {RESIZE_RULE}: {entry['resize']}")
+        calibrated = float(json.loads(metadata["edgedistill.threshold"])["value"])
         wanted = calibrated if threshold is None else threshold
         # The model compares in float32, which has no place for more.
         limit = float(np.float32(min(max(wanted, LOWEST), -LOWEST)))
         return Model(session, classes, limit, int(entry["size"]))
     except KeyError as error:
-        raise Problem(f"{path}: not a model that EdgeDistill exported, it lacks {error}") from None
+        raise WatchError(
+            f"{path}: not a model that EdgeDistill exported, it lacks {error}"
+        ) from None
     except (TypeError, ValueError) as error:
-        raise Problem(f"{path}: its metadata are broken: {error}") from None
+        raise WatchError(f"{path}: its metadata are broken: {error}") from None
 
 
 def intact(data: bytes, checksum: str) -> bool:
@@ -102,27 +106,27 @@ def intact(data: bytes, checksum: str) -> bool:
 def pixels(path: Path, size: int) -> NDArray[np.uint8]:
     """An image file as the student was trained to see it: uint8 RGB [size, size, 3].
 
-    Turned upright, laid on white, stretched to a square. Raises Problem for what is no image.
+    Turned upright, laid on white, stretched to a square. Raises WatchError for what is no image.
     """
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise Problem(f"{image.width} x {image.height} pixels are too many")
+                raise WatchError(f"{image.width} x {image.height} pixels are too many")
             if image.format in ("EPS", "WMF"):
                 # Pillow would hand these to another program to draw.
-                raise Problem(f"a drawing ({image.format}), not pixels")
+                raise WatchError(f"a drawing ({image.format}), not pixels")
             rgb = on_white(upright(image))
         if size * rgb.height > MAX_PIXELS:
-            raise Problem(f"{rgb.width} x {rgb.height} is too tall to be resized to {size} px")
+            raise WatchError(f"{rgb.width} x {rgb.height} is too tall to be resized to {size} px")
         # To the new width first, then to the new height, whatever Pillow would do first.
         for shape in ((size, rgb.height), (size, size)):
             rgb = rgb.resize(shape, Image.Resampling.BILINEAR)
         return np.asarray(rgb)
-    except Problem:
+    except WatchError:
         raise
     except Exception as error:
         # Pillow raises many types on broken files; all say that there is no picture in it.
-        raise Problem(f"not a readable image ({' '.join(str(error).split())})") from None
+        raise WatchError(f"not a readable image ({' '.join(str(error).split())})") from None
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -143,11 +147,11 @@ def on_white(image: Image.Image) -> Image.Image:
         for top, bottom in strips(image):
             strip = values[top:bottom].astype(np.int64)
             if strip.min() < 0 or strip.max() > 65535:
-                raise Problem("32-bit pixels have no agreed range")
+                raise WatchError("32-bit pixels have no agreed range")
             grey[top:bottom] = (strip * 255 + 32767) // 65535
         return Image.fromarray(grey).convert("RGB")
     if image.mode == "F":
-        raise Problem("floating-point pixels have no agreed range")
+        raise WatchError("floating-point pixels have no agreed range")
     if "A" in image.getbands() or "transparency" in image.info:
         rgb = Image.new("RGB", image.size)
         for top, bottom in strips(image):
@@ -171,9 +175,9 @@ def classify(model: Model, path: Path) -> dict[str, Any]:
     image = pixels(path, model.size)
     feed = {"image": image[np.newaxis], "threshold": np.asarray(model.threshold, np.float32)}
     outputs = ("label", "score", "probabilities")
-    label, score, probabilities = (found[0] for found in model.session.run(outputs, feed))
+    label, score, probabilities = (rows[0] for rows in model.session.run(outputs, feed))
     if not np.isfinite(score):
-        raise Problem("the model answered NaN; export it again")
+        raise WatchError("the model answered NaN; export it again")
     return {
         "image": str(path),
         "label": None if label < 0 else model.classes[label],
@@ -188,7 +192,7 @@ def classify(model: Model, path: Path) -> dict[str, Any]:
 
 def listing(folder: Path) -> dict[Path, tuple[int, int]]:
     """Image files in a folder, by name, with size and time of change."""
-    found = {}
+    sizes_and_times = {}
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -200,10 +204,10 @@ def listing(folder: Path) -> dict[Path, tuple[int, int]]:
                 except FileNotFoundError:
                     continue
                 if entry.is_file():
-                    found[folder / name] = (stat.st_size, stat.st_mtime_ns)
+                    sizes_and_times[folder / name] = (stat.st_size, stat.st_mtime_ns)
     except OSError as error:
-        raise Problem(f"{folder}: {error.strerror}") from None
-    return dict(sorted(found.items()))
+        raise WatchError(f"{folder}: {error.strerror}") from None
+    return dict(sorted(sizes_and_times.items()))
 
 
 def arrivals(folder: Path, every: float) -> Iterator[Path]:
@@ -257,12 +261,12 @@ def main() -> int:
         for path in waiting if options.once else arrivals(options.folder, options.every):
             try:
                 answer = classify(model, path)
-            except Problem as problem:
+            except WatchError as problem:
                 failed = True
                 print(f"{path}: {problem}".encode(errors="replace").decode(), file=sys.stderr)
                 continue
             print(json.dumps(answer) if options.json else row(answer), flush=True)
-    except Problem as problem:
+    except WatchError as problem:
         print(f"watch.py: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

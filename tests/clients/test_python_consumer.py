@@ -124,7 +124,7 @@ def test_unusable_models_are_one_line(
     for data in (b"", b"no model", good[:-100], bytes(changed), foreign, later):
         path = tmp_path / "bad.onnx"
         path.write_bytes(data)
-        with pytest.raises(watch.Problem) as caught:
+        with pytest.raises(watch.WatchError) as caught:
             watch.load(path, None, 1)
         assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
     for arguments in ((tmp_path / "none.onnx", pictures), (exported, tmp_path / "nowhere")):
