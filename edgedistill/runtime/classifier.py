@@ -25,6 +25,8 @@ _FLOAT32 = np.finfo(np.float32)
 class UnreadableImage(EdgeDistillError):
     """An image that cannot be read; the message has the reason."""
 
+    code = "unreadable-image"
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:

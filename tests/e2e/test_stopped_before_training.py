@@ -25,4 +25,4 @@ def test_what_has_too_little_memory_goes_on_with_smaller_batches(
     found = load_recipe(run / "recipe.toml")
     assert (found.teacher.batch, found.train.batch_per_domain) == (6, 3)
     # What was trained is kept from a third one.
-    assert "another recipe (teacher.batch: 6, 128" in cli(*args, env=env).error
+    cli(*args, env=env).assert_refused(run, "teacher.batch: 6, 128")
