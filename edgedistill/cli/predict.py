@@ -1,5 +1,6 @@
 """`edgedistill predict`: decisions on image files, printed as they are made."""
 
+import codecs
 import glob
 import os
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import edgedistill as ed
+from edgedistill._utils.text_files import marked_encoding
 from edgedistill.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -145,7 +147,13 @@ def _files(arguments: Sequence[str], fail: Callable[[str], None]) -> Iterator[st
     """The files that are meant, one by one; a folder that gives none is reported to `fail`."""
     for argument in arguments:
         if argument == "-":
-            for line in sys.stdin.buffer:
+            for number, line in enumerate(sys.stdin.buffer):
+                if number == 0:
+                    encoding = marked_encoding(line)
+                    if encoding is not None:
+                        fail(f"stdin is {encoding} text; write the list of images as UTF-8")
+                        break
+                    line = line.removeprefix(codecs.BOM_UTF8)
                 name = os.fsdecode(line.rstrip(b"\r\n"))
                 if "\0" in name:
                     fail(

@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from edgedistill._utils.registry import Registry
 from edgedistill._utils.suggestions import choices
+from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.errors import RecipeError
 from edgedistill.recipe.schema import DataSection, MethodSection, Recipe, Section
 from edgedistill.registries import METHODS, SCORES, STUDENTS
@@ -68,10 +69,10 @@ def load_data(path: Path, overrides: Sequence[str] = ()) -> DataSection:
 
 def _read(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe{_nearby(path)}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, EncodingError) as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill._utils.suggestions import choices
+from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.errors import RecipeError, UsageError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
@@ -180,10 +181,10 @@ def _draw_hyperparameters(tree: dict[str, Any], recipe: Recipe, seed: int, path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, EncodingError) as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None

@@ -223,6 +223,19 @@ def test_names_that_end_in_nul_are_one_line(on_device: Start, model: Path, photo
     assert len(err.splitlines()) == 1 and b"-print0" in err
 
 
+def test_a_byte_order_mark_of_a_list_is_no_part_of_a_name(
+    on_device: Start, model: Path, photos: Path
+) -> None:
+    process = on_device("-m", "edgedistill", "predict", model, "-", "--json", cwd=photos)
+    out, err = process.communicate("red.png\r\n".encode("utf-8-sig"))
+    assert (process.returncode, err) == (0, b"")
+    assert json.loads(out)["image"] == "red.png"
+    process = on_device("-m", "edgedistill", "predict", model, "-", "--json", cwd=photos)
+    out, err = process.communicate("red.png\nred.png\n".encode("utf-16"))
+    assert (process.returncode, out) == (1, b"")
+    assert len(err.splitlines()) == 1 and b"UTF-16" in err
+
+
 @pytest.mark.skipif(os.name != "posix", reason="closes streams by a shell")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
 def test_a_closed_stream_is_no_failure(closed: str, model: Path, photos: Path) -> None:

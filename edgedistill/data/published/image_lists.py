@@ -12,6 +12,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.data.index import Index
 from edgedistill.data.published.benchmarks import Hdg, Part, PublishedDataset, benchmarks, key
 from edgedistill.data.readers.folder import subfolders
@@ -91,8 +92,8 @@ def read_list(name: str, folder: Path, domain: str, part: Part) -> ImageList | N
     entries: dict[Entry, int] = {}
     shifts: Counter[int] = Counter()
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).splitlines()
+    except (OSError, EncodingError) as error:
         return ImageList(path, (), (f"cannot be read: {error}",))
     for number, line in enumerate(lines, 1):
         if not line.strip():

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgedistill._utils.suggestions import choices
+from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.data.index import Index
 from edgedistill.errors import DataError
 from edgedistill.runtime.preprocess import is_image
@@ -90,7 +91,11 @@ def _read_description(root: Path) -> FolderDescription:
     if not path.is_file():
         return FolderDescription()
     try:
-        return FolderDescription.model_validate_json(path.read_bytes())
+        return FolderDescription.model_validate_json(read_text(path))
+    except EncodingError as error:
+        raise DataError(f"data: {path}: {error}") from error
+    except OSError as error:
+        raise DataError(f"data: {path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
