@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import edgedistill as ed
+from edgedistill._utils.printable import printable
 from edgedistill._utils.text_files import marked_encoding
 from edgedistill.errors import Interrupted
 
@@ -202,7 +203,4 @@ def _in_folder(folder: str, fail: Callable[[str], None]) -> Iterator[str]:
 
 
 def _printable(text: str) -> str:
-    """Text that cannot move the cursor, break the line or fail to print."""
-    encoding = sys.stdout.encoding or "ascii"
-    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return printable.encode(encoding, "backslashreplace").decode(encoding)
+    return printable(text, sys.stdout.encoding)

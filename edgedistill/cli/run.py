@@ -42,7 +42,9 @@ def run(
     if finished.rank:
         return
     if finished.before == "finished":
-        print(f"{finished.path}: already finished; see {finished.report}")
+        from edgedistill.cli.tables import print_lines
+
+        print_lines(f"{finished.path}: already finished; see {finished.report}")
     else:
         _print_summary(finished)
 
