@@ -15,6 +15,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from edgedistill._utils.printable import printable
 from edgedistill._utils.registry import Registry
 from edgedistill._utils.suggestions import choices
 from edgedistill._utils.text_files import EncodingError, read_text
@@ -167,6 +168,9 @@ def differences(a: Recipe, b: Recipe) -> list[str]:
 def _override(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     shown = " ".join(override.splitlines())
+    if any("\ud800" <= c <= "\udfff" for c in shown):
+        # TOML, and so the recipe in the run's folder, holds UTF-8 only.
+        raise RecipeError(f"--set {printable(shown, 'utf-8')}: is not UTF-8; rename the file")
     *sections, last = (part.strip() for part in key.split("."))
     if not equals or not all([*sections, last]):
         raise RecipeError(f"--set {shown}: write --set section.key=value")

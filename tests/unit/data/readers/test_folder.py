@@ -1,12 +1,16 @@
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from culprits import raises
 from PIL import Image
 
 from edgedistill.data.datasets import load_dataset
 from edgedistill.data.readers.folder import read_folder
+from edgedistill.data.store.image_store import open_store
 from edgedistill.errors import DataError
 
 
@@ -122,3 +126,36 @@ def test_unknown_class_in_names(tmp_path: Path) -> None:
 
 def test_load_dataset_reads_a_folder(tmp_path: Path) -> None:
     assert load_dataset(str(put(tmp_path, "a/cat/1.png"))).classes == ("cat",)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes")
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"caf\xe9", r"caf\udce9"),
+        (b"two\nlines", r"two\nlines"),
+        ("a\u2028b".encode(), r"a\u2028b"),
+    ],
+)
+@pytest.mark.parametrize("tree", ["a/{}/1.png", "{}/cat/1.png"])
+def test_folder_names_that_no_table_could_show(
+    tmp_path: Path, tree: str, name: bytes, shown: str
+) -> None:
+    put(tmp_path, tree.format(os.fsdecode(name)))
+    with raises(DataError, shown):
+        load_dataset(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes")
+def test_files_may_have_any_name(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9\n1.png")
+    index = load_dataset(put(tmp_path, f"a/cat/{name}", "a/cat/2.png"))
+    assert index.paths == ("a/cat/2.png", f"a/cat/{name}")
+    # Empty files: the store, and what it writes down about them, are of interest.
+    problems = open_store(index, 8, cache=tmp_path / "cache").problems()
+    assert len(problems) == 2 and any(name in line for line in problems)
+
+
+@pytest.mark.parametrize("name", ["犬", "کتاب‌خانه", "café", "disc [old]"])
+def test_class_names_of_any_language(tmp_path: Path, name: str) -> None:
+    assert load_dataset(put(tmp_path, f"a/{name}/1.png")).classes == (name,)
