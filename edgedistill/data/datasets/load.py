@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
+from edgedistill._utils.home import expand_home
 from edgedistill._utils.printable import printable
 from edgedistill._utils.suggestions import choices
 from edgedistill.data.index import Index
@@ -54,7 +55,7 @@ def _read(name_or_root: str | Path, root: str | Path | None) -> Index:
 
 
 def _read_tree(root: str | Path) -> Index:
-    if not Path(root).expanduser().exists():
+    if not expand_home(root).exists():
         raise DataError(
             f"data: {str(root)!r} is neither a folder nor a dataset; give a folder with images in "
             f"domain/class/ below it, or a name; {choices(str(root), list(DATASETS))}"

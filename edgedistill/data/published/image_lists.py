@@ -12,6 +12,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill._utils.home import expand_home
 from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.data.index import Index
 from edgedistill.data.published.benchmarks import Hdg, Part, PublishedDataset, benchmarks, key
@@ -67,8 +68,8 @@ def locate_lists(name: str, root: Path, lists: str | None) -> Path | None:
         DataError: the recipe names a folder without any.
     """
     if lists is None:
-        return find_lists(name, root.expanduser())
-    folder = Path(lists).expanduser()
+        return find_lists(name, expand_home(root))
+    folder = expand_home(lists)
     location = find_lists(name, folder) if folder.is_dir() else None
     if location is None:
         facts = benchmarks()[name]

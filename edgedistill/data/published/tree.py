@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgedistill._utils.home import expand_home
 from edgedistill.data.index import Index
 from edgedistill.data.published.benchmarks import PublishedDataset, benchmarks
 from edgedistill.data.readers.folder import images_in, subfolders
@@ -57,7 +58,7 @@ def find_tree(name: str, root: str | Path) -> Tree:
         DataError: no such folder, or no domain of the benchmark in it.
     """
     facts = benchmarks()[name]
-    start = Path(root).expanduser().resolve()
+    start = expand_home(root).resolve()
     if not start.is_dir():
         problem = "is a file" if start.exists() else "does not exist"
         raise DataError(

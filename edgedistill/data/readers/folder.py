@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgedistill._utils.home import expand_home
 from edgedistill._utils.suggestions import choices
 from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.data.index import Index
@@ -47,7 +48,7 @@ def read_folder(root: str | Path, names: Mapping[str, Sequence[str]] | None = No
         DataError: no such folder, no images at the right depth, a domain without images,
             a description that does not fit.
     """
-    root = Path(root).expanduser().resolve()
+    root = expand_home(root).resolve()
     if not root.is_dir():
         problem = "is a file" if root.exists() else "does not exist"
         raise DataError(
