@@ -135,9 +135,11 @@ def test_unusable_models_are_one_line(
         assert (status, out) == (2, []) and "give" in err[-1]
 
 
-def test_pixels_are_those_of_training(watch: Any, pictures: Path, tmp_path: Path) -> None:
+def test_pixels_are_those_of_training(
+    watch: Any, pictures: Path, odd_pngs: list[Path], tmp_path: Path
+) -> None:
     rng = np.random.default_rng(3)
-    for path in pictures.iterdir():
+    for path in (*pictures.iterdir(), *odd_pngs):
         shutil.copy(path, tmp_path)
     rgba = rng.integers(0, 256, (37, 50, 4), dtype=np.uint8)
     Image.fromarray(rgba).save(tmp_path / "soft.png")

@@ -30,7 +30,7 @@ from edgedistill.runtime.preprocess import ImageProblem, ReadProblem, read_rgb_n
 
 # Part of every fingerprint: raise it whenever `read_rgb` gives other pixels for the same file, or
 # the files of a store change.
-VERSION = 3
+VERSION = 4
 REPORT_FILE = "report.json"
 HASHES_FILE = "hashes.npy"
 # Largest store that is kept as plain bytes: 8 GiB, 57,000 images at 224 px.
