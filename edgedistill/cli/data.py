@@ -80,6 +80,7 @@ def _print_dataset_json(dataset: "DatasetInfo", sheet: Path) -> None:
             "classes": dataset.classes,
             "target": dataset.target,
             "problems": list(dataset.problems),
+            "omitted": list(dataset.index.omitted),
             "contact_sheet": str(sheet),
         }
     )
@@ -99,6 +100,8 @@ def _print_dataset(dataset: "DatasetInfo", sheet: Path) -> None:
     if dataset.target:
         print_lines(f"target         {dataset.target}; train and val count the other domains")
     print_lines(f"contact sheet  {sheet}")
+    if index.omitted:
+        print_lines("left out:", *(f"  {line}" for line in index.omitted))
     if dataset.problems:
         print_lines(f"{len(dataset.problems)} files need attention:")
         print_lines(*(f"  {line}" for line in dataset.problems))

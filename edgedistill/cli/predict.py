@@ -183,10 +183,17 @@ def _expand(name: str, fail: Callable[[str], None]) -> Iterator[str]:
 
 
 def _in_folder(folder: str, fail: Callable[[str], None]) -> Iterator[str]:
-    """Image files below a folder, sorted at every level; hidden ones are left out."""
+    """Image files below a folder, sorted at every level; what is left out is counted on stderr."""
+    from edgedistill._utils.omissions import (
+        SYSTEM_FILES,
+        Omissions,
+        Reason,
+        is_system_folder,
+    )
     from edgedistill.runtime.preprocess import is_image
 
     empty = True
+    omissions = Omissions()
 
     def denied(error: OSError) -> None:
         nonlocal empty
@@ -194,12 +201,30 @@ def _in_folder(folder: str, fail: Callable[[str], None]) -> Iterator[str]:
         fail(f"{error.filename}: {error.strerror}")
 
     for parent, folders, files in os.walk(folder, onerror=denied):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in filter(is_image, sorted(files)):
-            empty = False
-            yield os.path.join(parent, file)
+        visible = sorted(name for name in folders if not name.startswith("."))
+        folders.clear()
+        for name in visible:
+            path = os.path.join(parent, name)
+            if is_system_folder(name):
+                omissions.add(Reason.SYSTEM, os.path.relpath(path, folder))
+            elif os.path.islink(path):
+                # May lead back to a folder above.
+                omissions.add(Reason.LINKED_FOLDER, os.path.relpath(path, folder))
+            else:
+                folders.append(name)
+        for name in sorted(files):
+            path = os.path.join(parent, name)
+            if is_image(name):
+                empty = False
+                yield path
+            elif not name.startswith(".") and name.lower() not in SYSTEM_FILES:
+                omissions.add(Reason.SUFFIX, os.path.relpath(path, folder))
+    omitted = "; ".join(omissions.lines())
     if empty:
-        fail(f"{folder}: no image files in this folder")
+        fail(f"{folder}: no image files in this folder{omitted and f', but {omitted}'}")
+    elif omitted:
+        message = _printable(f"{folder}: left out {omitted}")
+        print(f"edgedistill: warning: {message}", file=sys.stderr)
 
 
 def _printable(text: str) -> str:

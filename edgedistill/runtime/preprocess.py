@@ -14,7 +14,8 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -28,8 +29,6 @@ from edgedistill.runtime.strips import strips
 
 # Names this module's rule in exported files: raise the number when any pixel changes.
 RESIZE_RULE = "pillow-bilinear-stretch/1"
-# Suffixes of images in the listing of a folder; a file given by name may be called anything.
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 MAX_PIXELS = 178_000_000
 # Some of Pillow's decoders take the whole file into memory before they look at its header.
 MAX_FILE_BYTES = 2**31
@@ -49,6 +48,8 @@ _UPRIGHT = {
 _ANIMATED_FORMATS = frozenset({"GIF", "WEBP", "PNG", "TIFF"})
 # Pillow hands these to another program (Ghostscript) or to the system to draw.
 _DRAWN_FORMATS = frozenset({"EPS", "WMF"})
+# Pillow knows their headers, but has no decoder for what follows.
+_UNDECODED_FORMATS = frozenset({"BUFR", "GRIB", "HDF5", "MPEG"})
 # Pillow's own errors about a broken file have no number; for a broken offset in it, the system is
 # asked to seek before the file's beginning.
 _ERRNO_OF_BROKEN_FILES = frozenset({None, errno.EINVAL})
@@ -63,8 +64,30 @@ class ReadProblem(ImageProblem):
 
 
 def is_image(name: str) -> bool:
-    """Whether a file in a listing counts as an image: not hidden, with one of EXTENSIONS."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
+    """Whether a file in a listing counts as an image: not hidden, with one of `image_suffixes`."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in image_suffixes()
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Suffixes of images in the listing of a folder: those of the formats that Pillow decodes.
+
+    With pillow-heif installed, .heic and its like are among them. A file given by name may be
+    called anything.
+    """
+    _register_heif()
+    # MPO is JPEG with a second picture; Pillow opens it as JPEG.
+    suffixes = Image.registered_extensions()
+    decoded = {*Image.OPEN, "MPO"} - _DRAWN_FORMATS - _UNDECODED_FORMATS
+    return frozenset(s for s, image_format in suffixes.items() if image_format in decoded)
+
+
+@cache
+def _register_heif() -> None:
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
 
 
 def read_rgb(path: str | Path, size: int | None) -> NDArray[np.uint8]:
@@ -90,6 +113,7 @@ def read_rgb(path: str | Path, size: int | None) -> NDArray[np.uint8]:
 def read_rgb_noted(path: str | Path, size: int | None) -> tuple[NDArray[np.uint8], str | None]:
     """`read_rgb` with a line about what was left out of the picture, None for most files."""
     path = Path(path)
+    _register_heif()
     with _as_problems():
         _refuse_file(path)
         try:

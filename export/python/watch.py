@@ -28,7 +28,12 @@ from PIL.PngImagePlugin import PngImageFile
 
 CONTRACT = "1"
 RESIZE_RULE = "pillow-bilinear-stretch/1"
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
+# Suffixes of the formats that Pillow decodes: without those it hands to other programs.
+EXTENSIONS = frozenset(
+    suffix
+    for suffix, image_format in Image.registered_extensions().items()
+    if image_format in {*Image.OPEN, "MPO"} - {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+)
 MAX_PIXELS = 178_000_000
 # Chunks of a PNG beside the critical ones that decide about its picture.
 PICTURE_CHUNKS = frozenset({b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT"})

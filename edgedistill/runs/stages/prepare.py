@@ -104,6 +104,7 @@ class Prepare:
         device = workspace.device
         dataset = resolve_split(self.data)
         _announce(self.data.dataset, dataset)
+        _warn_of_omissions(dataset)
         kind = METHODS[self.method.name]
         teacher = find_teacher(self.teacher, device, required=kind.needs_teacher)
         text = None if teacher is None else class_texts(self.prompts, dataset, teacher).to(device)
@@ -240,6 +241,12 @@ def _announce(name: str, dataset: OpenSetSplit) -> None:
     )
     for line in dataset.notes:
         callback.on_warning(line)
+
+
+def _warn_of_omissions(dataset: OpenSetSplit) -> None:
+    omitted = dataset.index.omitted
+    if omitted:
+        callbacks.current().on_warning(f"data: {dataset.index.root}: left out {'; '.join(omitted)}")
 
 
 def _refuse_empty_domains(dataset: OpenSetSplit, train: LabelledImages) -> None:

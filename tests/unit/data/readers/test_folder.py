@@ -49,6 +49,10 @@ def test_tree_is_listed_sorted_and_filtered(tmp_path: Path) -> None:
     assert np.array_equal(index.label, [1, 0, 1, 1])
     assert index.names == {"big_cat": ("big cat",), "dog": ("dog",)}
     assert (index.unknown, index.test_fraction, index.problems) == ((), 0.0, ())
+    assert index.omitted == (
+        "files whose suffix is no image format's: 1 (photo/dog/notes.txt)",
+        "system folders: 1 (__MACOSX)",
+    )
     assert index.path(0) == root / "art/dog/x.tiff"
 
 
@@ -159,3 +163,79 @@ def test_files_may_have_any_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["犬", "کتاب‌خانه", "café", "disc [old]"])
 def test_class_names_of_any_language(tmp_path: Path, name: str) -> None:
     assert load_dataset(put(tmp_path, f"a/{name}/1.png")).classes == (name,)
+
+
+def test_what_the_listing_leaves_out_is_counted_by_reason(tmp_path: Path) -> None:
+    root = put(
+        tmp_path,
+        *(f"photo/disc/day{day}/{number}.png" for day in (1, 2) for number in range(2)),
+        "photo/box/1.png",
+        "photo/box/raw/deep/2.png",
+        "photo/box/@eaDir/1.png/thumb.jpg",
+        "photo/box/a.psd.txt",
+        "photo/loose.png",
+        "@eaDir/photo/1.png",
+        "LICENSE",
+    )
+    (root / "photo/bar").mkdir()
+    (root / "photo/bar/gone.png").symlink_to(root / "nowhere.png")
+    (root / "photo/bar/loop").symlink_to("loop")
+    (root / "photo/box/up").symlink_to(root / "photo")
+    (root / "photo/loop").symlink_to("loop")
+    (root / "gone").symlink_to("nowhere")
+    index = load_dataset(root)
+    assert (index.domains, index.classes, index.paths) == (
+        ("photo",),
+        ("box",),
+        ("photo/box/1.png",),
+    )
+    omitted = dict(line.split(": ") for line in index.omitted)
+    assert {reason: int(count.split()[0]) for reason, count in omitted.items()} == {
+        "images in deeper folders": 5,
+        "images above the class folders": 1,
+        "files whose suffix is no image format's": 1,
+        "links that lead nowhere or in a circle": 4,
+        "links to folders": 1,
+        "class folders without an image": 2,
+        "system folders": 2,
+    }
+    assert "photo/bar, photo/disc" in omitted["class folders without an image"]
+
+
+def test_a_folder_without_leftovers_says_nothing(tmp_path: Path) -> None:
+    root = put(tmp_path, "a/cat/1.png", "a/cat/.DS_Store", "a/cat/Thumbs.db", "a/cat/desktop.ini")
+    (root / "a/linked").symlink_to(root / "a/cat")
+    index = load_dataset(root)
+    assert (index.classes, index.omitted) == (("cat", "linked"), ())
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        "jfif",
+        "jpe",
+        "pgm",
+        "pbm",
+        "pnm",
+        "jp2",
+        "j2k",
+        "tga",
+        "ico",
+        "qoi",
+        "pcx",
+        "dib",
+        "sgi",
+        "apng",
+        "MPO",
+        "JFIF",
+    ],
+)
+def test_every_still_format_of_pillow_is_listed(tmp_path: Path, suffix: str) -> None:
+    assert len(load_dataset(put(tmp_path, f"a/cat/1.{suffix}"))) == 1
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "h5", "hdf", "mpg", "eps", "wmf", "txt", "json"])
+def test_what_pillow_does_not_decode_is_not(tmp_path: Path, suffix: str) -> None:
+    index = load_dataset(put(tmp_path, "a/cat/1.png", f"a/cat/2.{suffix}"))
+    assert len(index) == 1
+    assert index.omitted == (f"files whose suffix is no image format's: 1 (a/cat/2.{suffix})",)
