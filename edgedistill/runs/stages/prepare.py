@@ -12,7 +12,7 @@ from edgedistill import callbacks
 from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
 from edgedistill.data.store.image_store import Store, open_store
-from edgedistill.errors import DataError, WeightsError
+from edgedistill.errors import DataError, RecipeError, WeightsError
 from edgedistill.methods import Method
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.openset.head import OpenSetHead
@@ -29,7 +29,7 @@ from edgedistill.runs.workspace import Workspace
 from edgedistill.students import Student
 from edgedistill.students.assemble import assemble_student
 from edgedistill.teacher.open_clip import Teacher, load_teacher
-from edgedistill.teacher.text import encode_class_texts
+from edgedistill.teacher.text import check_class_texts, encode_class_texts
 from edgedistill.train.cpu_kernels.convolutions import use_fast_convolutions
 from edgedistill.train.device import torch_environment
 from edgedistill.train.predict import predict
@@ -107,7 +107,9 @@ class Prepare:
         _warn_of_omissions(dataset)
         kind = METHODS[self.method.name]
         teacher = find_teacher(self.teacher, device, required=kind.needs_teacher)
-        text = None if teacher is None else class_texts(self.prompts, dataset, teacher).to(device)
+        text = None
+        if teacher is not None:
+            text = class_texts(self.prompts, dataset, teacher, kind.needs_teacher).to(device)
         method = kind(kind.Hyper(**self.method.hyper), text=text)
         student, openset = self.build_student(method, len(dataset.split.known), teacher, device)
         images = self.decode(dataset, teacher)
@@ -201,8 +203,21 @@ def find_teacher(section: TeacherSection, device: torch.device, required: bool) 
         return None
 
 
-def class_texts(prompts: PromptsSection, dataset: OpenSetSplit, teacher: Teacher) -> TextBank:
-    """Texts of the dataset's known classes, encoded by the teacher, on the CPU."""
+def class_texts(
+    prompts: PromptsSection, dataset: OpenSetSplit, teacher: Teacher, required: bool = True
+) -> TextBank:
+    """Texts of the dataset's known classes, encoded by the teacher, on the CPU.
+
+    Raises RecipeError where two classes have the same texts; a warning unless they are required.
+    """
+    callback = callbacks.current()
+    try:
+        for line in check_class_texts(prompts, dataset.split.known, dataset.index.names, teacher):
+            callback.on_warning(line)
+    except RecipeError as error:
+        if required:
+            raise
+        callback.on_warning(str(error))
     return encode_class_texts(prompts, dataset.split.known, dataset.index.names, teacher)
 
 
