@@ -11,6 +11,7 @@ import torch
 from edgedistill import callbacks
 from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
+from edgedistill.data.spelling import similar_names
 from edgedistill.data.store.image_store import Store, open_store
 from edgedistill.errors import DataError, RecipeError, WeightsError
 from edgedistill.methods import Method
@@ -105,6 +106,7 @@ class Prepare:
         dataset = resolve_split(self.data)
         _announce(self.data.dataset, dataset)
         _warn_of_omissions(dataset)
+        _warn_of_similar_names(dataset)
         kind = METHODS[self.method.name]
         teacher = find_teacher(self.teacher, device, required=kind.needs_teacher)
         text = None
@@ -262,6 +264,12 @@ def _warn_of_omissions(dataset: OpenSetSplit) -> None:
     omitted = dataset.index.omitted
     if omitted:
         callbacks.current().on_warning(f"data: {dataset.index.root}: left out {'; '.join(omitted)}")
+
+
+def _warn_of_similar_names(dataset: OpenSetSplit) -> None:
+    similar = similar_names(dataset.index)
+    if similar:
+        callbacks.current().on_warning(f"data: {'; '.join(similar)}")
 
 
 def _refuse_empty_domains(dataset: OpenSetSplit, train: LabelledImages) -> None:
