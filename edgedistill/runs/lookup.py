@@ -29,5 +29,15 @@ def find_run(name: str | None, runs: Path) -> Path:
     )
 
 
+def is_unfinished(name: str, runs: Path) -> bool:
+    """Whether a name or path, as `find_run` takes it, is that of a run that is not finished."""
+    for path in (runs / name, Path(name)):
+        if (path / "metrics.json").is_file():
+            return False
+        if (path / "recipe.toml").is_file():
+            return True
+    return False
+
+
 def _written(folder: Path) -> int:
     return (folder / "metrics.json").stat().st_mtime_ns

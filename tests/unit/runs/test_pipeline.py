@@ -9,8 +9,23 @@ from typing import Any
 import pytest
 
 from edgedistill.callbacks import Callback, Stage, TrainingStep, reporting
+from edgedistill.errors import DataError
 from edgedistill.recipe import resolve
 from edgedistill.runs.pipeline import run_pipeline
+
+
+def test_a_start_that_fails_leaves_no_folder(
+    tree_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    recipe = resolve(tree_of(method={"name": "erm"}, train={"steps": 3}, data={"target": "moon"}))
+    with pytest.raises(DataError):
+        run_pipeline(recipe, tmp_path / "runs" / "a")
+    assert not list(tmp_path.glob("runs*"))
+    other = tmp_path / "runs" / "b"
+    other.mkdir(parents=True)
+    with pytest.raises(DataError):
+        run_pipeline(recipe, tmp_path / "runs" / "a")
+    assert list(tmp_path.glob("runs/*")) == [other]
 
 
 class EndedHere(Exception):
