@@ -100,12 +100,19 @@ def test_a_class_whose_files_are_all_damaged(
     root = Path(shutil.copytree(shapes, tmp_path / "shapes"))
     for file in (root / "paint" / "circle").iterdir():
         file.write_bytes(b"not a picture")
+    (root / "paint" / "circle" / "day1").mkdir()
+    (root / "paint" / "circle" / "day1" / "deeper.png").touch()
+    (root / "paint" / "Circle").mkdir()
+    (root / "paint" / "Square").mkdir()
     result = cli("run", recipe(data={"dataset": str(root)}), "--runs", tmp_path / "runs")
     # The class is still in other domains; the damaged files are counted and skipped.
     assert result.status == 0, result.err
     assert "image files need attention: paint/circle/" in result.err
+    (omitted,) = [line for line in result.err.splitlines() if "left out" in line]
+    assert "1 (paint/circle/day1/deeper.png)" in omitted
+    assert "2 (paint/Circle, paint/Square)" in omitted
     for domain in root.iterdir():
-        for file in (domain / "circle").iterdir():
+        for file in (domain / "circle").glob("*.png"):
             file.write_bytes(b"")
     result = cli("run", recipe(data={"dataset": str(root)}), "--runs", tmp_path, "--name", "y")
     assert result.status == 2
