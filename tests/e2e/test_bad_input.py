@@ -94,6 +94,18 @@ def test_an_empty_folder(cli: Any, recipe: MakeRecipe, tmp_path: Path) -> None:
     assert str(tmp_path / "empty") in result.error
 
 
+def test_classes_that_differ_in_case_only(
+    cli: Any, recipe: MakeRecipe, tmp_path: Path, shapes: Path
+) -> None:
+    root = Path(shutil.copytree(shapes, tmp_path / "shapes"))
+    (root / "paint" / "circle").rename(root / "paint" / "Circle")
+    result = cli("run", recipe(data={"dataset": str(root)}), "--runs", tmp_path)
+    (similar,) = [line for line in result.err.splitlines() if "differ only in" in line]
+    assert "'Circle'" in similar and "'circle'" in similar
+    # Their texts are the same to the teacher.
+    assert result.status == 2
+
+
 def test_a_class_whose_files_are_all_damaged(
     cli: Any, recipe: MakeRecipe, tmp_path: Path, shapes: Path
 ) -> None:
