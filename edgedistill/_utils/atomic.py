@@ -69,8 +69,12 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8 with its newlines as given, atomically."""
-    write_bytes(path, text.encode("utf-8"))
+    r"""Write `text` as UTF-8 with its newlines as given, atomically.
+
+    Bytes of file names that are not UTF-8 (surrogates in Python) become `\udcXX`, which JSON reads
+    back.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -13,11 +13,20 @@ ENVIRONMENT = "EDGEDISTILL_CACHE"
 
 
 def cache_dir() -> Path:
-    """The user's cache folder for EdgeDistill, or $EDGEDISTILL_CACHE. It may not exist yet."""
+    """The user's cache folder for EdgeDistill, or $EDGEDISTILL_CACHE. It may not exist yet.
+
+    Raises:
+        CacheError: the user has no home directory, and EDGEDISTILL_CACHE does not say another.
+    """
     override = os.environ.get(ENVIRONMENT)
-    if override:
-        return Path(override).expanduser().resolve()
-    return Path(platformdirs.user_cache_dir("edgedistill"))
+    try:
+        folder = Path(override or platformdirs.user_cache_dir("edgedistill")).expanduser()
+    except RuntimeError as error:
+        raise CacheError(
+            f"cache: this user has no home directory ({error}); set {ENVIRONMENT} to a folder for "
+            "the cache"
+        ) from error
+    return folder.resolve() if override else folder
 
 
 def disk_bytes(folder: Path) -> int:

@@ -16,6 +16,7 @@ from rich.progress import (
 from rich.text import Text
 
 from edgedistill import callbacks
+from edgedistill._utils.printable import printable
 
 # Between two lines about the same work in a log.
 _QUIET_SECONDS = 1.0
@@ -46,10 +47,10 @@ class ConsoleCallback(callbacks.Callback):
     def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         self._bars = _TwoLines(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=32),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[unit]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -62,11 +63,11 @@ class ConsoleCallback(callbacks.Callback):
 
     def on_note(self, message: str) -> None:
         """One line that stays."""
-        self.console.print(message, markup=False)
+        self.console.print(self._text(message))
 
     def on_warning(self, message: str) -> None:
         """One line that asks for attention."""
-        self.console.print(f"warning: {message}", style="yellow", markup=False)
+        self.console.print(self._text(f"warning: {message}"), style="yellow")
 
     def on_progress(self, progress: callbacks.Progress) -> None:
         """A bar for each work; it appears with the first report and goes with the last."""
@@ -96,6 +97,10 @@ class ConsoleCallback(callbacks.Callback):
         for name in (*self._tasks, *self._lines):
             self._end(name)
         self._validation = ""
+
+    def _text(self, message: str) -> Text:
+        # A str would be read as markup, and :colons: in it as emoji.
+        return Text(printable(message, self.console.encoding))
 
     def _show(self, name: str, unit: str, done: int, total: int, detail: str) -> None:
         if not self.console.is_terminal:

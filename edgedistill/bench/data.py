@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edgedistill._utils.omissions import Omissions
 from edgedistill._utils.suggestions import choices
 from edgedistill.data.protocols.resolve import resolve_split
-from edgedistill.data.readers.folder import images_in, subfolders
+from edgedistill.data.readers.folder import class_images, images_in, subfolders
 from edgedistill.errors import DataError
 from edgedistill.recipe.load import load_data
 
@@ -101,7 +102,8 @@ def _of_recipe(path: Path, source: str, known: Sequence[str]) -> LabelledFiles:
 
 
 def _of_folder(path: Path, source: str, known: Sequence[str]) -> LabelledFiles:
-    files_by_class = {name: images_in(path / name) for name in subfolders(path)}
+    omissions = Omissions()
+    files_by_class = {name: class_images(path, name, omissions) for name in subfolders(path)}
     files_by_class = {name: files for name, files in files_by_class.items() if files}
     if not files_by_class:
         raise DataError(f"--data: {_no_images(path, source)}")
@@ -112,6 +114,7 @@ def _of_folder(path: Path, source: str, known: Sequence[str]) -> LabelledFiles:
             f"{names}); {choices(next(iter(files_by_class)), known)}"
         )
     unknown = tuple(name for name in files_by_class if name not in known)
+    omitted = "; ".join(omissions.lines())
     lower = {name.lower(): name for name in known}
     return LabelledFiles(
         source=source,
@@ -121,11 +124,14 @@ def _of_folder(path: Path, source: str, known: Sequence[str]) -> LabelledFiles:
             name if name in known else None for name, files in files_by_class.items() for _ in files
         ),
         unknown=unknown,
-        notes=tuple(
-            f"{source}: the folder {name!r} counts as unknown; the models' class is called "
-            f"{lower[name.lower()]!r}"
-            for name in unknown
-            if name.lower() in lower
+        notes=(
+            *(
+                f"{source}: the folder {name!r} counts as unknown; the models' class is called "
+                f"{lower[name.lower()]!r}"
+                for name in unknown
+                if name.lower() in lower
+            ),
+            *([f"{source}: left out {omitted}"] if omitted else []),
         ),
     )
 

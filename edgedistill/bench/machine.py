@@ -10,6 +10,7 @@ import numpy
 import onnxruntime
 
 from edgedistill import __version__
+from edgedistill._utils.cpus import available_cpus
 from edgedistill.bench.result import Machine
 
 # CPU flags that decide which of onnxruntime's kernels run: vectors and integer products.
@@ -62,7 +63,7 @@ def machine(before: Moment, after: Moment, date: datetime, root: Path = _ROOT) -
     return Machine(
         cpu=name or platform.processor() or "unknown",
         arch=platform.machine(),
-        cores=cores(),
+        cores=available_cpus(),
         flags=[flag for flag in _DECISIVE if flag in flags],
         governor=governor.strip() if governor else None,
         load_before=before.load,
@@ -75,13 +76,6 @@ def machine(before: Moment, after: Moment, date: datetime, root: Path = _ROOT) -
         edgedistill=__version__,
         date=date.astimezone(UTC).isoformat(timespec="seconds"),
     )
-
-
-def cores() -> int:
-    """Logical cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _processor(cpuinfo: str) -> tuple[str, frozenset[str]]:

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgedistill._utils.cpus import available_cpus
 from edgedistill._utils.extras import needs_extra
 from edgedistill.bench import gate
 from edgedistill.bench.collect import BenchSettings, Loaded, QualityResult, collect, load
-from edgedistill.bench.machine import cores
 from edgedistill.bench.outputs import BenchmarkOutputs, check_outputs, refuse_images, write_outputs
 from edgedistill.bench.picture import describe_image, write_picture
 from edgedistill.bench.result import Result
@@ -105,9 +105,9 @@ def benchmark(
         for path in inputs:
             _refuse_unwritable(f"{str(path)!r}: this path", [str(path)])
         check_outputs(outputs, inputs, data is not None)
-        if max(threads) > cores():
+        if max(threads) > available_cpus():
             active.on_warning(
-                f"{max(threads)} threads on {cores()} cores: they wait for each other"
+                f"{max(threads)} threads on {available_cpus()} cores: they wait for each other"
             )
         whole, position = _with_baseline(paths, first)
         loaded = load(whole, providers)

@@ -7,6 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from edgedistill._utils.printable import printable
 from edgedistill.bench.result import Result
 from edgedistill.bench.sheet import TIME, TITLES, Compared, RowGroup, comparisons, notes, sections
 
@@ -47,7 +48,12 @@ def print_result(result: Result, console: Console | None = None) -> None:
         else:
             _list_compared(console, compared, result["baseline"])
     for line in notes(result):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(_text(line), soft_wrap=True)
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Text as it is: Rich would read [brackets] and :colons: of a name as styles and emoji."""
+    return Text(printable(text, "utf-8"), style)
 
 
 class _Console(Console):
@@ -68,40 +74,39 @@ def _figures(shown: list[RowGroup], names: list[str], start: int, stop: int) -> 
     table = Table(header_style="bold", show_edge=True)
     table.add_column("", no_wrap=True)
     for name in names[start:stop]:
-        # A name in brackets is a name, not a colour.
-        table.add_column(Text(name), justify="right", overflow="fold")
+        table.add_column(_text(name), justify="right", overflow="fold")
     for section in shown:
         table.add_section()
-        table.add_row(section.title, style="bold")
+        table.add_row(_text(section.title), style="bold")
         for row in section.rows:
-            table.add_row(f"  {row.label}", *map(Text, row.cells[start:stop]))
+            table.add_row(_text(f"  {row.label}"), *map(_text, row.cells[start:stop]))
     return table
 
 
 def _list_figures(console: Console, shown: list[RowGroup], names: list[str], model: int) -> None:
-    console.print(Text(names[model], "bold"))
+    console.print(_text(names[model], "bold"))
     for section in shown:
-        console.print(Text(section.title, "bold"))
+        console.print(_text(section.title, "bold"))
         for row in section.rows:
             _line(console, f"{row.label}: {row.cells[model]}")
 
 
 def _list_compared(console: Console, compared: list[Compared], baseline: str) -> None:
-    console.print(Text(f"Compared with {baseline}", "bold"))
+    console.print(_text(f"Compared with {baseline}", "bold"))
     for model, figures in groupby(compared, key=lambda row: row.model):
-        console.print(Text(model, "bold"))
+        console.print(_text(model, "bold"))
         for row in figures:
             p = f", p {row.p}" if row.p else ""
             _line(console, f"{row.figure}: {row.change} {row.interval}{p}, {row.verdict}")
 
 
 def _line(console: Console, text: str) -> None:
-    console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
+    console.print(Padding(_text(text), (0, 0, 0, 2), expand=False))
 
 
 def _compared(compared: list[Compared], baseline: str) -> Table:
     table = Table(
-        title=Text(f"Compared with {baseline}"),
+        title=_text(f"Compared with {baseline}"),
         title_justify="left",
         title_style="bold",
         header_style="bold",
@@ -112,8 +117,8 @@ def _compared(compared: list[Compared], baseline: str) -> Table:
     table.add_column("verdict", no_wrap=True)
     for model, figures in groupby(compared, key=lambda row: row.model):
         table.add_section()
-        table.add_row(Text(model, "bold"))
+        table.add_row(_text(model, "bold"))
         for row in figures:
             cells = (f"  {row.figure}", row.change, row.interval, row.p, row.verdict)
-            table.add_row(*map(Text, cells))
+            table.add_row(*map(_text, cells))
     return table

@@ -7,6 +7,7 @@ import typer
 
 import edgedistill as ed
 from edgedistill.cli.options import AsJson, Runs
+from edgedistill.runs.lookup import is_unfinished
 
 _TITLES = {
     "accuracy": "accuracy",
@@ -23,10 +24,15 @@ def compare(
     runs: Runs = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
-    """Put finished runs side by side."""
+    """Put finished runs side by side; unfinished ones are left out with a note."""
     from edgedistill.cli.tables import duration, metric_cells, print_json, print_table
 
-    compared = ed.compare(names, runs=runs)
+    unfinished = [name for name in names if is_unfinished(name, runs)]
+    # Where there is nothing to compare, the refusal says how to finish a run.
+    finished = [name for name in names if name not in unfinished] or names
+    compared = ed.compare(finished, runs=runs)
+    if unfinished:
+        ed.ConsoleCallback().on_warning(f"left out, as not finished: {', '.join(unfinished)}")
     if as_json:
         print_json(compared)
         return

@@ -80,6 +80,8 @@ def _print_dataset_json(dataset: "DatasetInfo", sheet: Path) -> None:
             "classes": dataset.classes,
             "target": dataset.target,
             "problems": list(dataset.problems),
+            "omitted": list(dataset.index.omitted),
+            "similar": list(dataset.similar),
             "contact_sheet": str(sheet),
         }
     )
@@ -99,6 +101,10 @@ def _print_dataset(dataset: "DatasetInfo", sheet: Path) -> None:
     if dataset.target:
         print_lines(f"target         {dataset.target}; train and val count the other domains")
     print_lines(f"contact sheet  {sheet}")
+    if dataset.similar:
+        print_lines("names that look alike:", *(f"  {line}" for line in dataset.similar))
+    if index.omitted:
+        print_lines("left out:", *(f"  {line}" for line in index.omitted))
     if dataset.problems:
         print_lines(f"{len(dataset.problems)} files need attention:")
         print_lines(*(f"  {line}" for line in dataset.problems))

@@ -1,5 +1,6 @@
 """`edgedistill predict`: decisions on image files, printed as they are made."""
 
+import codecs
 import glob
 import os
 import sys
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import edgedistill as ed
+from edgedistill._utils.printable import printable
+from edgedistill._utils.text_files import marked_encoding
 from edgedistill.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -145,7 +148,13 @@ def _files(arguments: Sequence[str], fail: Callable[[str], None]) -> Iterator[st
     """The files that are meant, one by one; a folder that gives none is reported to `fail`."""
     for argument in arguments:
         if argument == "-":
-            for line in sys.stdin.buffer:
+            for number, line in enumerate(sys.stdin.buffer):
+                if number == 0:
+                    encoding = marked_encoding(line)
+                    if encoding is not None:
+                        fail(f"stdin is {encoding} text; write the list of images as UTF-8")
+                        break
+                    line = line.removeprefix(codecs.BOM_UTF8)
                 name = os.fsdecode(line.rstrip(b"\r\n"))
                 if "\0" in name:
                     fail(
@@ -174,10 +183,17 @@ def _expand(name: str, fail: Callable[[str], None]) -> Iterator[str]:
 
 
 def _in_folder(folder: str, fail: Callable[[str], None]) -> Iterator[str]:
-    """Image files below a folder, sorted at every level; hidden ones are left out."""
+    """Image files below a folder, sorted at every level; what is left out is counted on stderr."""
+    from edgedistill._utils.omissions import (
+        SYSTEM_FILES,
+        Omissions,
+        Reason,
+        is_system_folder,
+    )
     from edgedistill.runtime.preprocess import is_image
 
     empty = True
+    omissions = Omissions()
 
     def denied(error: OSError) -> None:
         nonlocal empty
@@ -185,16 +201,31 @@ def _in_folder(folder: str, fail: Callable[[str], None]) -> Iterator[str]:
         fail(f"{error.filename}: {error.strerror}")
 
     for parent, folders, files in os.walk(folder, onerror=denied):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in filter(is_image, sorted(files)):
-            empty = False
-            yield os.path.join(parent, file)
+        visible = sorted(name for name in folders if not name.startswith("."))
+        folders.clear()
+        for name in visible:
+            path = os.path.join(parent, name)
+            if is_system_folder(name):
+                omissions.add(Reason.SYSTEM, os.path.relpath(path, folder))
+            elif os.path.islink(path):
+                # May lead back to a folder above.
+                omissions.add(Reason.LINKED_FOLDER, os.path.relpath(path, folder))
+            else:
+                folders.append(name)
+        for name in sorted(files):
+            path = os.path.join(parent, name)
+            if is_image(name):
+                empty = False
+                yield path
+            elif not name.startswith(".") and name.lower() not in SYSTEM_FILES:
+                omissions.add(Reason.SUFFIX, os.path.relpath(path, folder))
+    omitted = "; ".join(omissions.lines())
     if empty:
-        fail(f"{folder}: no image files in this folder")
+        fail(f"{folder}: no image files in this folder{omitted and f', but {omitted}'}")
+    elif omitted:
+        message = _printable(f"{folder}: left out {omitted}")
+        print(f"edgedistill: warning: {message}", file=sys.stderr)
 
 
 def _printable(text: str) -> str:
-    """Text that cannot move the cursor, break the line or fail to print."""
-    encoding = sys.stdout.encoding or "ascii"
-    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return printable.encode(encoding, "backslashreplace").decode(encoding)
+    return printable(text, sys.stdout.encoding)

@@ -26,7 +26,10 @@ def run(
     runs: Runs = Path("runs"),
     quiet: Quiet = False,
 ) -> None:
-    """Distil, calibrate, evaluate and report; started again, it goes on where it stopped."""
+    """Distil, calibrate, evaluate and report; started again, it goes on where it stopped.
+
+    RECIPE may also be the folder of a run, or the recipe.toml in it: the run goes on there.
+    """
     if name is not None and (Path(name).name != name or name in {".", ".."}):
         raise UsageError(f"--name {name}: give a plain folder name; --runs says where")
     sets = list(overrides or [])
@@ -42,7 +45,9 @@ def run(
     if finished.rank:
         return
     if finished.before == "finished":
-        print(f"{finished.path}: already finished; see {finished.report}")
+        from edgedistill.cli.tables import print_lines
+
+        print_lines(f"{finished.path}: already finished; see {finished.report}")
     else:
         _print_summary(finished)
 

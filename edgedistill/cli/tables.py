@@ -1,8 +1,15 @@
 """Output of commands on stdout: tables, lines and JSON. Rich is imported when it is needed."""
 
+import codecs
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgedistill._utils.printable import printable
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 def percent(value: float | None) -> str:
@@ -21,12 +28,13 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number > 0)
-    for row in rows:
-        table.add_row(*row)
     console = Console(highlight=False)
+    table = Table(title=_text(title), title_justify="left", title_style="bold", header_style="bold")
+    for number, column in enumerate(columns):
+        justify: Literal["left", "right"] = "left" if number == 0 else "right"
+        table.add_column(_text(column), justify=justify, no_wrap=number > 0)
+    for row in rows:
+        table.add_row(*map(_text, row))
     if not console.is_terminal:
         # A pipe has no width of its own; 80 columns would fold the cells of a wide table.
         console.width = 160
@@ -34,19 +42,29 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def print_lines(*lines: str) -> None:
-    """Lines on stdout as they are, neither wrapped nor read as markup."""
+    """Lines on stdout, not wrapped; what cannot be printed is escaped."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(highlight=False, soft_wrap=True)
     for line in lines:
-        console.print(line)
+        console.print(_text(line))
+
+
+def _text(text: str) -> "Text":
+    """Text as it is: Rich would read [brackets] and :colons: of a name as styles and emoji."""
+    from rich.text import Text
+
+    return Text(printable(text, sys.stdout.encoding))
 
 
 def print_json(value: Any) -> None:
     """JSON on stdout; dataclasses become objects, paths texts."""
     import json
 
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
+    text = json.dumps(value, indent=2, ensure_ascii=not utf8, default=_plain)
+    # The bytes of names that are not UTF-8 become escapes, which JSON reads back.
+    print(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def _plain(value: Any) -> Any:

@@ -22,6 +22,7 @@ class Index:
         unknown: classes that are unknown unless a recipe says otherwise.
         test_fraction: default share of instances reserved for the target test.
         problems: one line per file that was skipped or needed special handling.
+        omitted: one line per reason for which the listing left something out, with the number.
     """
 
     root: Path
@@ -34,6 +35,7 @@ class Index:
     unknown: tuple[str, ...]
     test_fraction: float
     problems: tuple[str, ...]
+    omitted: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)

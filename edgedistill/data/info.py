@@ -16,6 +16,7 @@ from edgedistill.data.protocols.resolve import resolve_split
 from edgedistill.data.protocols.split import Split, make_split
 from edgedistill.data.published.benchmarks import benchmarks
 from edgedistill.data.published.check import Check, check_benchmark
+from edgedistill.data.spelling import similar_names
 from edgedistill.data.store.image_store import open_store
 from edgedistill.errors import DataError
 from edgedistill.recipe import load_recipe
@@ -75,12 +76,14 @@ class DatasetInfo:
         target: the domain that is held out, None without a split.
         classes: one row per class.
         problems: a line for every file that cannot be read as it is.
+        similar: a line for names that differ in spelling only, see `similar_names`.
     """
 
     index: Index
     target: str | None
     classes: tuple[ClassRow, ...]
     problems: tuple[str, ...]
+    similar: tuple[str, ...]
 
     def contact_sheet(self) -> Image.Image:
         """Some images of every class and domain, as one picture."""
@@ -127,6 +130,7 @@ def dataset_info(
             split.target if split else None,
             tuple(dataset_table(index, split)),
             (*index.problems, *_unreadable(index)),
+            similar_names(index),
         )
 
 

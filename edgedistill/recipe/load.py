@@ -15,8 +15,10 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from edgedistill._utils.printable import printable
 from edgedistill._utils.registry import Registry
 from edgedistill._utils.suggestions import choices
+from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.errors import RecipeError
 from edgedistill.recipe.schema import DataSection, MethodSection, Recipe, Section
 from edgedistill.registries import METHODS, SCORES, STUDENTS
@@ -77,10 +79,10 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     file that cannot be read and an override that cannot be applied.
     """
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe{_nearby(path)}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, EncodingError) as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
@@ -175,6 +177,9 @@ def differences(a: Recipe, b: Recipe) -> list[str]:
 def _override(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     shown = " ".join(override.splitlines())
+    if any("\ud800" <= c <= "\udfff" for c in shown):
+        # TOML, and so the recipe in the run's folder, holds UTF-8 only.
+        raise RecipeError(f"--set {printable(shown, 'utf-8')}: is not UTF-8; rename the file")
     *sections, last = (part.strip() for part in key.split("."))
     if not equals or not all([*sections, last]):
         raise RecipeError(f"--set {shown}: write --set section.key=value")

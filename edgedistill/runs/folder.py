@@ -3,8 +3,8 @@
 import json
 import platform
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from edgedistill import __version__
 from edgedistill._utils.atomic import clear_temporary, write_json, write_text
 from edgedistill._utils.locks import lock
-from edgedistill.errors import RunFolderError
+from edgedistill.errors import EdgeDistillError, RunFolderError
 from edgedistill.recipe import Recipe, differences, load_recipe, to_toml
 
 State = Literal["new", "unfinished", "finished"]
@@ -70,7 +70,8 @@ def locked_run(path: Path, recipe: Recipe) -> Iterator[tuple[RunFolder, State]]:
     """A run's folder, new or as an earlier start of the same recipe left it.
 
     Until the block ends other processes are kept out of it. What a killed one left half-written is
-    cleared. A finished run is neither locked nor changed. The device may differ from the earlier
+    cleared. A finished run is neither locked nor changed. A new folder is removed again when an
+    EdgeDistillError ends the block before it has trained. The device may differ from the earlier
     start's, nothing else.
 
     Raises RunFolderError when the folder holds another recipe or cannot be written, or when
@@ -81,18 +82,38 @@ def locked_run(path: Path, recipe: Recipe) -> Iterator[tuple[RunFolder, State]]:
     if state == "finished":
         yield folder, state
         return
+    missing = [parent for parent in (path, *path.parents) if not parent.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunFolderError(
             f"{path}: cannot be made: {error.strerror}; choose another --runs folder"
         ) from error
-    with _locked(folder):
-        # Another process may have been here in between.
-        state = _state(folder, recipe)
-        if state == "new":
-            write_text(folder.recipe, to_toml(recipe))
-        yield folder, state
+    failed_start = False
+    try:
+        with _locked(folder):
+            # Another process may have been here in between.
+            state = _state(folder, recipe)
+            if state == "new":
+                write_text(folder.recipe, to_toml(recipe))
+            try:
+                yield folder, state
+            except EdgeDistillError:
+                failed_start = path in missing and not has_trained(folder)
+                raise
+    finally:
+        if failed_start:
+            _remove_start(folder, missing)
+
+
+def _remove_start(folder: RunFolder, made: Sequence[Path]) -> None:
+    """Remove what a start that failed before training made: its files, then the empty folders."""
+    # What another process put there meanwhile keeps its folder.
+    with suppress(OSError):
+        for file in (folder.recipe, folder.environment, folder.lock):
+            file.unlink(missing_ok=True)
+        for path in made:
+            path.rmdir()
 
 
 def has_trained(folder: RunFolder) -> bool:

@@ -29,5 +29,28 @@ def find_run(name: str | None, runs: Path) -> Path:
     )
 
 
+def is_unfinished(name: str, runs: Path) -> bool:
+    """Whether a name or path, as `find_run` takes it, is that of a run that is not finished."""
+    for path in (runs / name, Path(name)):
+        if (path / "metrics.json").is_file():
+            return False
+        if (path / "recipe.toml").is_file():
+            return True
+    return False
+
+
+def run_folder_of(source: Path) -> Path | None:
+    """The run folder that a path means: the folder itself, or its saved recipe; None for another.
+
+    A recipe.toml of one's own has no other file of a run beside it.
+    """
+    folder = source if source.is_dir() else source.parent
+    if source.name != "recipe.toml" and folder != source:
+        return None
+    beside = ("environment.json", "metrics.json", ".lock")
+    is_run = (folder / "recipe.toml").is_file() and any((folder / f).exists() for f in beside)
+    return folder if is_run else None
+
+
 def _written(folder: Path) -> int:
     return (folder / "metrics.json").stat().st_mtime_ns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgedistill._utils.extras import needs_extra
 from edgedistill.callbacks import Callback, LoggingCallback, RunEnd, reporting
 from edgedistill.errors import Interrupted
+from edgedistill.runs.lookup import run_folder_of
 from edgedistill.runs.result import Run
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ def run(
     Under torchrun, every process calls this with the same arguments.
 
     Args:
-        recipe: a TOML file, a `Recipe`, or its sections as nested dictionaries.
+        recipe: a TOML file, a `Recipe`, or its sections as nested dictionaries; also a run folder
+            or the recipe.toml in it, which goes on there.
         out: the run folder; RECIPE-TARGET-sSEED in the folder `runs` when None, RECIPE being the
             file's name or else the method's. A finished run of the same recipe is only read.
         overrides: fields to change, {"train.lr": 1e-3} or ["train.lr=1e-3"].
@@ -46,12 +49,22 @@ def run(
         >>> 0 <= run.metrics["target"]["accuracy"] <= 1
         True
     """
+    given = [LoggingCallback()] if callbacks is None else callbacks
+    folder = run_folder_of(Path(recipe)) if isinstance(recipe, str | Path) else None
+    if folder is not None:
+        recipe = folder / "recipe.toml"
+        if out is None:
+            out = folder
+            finished = (folder / "metrics.json").is_file()
+            # With nothing to change there is no recipe to compare, and torch is not needed. The
+            # processes of torchrun have to meet first.
+            if finished and not overrides and "RANK" not in os.environ:
+                return _read_finished(folder, given)
     with needs_extra("train", "edgedistill.run"):
         from edgedistill.recipe.load import as_recipe
         from edgedistill.runs.pipeline import run_pipeline
         from edgedistill.train.context import Stopped
         from edgedistill.train.distributed import init_distributed
-    given = [LoggingCallback()] if callbacks is None else callbacks
     with init_distributed() as processes:
         resolved = as_recipe(recipe, overrides)
         path = Path(runs) / _default_name(recipe, resolved) if out is None else Path(out)
@@ -68,6 +81,13 @@ def run(
                 raise
             active.on_end(RunEnd(path, "finished", metrics=metrics))
     return Run(path, before=state, rank=processes.rank)
+
+
+def _read_finished(path: Path, callbacks: Iterable[Callback]) -> Run:
+    run = Run(path)
+    with reporting(callbacks) as active:
+        active.on_end(RunEnd(path, "finished", metrics=run.metrics))
+    return run
 
 
 def _default_name(source: str | Path | Recipe | Mapping[str, Any], recipe: Recipe) -> str:

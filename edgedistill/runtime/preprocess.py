@@ -14,17 +14,21 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
+from edgedistill.runtime.png import load_png, without_extras
+from edgedistill.runtime.strips import strips
 
 # Names this module's rule in exported files: raise the number when any pixel changes.
 RESIZE_RULE = "pillow-bilinear-stretch/1"
-# Suffixes of images in the listing of a folder; a file given by name may be called anything.
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 MAX_PIXELS = 178_000_000
 # Some of Pillow's decoders take the whole file into memory before they look at its header.
 MAX_FILE_BYTES = 2**31
@@ -44,7 +48,8 @@ _UPRIGHT = {
 _ANIMATED_FORMATS = frozenset({"GIF", "WEBP", "PNG", "TIFF"})
 # Pillow hands these to another program (Ghostscript) or to the system to draw.
 _DRAWN_FORMATS = frozenset({"EPS", "WMF"})
-_STRIP_PIXELS = 2**20
+# Pillow knows their headers, but has no decoder for what follows.
+_UNDECODED_FORMATS = frozenset({"BUFR", "GRIB", "HDF5", "MPEG"})
 # Pillow's own errors about a broken file have no number; for a broken offset in it, the system is
 # asked to seek before the file's beginning.
 _ERRNO_OF_BROKEN_FILES = frozenset({None, errno.EINVAL})
@@ -59,8 +64,30 @@ class ReadProblem(ImageProblem):
 
 
 def is_image(name: str) -> bool:
-    """Whether a file in a listing counts as an image: not hidden, with one of EXTENSIONS."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
+    """Whether a file in a listing counts as an image: not hidden, with one of `image_suffixes`."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in image_suffixes()
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Suffixes of images in the listing of a folder: those of the formats that Pillow decodes.
+
+    With pillow-heif installed, .heic and its like are among them. A file given by name may be
+    called anything.
+    """
+    _register_heif()
+    # MPO is JPEG with a second picture; Pillow opens it as JPEG.
+    suffixes = Image.registered_extensions()
+    decoded = {*Image.OPEN, "MPO"} - _DRAWN_FORMATS - _UNDECODED_FORMATS
+    return frozenset(s for s, image_format in suffixes.items() if image_format in decoded)
+
+
+@cache
+def _register_heif() -> None:
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
 
 
 def read_rgb(path: str | Path, size: int | None) -> NDArray[np.uint8]:
@@ -86,11 +113,27 @@ def read_rgb(path: str | Path, size: int | None) -> NDArray[np.uint8]:
 def read_rgb_noted(path: str | Path, size: int | None) -> tuple[NDArray[np.uint8], str | None]:
     """`read_rgb` with a line about what was left out of the picture, None for most files."""
     path = Path(path)
+    _register_heif()
     with _as_problems():
         _refuse_file(path)
-        with Image.open(path) as image:
-            several = image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False)
-            pixels = _to_array(image, size)
+        try:
+            return _read(path, size)
+        except (ImageProblem, Image.DecompressionBombError, MemoryError):
+            raise
+        except Exception as error:
+            if _failed_by_machine(error):
+                raise
+            # Text or a colour profile that Pillow refuses is no part of the picture.
+            bare = without_extras(path)
+            if bare is None:
+                raise
+            return _read(bare, size)
+
+
+def _read(file: Path | IO[bytes], size: int | None) -> tuple[NDArray[np.uint8], str | None]:
+    with Image.open(file) as image:
+        several = image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False)
+        pixels = _to_array(image, size)
     return pixels, "has several frames, the first is used" if several else None
 
 
@@ -119,12 +162,16 @@ def _as_problems() -> Iterator[None]:
     except MemoryError as error:
         raise ReadProblem("too little memory to decode it") from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno not in _ERRNO_OF_BROKEN_FILES:
+        if isinstance(error, OSError) and _failed_by_machine(error):
             raise ReadProblem(f"cannot be read: {error.strerror}") from error
         # Pillow's decoders raise a dozen types (OSError, SyntaxError, struct.error, ...) on
         # broken files; each of them means the same to the caller: this file has no picture.
         line = " ".join(str(error).split()) or type(error).__name__
         raise ImageProblem(f"cannot be decoded: {line}") from error
+
+
+def _failed_by_machine(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno not in _ERRNO_OF_BROKEN_FILES
 
 
 def _refuse_file(path: Path) -> None:
@@ -147,7 +194,10 @@ def _to_array(image: Image.Image, size: int | None) -> NDArray[np.uint8]:
         raise ImageProblem(f"{image.width} x {image.height} has no pixels")
     if image.format in _DRAWN_FORMATS:
         raise ImageProblem(f"a drawing ({image.format}), not pixels; convert it to PNG")
-    image.load()
+    if isinstance(image, PngImageFile):
+        load_png(image)
+    else:
+        image.load()
     # Read after load: Pillow turns a TIFF upright itself while loading and drops the tag.
     turn = _UPRIGHT.get(_orientation(image))
     rgb = _to_rgb(image)
@@ -188,7 +238,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _on_white(image: Image.Image) -> Image.Image:
     rgb = Image.new("RGB", image.size)
-    for top, bottom in _strips(image):
+    for top, bottom in strips(image):
         strip = image.crop((0, top, image.width, bottom))
         rgba = strip.convert("LA").convert("RGBA") if strip.mode == "La" else strip.convert("RGBA")
         ground = Image.new("RGBA", rgba.size, "white")
@@ -200,16 +250,12 @@ def _sixteen_bit_to_rgb(image: Image.Image) -> Image.Image:
     """Grayscale of 16 bits (Pillow's modes I;16* and, from some formats, I) scaled to 8."""
     values = np.asarray(image)
     gray = np.empty(values.shape, np.uint8)
-    for top, bottom in _strips(image):
+    key = image.info.get("transparency")
+    for top, bottom in strips(image):
         strip = values[top:bottom].astype(np.int64)
         if strip.min() < 0 or strip.max() > 65535:
             raise ImageProblem("32-bit pixels have no agreed range; convert it to 8 or 16 bits")
         gray[top:bottom] = (strip * 255 + 32767) // 65535
+        if isinstance(key, int):
+            gray[top:bottom][strip == key] = 255
     return Image.fromarray(gray).convert("RGB")
-
-
-def _strips(image: Image.Image) -> Iterator[tuple[int, int]]:
-    """First row and row after the last of strips that together are the image."""
-    rows = max(1, _STRIP_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        yield top, min(top + rows, image.height)

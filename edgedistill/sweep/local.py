@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from edgedistill._utils.cpus import available_cpus
 from edgedistill._utils.locks import is_locked
 from edgedistill.errors import UsageError
 from edgedistill.sweep.engines import BUSY, Engine, Job, Notify, Outcome, Request
@@ -87,7 +88,9 @@ def run_jobs(
             for slot in range(at_once):
                 job = _next_free(queue, notify, announced) if slot not in slots else None
                 if job is not None:
-                    environment = slot_environment(slot, at_once, os.environ, _cpus(), _gpus())
+                    environment = slot_environment(
+                        slot, at_once, os.environ, available_cpus(), _gpus()
+                    )
                     slots[slot] = _Running(job, spawn(job, environment), time.monotonic())
             for slot, running in list(slots.items()):
                 status = running.process.poll()
@@ -125,10 +128,6 @@ def _next_free(queue: deque[Job], notify: Notify, announced: set[str]) -> Job | 
             notify(job.name, BUSY)
         queue.append(job)
     return None
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gpus() -> int:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from edgedistill._utils.suggestions import choices
+from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.errors import RecipeError
 
 # Not a recipe's field: draws DomainBed's random hyper-parameters, see `hparams.py`.
@@ -89,10 +90,10 @@ class SweepSpec(BaseModel):
 def read_sweep(path: Path) -> SweepSpec:
     """Read and check a sweep file. Raises RecipeError naming file and key."""
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such sweep file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, EncodingError) as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None

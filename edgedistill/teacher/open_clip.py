@@ -78,6 +78,19 @@ class Teacher:
         ]
         return F.normalize(torch.cat(parts).float(), dim=1).cpu()
 
+    def token_ids(self, texts: list[str]) -> tuple[list[tuple[int, ...]], list[str]]:
+        """Token ids of each text as the model is given them, and the texts that are cut.
+
+        A text that has more tokens than the model's context is cut at its end.
+        """
+        ids = self.tokenizer(texts)
+        length = ids.shape[1]
+        # With more room than the model has, what a text lacks up to the end is padding.
+        roomy = self.tokenizer(["", *texts], context_length=4 * length)
+        is_cut = (roomy[1:, length:] != roomy[0, -1]).any(1)
+        cut = [text for text, yes in zip(texts, is_cut.tolist(), strict=True) if yes]
+        return [tuple(row) for row in ids.tolist()], cut
+
 
 def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
     """Load an open_clip model with weights.

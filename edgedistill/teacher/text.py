@@ -58,6 +58,52 @@ def encode_class_texts(
     )
 
 
+def check_class_texts(
+    prompts: PromptsSection,
+    known: Sequence[str],
+    defaults: Mapping[str, Sequence[str]],
+    teacher: Teacher,
+) -> tuple[str, ...]:
+    """Warnings about texts that the teacher reads in part, and about texts of two classes.
+
+    Args:
+        prompts, known, defaults, teacher: as `encode_class_texts` takes them.
+
+    Raises:
+        RecipeError: to the teacher, all texts of two classes are the same.
+    """
+    names = class_names(known, defaults, prompts.names, prompts.keep_underscores)
+    owners: dict[tuple[int, ...], str] = {}
+    classes: dict[frozenset[tuple[int, ...]], str] = {}
+    shared, cut_texts = [], []
+    for cls, group in zip(known, names, strict=True):
+        texts = [t.format(name) for name in group for t in prompts.templates]
+        ids, cut = teacher.token_ids(texts)
+        cut_texts += cut
+        other = classes.setdefault(frozenset(ids), cls)
+        if other != cls:
+            because = ", as it cuts them at its context length" if cut else ""
+            raise RecipeError(
+                f"prompts: to the teacher the texts of classes {other!r} and {cls!r} are the "
+                f"same{because}; give one of them another name in prompts.names"
+            )
+        for text, key in zip(texts, ids, strict=True):
+            owner = owners.setdefault(key, cls)
+            if owner != cls:
+                shared.append(f"{text!r} is a text of classes {owner!r} and {cls!r}")
+    warnings = []
+    if cut_texts:
+        more = f" (and {len(cut_texts) - 1} more)" if len(cut_texts) > 1 else ""
+        warnings.append(
+            f"prompts: the teacher reads the beginning alone of {cut_texts[0]!r}{more}; shorten "
+            "the template or the name"
+        )
+    if shared:
+        more = f" (and {len(shared) - 1} more)" if len(shared) > 1 else ""
+        warnings.append(f"prompts: to the teacher {shared[0]}{more}; see prompts.names")
+    return tuple(warnings)
+
+
 def build_text_bank(
     encode: Callable[[list[str]], Tensor],
     names: Sequence[Sequence[str]],

@@ -7,8 +7,10 @@ change it. The model's metadata name the classes, the calibrated threshold and t
 """
 
 import argparse
+import io
 import json
 import os
+import struct
 import sys
 import time
 import warnings
@@ -16,17 +18,27 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 
 CONTRACT = "1"
 RESIZE_RULE = "pillow-bilinear-stretch/1"
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
+# Suffixes of the formats that Pillow decodes: without those it hands to other programs.
+EXTENSIONS = frozenset(
+    suffix
+    for suffix, image_format in Image.registered_extensions().items()
+    if image_format in {*Image.OPEN, "MPO"} - {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+)
 MAX_PIXELS = 178_000_000
+# Chunks of a PNG beside the critical ones that decide about its picture.
+PICTURE_CHUNKS = frozenset({b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT"})
+# Bits of a grey sample of a PNG, by Pillow's name of the layout.
+GREY_BITS = {"L": 8, "L;2": 2, "L;4": 4}
 # The limit above says what is too large; Pillow need not warn of half of it.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 # A threshold that rejects nothing, minus infinity, is stored as this.
@@ -109,13 +121,7 @@ def pixels(path: Path, size: int) -> NDArray[np.uint8]:
     Turned upright, laid on white, stretched to a square. Raises WatchError for what is no image.
     """
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise WatchError(f"{image.width} x {image.height} pixels are too many")
-            if image.format in ("EPS", "WMF"):
-                # Pillow would hand these to another program to draw.
-                raise WatchError(f"a drawing ({image.format}), not pixels")
-            rgb = on_white(upright(image))
+        rgb = decoded(path)
         if size * rgb.height > MAX_PIXELS:
             raise WatchError(f"{rgb.width} x {rgb.height} is too tall to be resized to {size} px")
         # To the new width first, then to the new height, whatever Pillow would do first.
@@ -129,9 +135,99 @@ def pixels(path: Path, size: int) -> NDArray[np.uint8]:
         raise WatchError(f"not a readable image ({' '.join(str(error).split())})") from None
 
 
+def decoded(path: Path) -> Image.Image:
+    """An image file as RGB of its own size. Raises WatchError for one that is too large."""
+    try:
+        return read(path)
+    except (WatchError, Image.DecompressionBombError, MemoryError):
+        raise
+    except Exception:
+        # Text or a colour profile that Pillow refuses is no part of the picture.
+        bare = without_extras(path)
+        if bare is None:
+            raise
+        return read(bare)
+
+
+def read(file: Path | IO[bytes]) -> Image.Image:
+    """See `decoded`."""
+    with Image.open(file) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise WatchError(f"{image.width} x {image.height} pixels are too many")
+        if image.format in ("EPS", "WMF"):
+            # Pillow would hand these to another program to draw.
+            raise WatchError(f"a drawing ({image.format}), not pixels")
+        return on_white(upright(image))
+
+
+def without_extras(path: Path) -> io.BytesIO | None:
+    """A PNG without its texts, colour profiles and the like; None for another file."""
+    with open(path, "rb") as file:
+        signature = file.read(8)
+        if signature != b"\x89PNG\r\n\x1a\n":
+            return None
+        bare = io.BytesIO()
+        bare.write(signature)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            # The case of its first letter tells whether a chunk is needed to decode the picture.
+            critical = kind[:1].isupper()
+            if not critical and kind not in PICTURE_CHUNKS:
+                file.seek(length + 4, os.SEEK_CUR)
+                continue
+            body, checksum = file.read(length), file.read(4)
+            if critical or checksum == struct.pack(">I", zlib.crc32(kind + body)):
+                bare.write(head + body + checksum)
+    bare.seek(0)
+    return bare
+
+
+def load_pixels(image: Image.Image) -> None:
+    """Load the pixels; the transparent colour of a PNG is in their units afterwards.
+
+    Pillow scales grey of 2 and 4 bits up to 8 and drops the low bytes of 16-bit RGB, but compares
+    with the number as the file has it.
+    """
+    if not isinstance(image, PngImageFile) or not image.tile or image.fp is None:
+        image.load()
+        return
+    layout = image.tile[0][3]
+    key = image.info.get("transparency")
+    if layout in GREY_BITS and isinstance(key, int):
+        bits = GREY_BITS[layout]
+        image.info["transparency"] = key % 2**bits * (255 // (2**bits - 1))
+        image.load()
+    elif layout == "RGB" and isinstance(key, tuple):
+        image.info["transparency"] = tuple(value % 256 for value in key)
+        image.load()
+    elif layout == "RGB;16B" and isinstance(key, tuple):
+        low = low_bytes(image.fp)
+        del image.info["transparency"]
+        image.load()
+        for top, bottom in strips(image):
+            box = (0, top, image.width, bottom)
+            values = np.asarray(image.crop(box)).astype(np.uint16) << 8
+            transparent = (values | np.asarray(low.crop(box)) == np.array(key)).all(axis=2)
+            image.paste("white", box, Image.fromarray(transparent.astype(np.uint8) * 255))
+    else:
+        image.load()
+
+
+def low_bytes(file: IO[bytes]) -> Image.Image:
+    """The low byte of every sample of a 16-bit RGB PNG; the file's position stays."""
+    position = file.tell()
+    file.seek(0)
+    low = PngImageFile(file)
+    # The file's samples begin with their high byte; read as little-endian they begin with the low.
+    low.tile = [(*tile[:3], "RGB;16L") for tile in low.tile]  # type: ignore[misc]
+    low.load()
+    file.seek(position)
+    return low
+
+
 def upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF tag says."""
-    image.load()
+    load_pixels(image)
     try:
         return ImageOps.exif_transpose(image)
     except Exception:
@@ -144,11 +240,14 @@ def on_white(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         values = np.asarray(image)
         grey = np.empty(values.shape, np.uint8)
+        key = image.info.get("transparency")
         for top, bottom in strips(image):
             strip = values[top:bottom].astype(np.int64)
             if strip.min() < 0 or strip.max() > 65535:
                 raise WatchError("32-bit pixels have no agreed range")
             grey[top:bottom] = (strip * 255 + 32767) // 65535
+            if isinstance(key, int):
+                grey[top:bottom][strip == key] = 255
         return Image.fromarray(grey).convert("RGB")
     if image.mode == "F":
         raise WatchError("floating-point pixels have no agreed range")

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from filelock import FileLock
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from png_files import GRAY, RGB, color_key_png, png
 
 import edgedistill as ed
 from edgedistill.export.int8.calibrate import calibrate_ranges, to_int8
@@ -175,6 +177,27 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tolerance() -> dict[str, float]:
     """Allowed distance of answers from those of the Python runtime, by the model's fixture."""
     return TOLERANCE
+
+
+@pytest.fixture(scope="session")
+def odd_pngs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A transparent color at every depth, and a large text beside the picture."""
+    folder = tmp_path_factory.mktemp("odd")
+    text = b"comment\0\0" + zlib.compress(bytes(2**21))
+    files = {
+        "gray1": color_key_png(1, GRAY, (1,), (0,)),
+        "gray2": color_key_png(2, GRAY, (1,), (2,)),
+        "gray4": color_key_png(4, GRAY, (3,), (8,)),
+        "gray8": color_key_png(8, GRAY, (3,), (51,)),
+        "gray16": color_key_png(16, GRAY, (0,), (1,)),
+        "rgb8": color_key_png(8, RGB, (9, 8, 7), (9, 8, 6)),
+        "rgb16": color_key_png(16, RGB, (0x900, 0x801, 0x702), (0x900, 0x801, 0x703)),
+        "text": png(8, 8, GRAY, bytes(range(8)), (b"zTXt", text)),
+        "profile": png(8, 8, GRAY, bytes(range(8)), (b"iCCP", text)),
+    }
+    for name, data in files.items():
+        (folder / f"{name}.png").write_bytes(data)
+    return sorted(folder.iterdir())
 
 
 @pytest.fixture(scope="session")

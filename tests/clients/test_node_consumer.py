@@ -77,7 +77,7 @@ def test_answers_are_those_of_the_python_runtime(
 
 
 def test_pixels_are_those_of_training(
-    folder: Path, pictures: Path, soft_picture: Path, tmp_path: Path
+    folder: Path, pictures: Path, odd_pngs: list[Path], soft_picture: Path, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(4)
     pixels = rng.integers(0, 256, (37, 50, 3), dtype=np.uint8)
@@ -87,7 +87,7 @@ def test_pixels_are_those_of_training(
         exif[0x0112] = turn
         turned.append(tmp_path / f"turn{turn}.webp")
         Image.fromarray(pixels).save(turned[-1], exif=exif, lossless=True)
-    files = [*sorted(pictures.iterdir()), soft_picture, *turned]
+    files = [*sorted(pictures.iterdir()), *odd_pngs, soft_picture, *turned]
     size = 20
     done = subprocess.run(
         ["node", PROGRAM, str(size), *map(str, files)],

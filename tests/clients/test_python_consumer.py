@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from edgedistill.runtime import Classifier
-from edgedistill.runtime.preprocess import EXTENSIONS, RESIZE_RULE, read_rgb
+from edgedistill.runtime.preprocess import RESIZE_RULE, image_suffixes, read_rgb
 
 SCRIPT = Path(__file__).parents[2] / "export" / "python" / "watch.py"
 
@@ -135,9 +135,11 @@ def test_unusable_models_are_one_line(
         assert (status, out) == (2, []) and "give" in err[-1]
 
 
-def test_pixels_are_those_of_training(watch: Any, pictures: Path, tmp_path: Path) -> None:
+def test_pixels_are_those_of_training(
+    watch: Any, pictures: Path, odd_pngs: list[Path], tmp_path: Path
+) -> None:
     rng = np.random.default_rng(3)
-    for path in pictures.iterdir():
+    for path in (*pictures.iterdir(), *odd_pngs):
         shutil.copy(path, tmp_path)
     rgba = rng.integers(0, 256, (37, 50, 4), dtype=np.uint8)
     Image.fromarray(rgba).save(tmp_path / "soft.png")
@@ -159,7 +161,7 @@ def test_pixels_are_those_of_training(watch: Any, pictures: Path, tmp_path: Path
             expected = read_rgb(path, size)
             np.testing.assert_array_equal(watch.pixels(path, size), expected, path.name)
     assert watch.RESIZE_RULE == RESIZE_RULE
-    assert watch.EXTENSIONS == EXTENSIONS
+    assert image_suffixes() == watch.EXTENSIONS
 
 
 def test_needs_only_what_its_requirements_name() -> None:

@@ -90,18 +90,37 @@ def test_an_empty_folder(cli: Any, recipe: MakeRecipe, tmp_path: Path) -> None:
     result.assert_refused(tmp_path / "empty")
 
 
+def test_classes_that_differ_in_case_only(
+    cli: Any, recipe: MakeRecipe, tmp_path: Path, shapes: Path
+) -> None:
+    root = Path(shutil.copytree(shapes, tmp_path / "shapes"))
+    (root / "paint" / "circle").rename(root / "paint" / "Circle")
+    result = cli("run", recipe(data={"dataset": str(root)}), "--runs", tmp_path)
+    (similar,) = [line for line in result.err.splitlines() if "differ only in" in line]
+    assert "'Circle'" in similar and "'circle'" in similar
+    # Their texts are the same to the teacher.
+    assert result.status == 2
+
+
 def test_a_class_whose_files_are_all_damaged(
     cli: Any, recipe: MakeRecipe, tmp_path: Path, shapes: Path
 ) -> None:
     root = Path(shutil.copytree(shapes, tmp_path / "shapes"))
     for file in (root / "paint" / "circle").iterdir():
         file.write_bytes(b"not a picture")
+    (root / "paint" / "circle" / "day1").mkdir()
+    (root / "paint" / "circle" / "day1" / "deeper.png").touch()
+    (root / "paint" / "Circle").mkdir()
+    (root / "paint" / "Square").mkdir()
     result = cli("run", recipe(data={"dataset": str(root)}), "--runs", tmp_path / "runs")
     # The class is still in other domains; the damaged files are counted and skipped.
     assert result.status == 0, result.err
     assert "image files need attention: paint/circle/" in result.err
+    (omitted,) = [line for line in result.err.splitlines() if "left out" in line]
+    assert "1 (paint/circle/day1/deeper.png)" in omitted
+    assert "2 (paint/Circle, paint/Square)" in omitted
     for domain in root.iterdir():
-        for file in (domain / "circle").iterdir():
+        for file in (domain / "circle").glob("*.png"):
             file.write_bytes(b"")
     result = cli("run", recipe(data={"dataset": str(root)}), "--runs", tmp_path, "--name", "y")
     result.assert_refused("class 'circle'", root)

@@ -53,6 +53,13 @@ def test_compare_names_what_is_there(cli: Any, runs: Path) -> None:
     result.assert_refused("tow", runs, "one, two")
 
 
+def test_compare_leaves_unfinished_runs_out_with_a_note(cli: Any, runs: Path) -> None:
+    result = cli("compare", "one", "half", "two", "--runs", runs, "--json")
+    assert result.status == 0
+    assert list(json.loads(result.out)) == ["one", "two"]
+    assert "half" in result.err
+
+
 def test_compare_refuses_an_unfinished_run(cli: Any, runs: Path) -> None:
     result = cli("compare", "half", "--runs", runs)
     result.assert_refused("half", "unfinished")

@@ -216,11 +216,42 @@ def test_a_reader_that_leaves_is_no_failure(on_device: Start, model: Path, photo
     process.stderr.close()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="makes symbolic links")
+def test_what_a_folder_leaves_out_is_one_line(
+    predict: Predict, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in/@eaDir").mkdir(parents=True)
+    (tmp_path / "in/deep").mkdir()
+    shutil.copy(photos / "red.png", tmp_path / "in/deep/a.png")
+    shutil.copy(photos / "red.png", tmp_path / "in/@eaDir/a.png")
+    (tmp_path / "in/notes.txt").touch()
+    (tmp_path / "in/up").symlink_to(tmp_path / "in")
+    Image.open(photos / "red.png").convert("RGB").save(tmp_path / "in/b.jfif", "JPEG")
+    result = predict("in", "--json", cwd=tmp_path)
+    assert result.status == 0 and len(result.rows) == 2
+    assert len(result.failures) == 1
+    for name in ("notes.txt", "up", "@eaDir"):
+        assert f": 1 ({name})" in result.failures[0]
+
+
 def test_names_that_end_in_nul_are_one_line(on_device: Start, model: Path, photos: Path) -> None:
     process = on_device("-m", "edgedistill", "predict", model, "-", "--json", cwd=photos)
     out, err = process.communicate(b"a\0b/*.png\nred.png\n")
     assert process.returncode == 1 and json.loads(out)["image"] == "red.png"
     assert len(err.splitlines()) == 1 and b"-print0" in err
+
+
+def test_a_byte_order_mark_of_a_list_is_no_part_of_a_name(
+    on_device: Start, model: Path, photos: Path
+) -> None:
+    process = on_device("-m", "edgedistill", "predict", model, "-", "--json", cwd=photos)
+    out, err = process.communicate("red.png\r\n".encode("utf-8-sig"))
+    assert (process.returncode, err) == (0, b"")
+    assert json.loads(out)["image"] == "red.png"
+    process = on_device("-m", "edgedistill", "predict", model, "-", "--json", cwd=photos)
+    out, err = process.communicate("red.png\nred.png\n".encode("utf-16"))
+    assert (process.returncode, out) == (1, b"")
+    assert len(err.splitlines()) == 1 and b"UTF-16" in err
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closes streams by a shell")

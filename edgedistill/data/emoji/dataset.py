@@ -7,7 +7,6 @@ name, so a split by file stem keeps its four pictures on one side.
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from PIL import Image
 
 from edgedistill import callbacks
 from edgedistill._utils.cache_dir import cache_dir
+from edgedistill._utils.cpus import available_cpus
 from edgedistill.data.emoji.art import line_layer, on_white, rasterise, read_svg
 from edgedistill.data.emoji.camera import photograph
 from edgedistill.data.emoji.catalogue import Emoji, art_versions, catalogue
@@ -66,7 +66,7 @@ def build_emoji(
     work = f"drawing the emoji benchmark in {len(DOMAINS)} styles"
     with (
         callbacks.current().progress(work, "emoji") as update,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(available_cpus()) as pool,
     ):
         for done, _ in enumerate(pool.map(lambda emoji: _draw(emoji, root), emojis), 1):
             update(done, len(emojis))

@@ -5,6 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgedistill._utils.home import expand_home
 from edgedistill.data.index import Index
 from edgedistill.data.published.benchmarks import PublishedDataset, benchmarks
 from edgedistill.data.published.image_lists import (
@@ -66,7 +67,7 @@ def check_benchmark(name: str, root: str | Path, lists: str | None = None) -> Ch
     findings += [f"extra: {item}" for item in tree.extra]
     for row in domains:
         findings += _count_findings(facts, tree, row)
-    folder = locate_lists(name, Path(root).expanduser().resolve(), lists)
+    folder = locate_lists(name, expand_home(root).resolve(), lists)
     list_rows: list[CountRow] = []
     if folder is not None:
         list_rows, list_findings = _check_lists(name, facts, index, folder)

@@ -12,6 +12,8 @@ from typing import NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill._utils.home import expand_home
+from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.data.index import Index
 from edgedistill.data.published.benchmarks import Hdg, Part, PublishedDataset, benchmarks, key
 from edgedistill.data.readers.folder import subfolders
@@ -66,8 +68,8 @@ def locate_lists(name: str, root: Path, lists: str | None) -> Path | None:
         DataError: the recipe names a folder without any.
     """
     if lists is None:
-        return find_lists(name, root.expanduser())
-    folder = Path(lists).expanduser()
+        return find_lists(name, expand_home(root))
+    folder = expand_home(lists)
     location = find_lists(name, folder) if folder.is_dir() else None
     if location is None:
         facts = benchmarks()[name]
@@ -91,8 +93,8 @@ def read_list(name: str, folder: Path, domain: str, part: Part) -> ImageList | N
     entries: dict[Entry, int] = {}
     shifts: Counter[int] = Counter()
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).splitlines()
+    except (OSError, EncodingError) as error:
         return ImageList(path, (), (f"cannot be read: {error}",))
     for number, line in enumerate(lines, 1):
         if not line.strip():

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from edgedistill._utils.home import expand_home
+from edgedistill._utils.omissions import Omissions
 from edgedistill.data.index import Index
 from edgedistill.data.published.benchmarks import PublishedDataset, benchmarks
-from edgedistill.data.readers.folder import images_in, subfolders
+from edgedistill.data.readers.folder import class_images, images_in, subfolders
 from edgedistill.errors import DataError
 
 # How many folders may lie around the domains.
@@ -38,12 +40,14 @@ class Tree:
         folders: class folders, sorted by their names on disk, domain by domain.
         missing: "domain" or "domain/class" without an image.
         extra: folders that are no domain or class, or are one for the second time.
+        omitted: as in `Index`.
     """
 
     root: Path
     folders: tuple[ClassFolder, ...]
     missing: tuple[str, ...]
     extra: tuple[str, ...]
+    omitted: tuple[str, ...]
 
     def images(self, domain: str) -> int:
         """Number of images of a domain."""
@@ -57,7 +61,7 @@ def find_tree(name: str, root: str | Path) -> Tree:
         DataError: no such folder, or no domain of the benchmark in it.
     """
     facts = benchmarks()[name]
-    start = Path(root).expanduser().resolve()
+    start = expand_home(root).resolve()
     if not start.is_dir():
         problem = "is a file" if start.exists() else "does not exist"
         raise DataError(
@@ -73,6 +77,7 @@ def find_tree(name: str, root: str | Path) -> Tree:
         )
     folders: list[ClassFolder] = []
     extra: list[str] = []
+    omissions = Omissions()
     for domain in facts.domains:
         candidates = [folder for folder, which in domain_of.items() if which == domain]
         extra += [f"{folder}, a second {domain}" for folder in candidates[1:]]
@@ -81,7 +86,7 @@ def find_tree(name: str, root: str | Path) -> Tree:
             for child in subfolders(base / folder):
                 path = f"{folder}/{child}"
                 class_name = facts.class_name(child)
-                files = tuple(images_in(base / path)) if class_name else ()
+                files = tuple(class_images(base, path, omissions)) if class_name else ()
                 if class_name is None:
                     extra.append(f"{path}, no class of {facts.title}")
                 elif class_name in path_of:
@@ -94,7 +99,7 @@ def find_tree(name: str, root: str | Path) -> Tree:
         for child in subfolders(base)
         if child not in domain_of and any(images_in(p) for p in _two_levels(base / child))
     ]
-    return Tree(base, tuple(folders), _missing(facts, folders), tuple(extra))
+    return Tree(base, tuple(folders), _missing(facts, folders), tuple(extra), omissions.lines())
 
 
 def index_of(name: str, tree: Tree) -> Index:
@@ -116,6 +121,7 @@ def index_of(name: str, tree: Tree) -> Index:
         unknown=tuple(c for c in classes if c in facts.unknown),
         test_fraction=0.0,
         problems=tuple(f"extra: {line}" for line in tree.extra),
+        omitted=tree.omitted,
     )
 
 

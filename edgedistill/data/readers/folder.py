@@ -1,13 +1,23 @@
 """Reader of folder trees `root/domain/class/*`; it lists files and opens none."""
 
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgedistill._utils.home import expand_home
+from edgedistill._utils.omissions import (
+    SYSTEM_FILES,
+    Omissions,
+    Reason,
+    is_system_folder,
+)
 from edgedistill._utils.suggestions import choices
+from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.data.index import Index
 from edgedistill.errors import DataError
 from edgedistill.runtime.preprocess import is_image
@@ -34,8 +44,9 @@ class FolderDescription(BaseModel):
 def read_folder(root: str | Path, names: Mapping[str, Sequence[str]] | None = None) -> Index:
     """List the images of `root/domain/class/*`, sorted by name at every level.
 
-    Hidden entries and files that are no images by their extension are ignored; a class may be
-    missing in some domains. An `edgedistill.json` in the root is honoured (`FolderDescription`).
+    Hidden entries and other files in the root are ignored; whatever else is left out is counted
+    in `Index.omitted`. A class may be missing in some domains. An `edgedistill.json` in the root
+    is honoured (`FolderDescription`).
 
     Args:
         root: the dataset's folder.
@@ -46,14 +57,15 @@ def read_folder(root: str | Path, names: Mapping[str, Sequence[str]] | None = No
         DataError: no such folder, no images at the right depth, a domain without images,
             a description that does not fit.
     """
-    root = Path(root).expanduser().resolve()
+    root = expand_home(root).resolve()
     if not root.is_dir():
         problem = "is a file" if root.exists() else "does not exist"
         raise DataError(
             f"data: {root} {problem}; give a folder with images in domain/class/ below it"
         )
     description = _read_description(root)
-    tree = {domain: _classes_of(root / domain) for domain in subfolders(root)}
+    omissions = Omissions()
+    tree = _tree_of(root, omissions)
     _refuse_wrong_depth(root, tree)
     domains = _ordered_domains(root, list(tree), description.domains)
     classes = tuple(sorted({name for by_class in tree.values() for name in by_class}))
@@ -82,6 +94,7 @@ def read_folder(root: str | Path, names: Mapping[str, Sequence[str]] | None = No
         unknown=tuple(c for c in classes if c in set(description.unknown)),
         test_fraction=description.test_fraction,
         problems=(),
+        omitted=omissions.lines(),
     )
 
 
@@ -90,7 +103,11 @@ def _read_description(root: Path) -> FolderDescription:
     if not path.is_file():
         return FolderDescription()
     try:
-        return FolderDescription.model_validate_json(path.read_bytes())
+        return FolderDescription.model_validate_json(read_text(path))
+    except EncodingError as error:
+        raise DataError(f"data: {path}: {error}") from error
+    except OSError as error:
+        raise DataError(f"data: {path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -99,31 +116,105 @@ def _read_description(root: Path) -> FolderDescription:
         raise DataError(f"data: {path}: {where}: {first['msg']}{hint}") from error
 
 
-def _entries(folder: Path, *, folders: bool) -> list[str]:
+@dataclass(frozen=True)
+class _Listing:
+    """Visible entries of a folder by kind, each sorted; system folders are left out."""
+
+    folders: list[str]
+    images: list[str]
+
+
+def _list(folder: Path, shown: str = "", omissions: Omissions | None = None) -> _Listing:
+    """List a folder; what is neither an image nor a folder is counted, called `shown`/name."""
+    omissions = Omissions() if omissions is None else omissions
+    listing = _Listing([], [])
     try:
         with os.scandir(folder) as entries:
-            return sorted(
-                e.name
-                for e in entries
-                if not e.name.startswith(".") and (e.is_dir() if folders else e.is_file())
+            visible = sorted(
+                (e for e in entries if not e.name.startswith(".")), key=lambda e: e.name
             )
     except OSError as error:
         raise DataError(f"data: cannot read {folder}: {error.strerror}") from error
+    for entry in visible:
+        path = f"{shown}/{entry.name}" if shown else entry.name
+        try:
+            mode = entry.stat().st_mode
+        except OSError:
+            omissions.add(Reason.LINK if entry.is_symlink() else Reason.DENIED, path)
+            continue
+        if stat.S_ISDIR(mode):
+            if is_system_folder(entry.name):
+                omissions.add(Reason.SYSTEM, path)
+            else:
+                listing.folders.append(entry.name)
+        elif not stat.S_ISREG(mode):
+            omissions.add(Reason.SPECIAL, path)
+        elif is_image(entry.name):
+            listing.images.append(entry.name)
+        elif shown and entry.name.lower() not in SYSTEM_FILES:
+            omissions.add(Reason.SUFFIX, path)
+    return listing
 
 
 def subfolders(folder: Path) -> list[str]:
     """Names of the visible folders in a folder, sorted. Raises DataError if unreadable."""
-    return [name for name in _entries(folder, folders=True) if name != "__MACOSX"]
+    return _list(folder).folders
 
 
 def images_in(folder: Path) -> list[str]:
     """Names of the images in a folder, sorted. Raises DataError if unreadable."""
-    return [name for name in _entries(folder, folders=False) if is_image(name)]
+    return _list(folder).images
 
 
-def _classes_of(domain: Path) -> dict[str, list[str]]:
-    files_of = {name: images_in(domain / name) for name in subfolders(domain)}
-    return {name: files for name, files in files_of.items() if files}
+def _tree_of(root: Path, omissions: Omissions) -> dict[str, dict[str, list[str]]]:
+    """Images by domain and class; classes without any are left out."""
+    top = _list(root, "", omissions)
+    for image in top.images:
+        omissions.add(Reason.HIGHER, image)
+    tree: dict[str, dict[str, list[str]]] = {}
+    for domain in top.folders:
+        middle = _list(root / domain, domain, omissions)
+        for image in middle.images:
+            omissions.add(Reason.HIGHER, f"{domain}/{image}")
+        tree[domain] = {}
+        for class_name in middle.folders:
+            images = class_images(root, f"{domain}/{class_name}", omissions)
+            if images:
+                tree[domain][class_name] = images
+    return tree
+
+
+def class_images(root: Path, path: str, omissions: Omissions) -> list[str]:
+    """Names of the images in a class folder, sorted; whatever else is in it is counted.
+
+    Args:
+        root: folder that `path` is relative to.
+
+    Raises DataError if unreadable.
+    """
+    listing = _list(root / path, path, omissions)
+    for deeper in listing.folders:
+        _count_below(root / path, path, deeper, omissions)
+    if not listing.images:
+        omissions.add(Reason.EMPTY, path)
+    return listing.images
+
+
+def _count_below(folder: Path, shown: str, name: str, omissions: Omissions) -> None:
+    """Count the images at any depth of a folder within a class folder."""
+    if (folder / name).is_symlink():
+        # May lead back to a folder above.
+        omissions.add(Reason.LINKED_FOLDER, f"{shown}/{name}")
+        return
+    try:
+        listing = _list(folder / name, f"{shown}/{name}", omissions)
+    except DataError:
+        omissions.add(Reason.DENIED, f"{shown}/{name}")
+        return
+    for image in listing.images:
+        omissions.add(Reason.DEEPER, f"{shown}/{name}/{image}")
+    for deeper in listing.folders:
+        _count_below(folder / name, f"{shown}/{name}", deeper, omissions)
 
 
 def _refuse_wrong_depth(root: Path, tree: Mapping[str, Mapping[str, list[str]]]) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgedistill import callbacks
 from edgedistill._utils.cache_dir import cache_dir
+from edgedistill._utils.cpus import available_cpus
 from edgedistill.data.images import ImageSet, pixel_hash
 from edgedistill.data.index import Index
 from edgedistill.data.store.build_once import build_once
@@ -29,7 +30,7 @@ from edgedistill.runtime.preprocess import ImageProblem, ReadProblem, read_rgb_n
 
 # Part of every fingerprint: raise it whenever `read_rgb` gives other pixels for the same file, or
 # the files of a store change.
-VERSION = 3
+VERSION = 4
 REPORT_FILE = "report.json"
 HASHES_FILE = "hashes.npy"
 # Largest store that is kept as plain bytes: 8 GiB, 57,000 images at 224 px.
@@ -58,7 +59,7 @@ class Store:
         self._index = index
         self._position = _positions(index)
         # Starts its threads with the first packed images that are asked for.
-        self._pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
+        self._pool = ThreadPoolExecutor(min(_THREADS, available_cpus()))
         try:
             report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
             self._problems: dict[int, str] = {int(k): v for k, v in report["problems"].items()}
@@ -197,7 +198,7 @@ def open_store(
         index: the images.
         size: side of the decoded images.
         cache: cache folder, None for `cache_dir()`.
-        workers: decoding threads, None for one per CPU core.
+        workers: decoding threads, None for one per CPU that the process may use.
 
     Raises:
         CacheError: the cache cannot be written.
@@ -205,7 +206,7 @@ def open_store(
     """
     folder = build_once(
         store_folder(index, size, cache),
-        lambda temporary: _build(index, size, temporary, workers or os.cpu_count() or 1),
+        lambda temporary: _build(index, size, temporary, workers or available_cpus()),
     )
     return Store(index, size, folder)
 

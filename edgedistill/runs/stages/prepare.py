@@ -11,8 +11,9 @@ import torch
 from edgedistill import callbacks
 from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
+from edgedistill.data.spelling import similar_names
 from edgedistill.data.store.image_store import Store, open_store
-from edgedistill.errors import DataError, WeightsError
+from edgedistill.errors import DataError, RecipeError, WeightsError
 from edgedistill.methods import Method
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.openset.head import OpenSetHead
@@ -29,7 +30,7 @@ from edgedistill.runs.workspace import Workspace
 from edgedistill.students import Student
 from edgedistill.students.assemble import assemble_student
 from edgedistill.teacher.open_clip import Teacher, load_teacher
-from edgedistill.teacher.text import encode_class_texts
+from edgedistill.teacher.text import check_class_texts, encode_class_texts
 from edgedistill.train.cpu_kernels.convolutions import use_fast_convolutions
 from edgedistill.train.device import torch_environment
 from edgedistill.train.predict import predict
@@ -104,9 +105,13 @@ class Prepare:
         device = workspace.device
         dataset = resolve_split(self.data)
         _announce(self.data.dataset, dataset)
+        _warn_of_omissions(dataset)
+        _warn_of_similar_names(dataset)
         kind = METHODS[self.method.name]
         teacher = find_teacher(self.teacher, device, required=kind.needs_teacher)
-        text = None if teacher is None else class_texts(self.prompts, dataset, teacher).to(device)
+        text = None
+        if teacher is not None:
+            text = class_texts(self.prompts, dataset, teacher, kind.needs_teacher).to(device)
         method = kind(kind.Hyper(**self.method.hyper), text=text)
         student, openset = self.build_student(method, len(dataset.split.known), teacher, device)
         images = self.decode(dataset, teacher)
@@ -200,8 +205,21 @@ def find_teacher(section: TeacherSection, device: torch.device, required: bool) 
         return None
 
 
-def class_texts(prompts: PromptsSection, dataset: OpenSetSplit, teacher: Teacher) -> TextBank:
-    """Texts of the dataset's known classes, encoded by the teacher, on the CPU."""
+def class_texts(
+    prompts: PromptsSection, dataset: OpenSetSplit, teacher: Teacher, required: bool = True
+) -> TextBank:
+    """Texts of the dataset's known classes, encoded by the teacher, on the CPU.
+
+    Raises RecipeError where two classes have the same texts; a warning unless they are required.
+    """
+    callback = callbacks.current()
+    try:
+        for line in check_class_texts(prompts, dataset.split.known, dataset.index.names, teacher):
+            callback.on_warning(line)
+    except RecipeError as error:
+        if required:
+            raise
+        callback.on_warning(str(error))
     return encode_class_texts(prompts, dataset.split.known, dataset.index.names, teacher)
 
 
@@ -240,6 +258,18 @@ def _announce(name: str, dataset: OpenSetSplit) -> None:
     )
     for line in dataset.notes:
         callback.on_warning(line)
+
+
+def _warn_of_omissions(dataset: OpenSetSplit) -> None:
+    omitted = dataset.index.omitted
+    if omitted:
+        callbacks.current().on_warning(f"data: {dataset.index.root}: left out {'; '.join(omitted)}")
+
+
+def _warn_of_similar_names(dataset: OpenSetSplit) -> None:
+    similar = similar_names(dataset.index)
+    if similar:
+        callbacks.current().on_warning(f"data: {'; '.join(similar)}")
 
 
 def _refuse_empty_domains(dataset: OpenSetSplit, train: LabelledImages) -> None:

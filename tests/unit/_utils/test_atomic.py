@@ -144,3 +144,9 @@ def test_the_file_that_a_command_prints_to_is_refused(tmp_path: Path, stream: st
         subprocess.run([sys.executable, program, path, stream], check=True, **to)
     assert path.read_text().startswith(f"cannot write {path}: this command's output goes there")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_json_holds_names_of_files_that_are_not_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    atomic.write_json(tmp_path / "a.json", {"file": name})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"file": name}

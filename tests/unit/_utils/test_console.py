@@ -61,3 +61,20 @@ def test_no_bar_outlives_a_run(tmp_path: Path, steps: int) -> None:
     assert "training" in drawn and "sorting" in drawn
     hide, show = "\x1b[?25l", "\x1b[?25h"
     assert drawn.count(hide) == drawn.count(show) > 0
+
+
+def test_names_in_brackets_and_colons_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    console = ConsoleCallback()
+    console.on_note("disc [old] :cat: [/]")
+    console.on_warning("[red]a\nb")
+    assert capsys.readouterr().err.splitlines() == [
+        "disc [old] :cat: [/]",
+        r"warning: [red]a\nb",
+    ]
+
+
+def test_the_bar_of_work_with_a_name_in_brackets_shows_it() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with CallbackList([ConsoleCallback(console=console)]).progress("[/] [old]", "images") as update:
+        update(1, 2, "")
+    assert "[/] [old]" in console.file.getvalue()  # type: ignore[attr-defined]

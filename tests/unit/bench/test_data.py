@@ -38,7 +38,9 @@ def test_a_folder(tmp_path: Path) -> None:
     assert names == ["Cat/d.png", "dog/a.jpg", "dog/b.png", "owl/c.png"]
     assert images.classes == (None, "dog", "dog", None)
     assert images.unknown == ("Cat", "owl") and images.target is None and len(images) == 4
-    assert len(images.notes) == 1 and "'cat'" in images.notes[0]
+    unknown, omitted = images.notes
+    assert "'cat'" in unknown
+    assert "(dog/note.txt)" in omitted and "(empty)" in omitted
     assert known_positions(images.classes, CLASSES).tolist() == [-1, 1, 1, -1]
 
 

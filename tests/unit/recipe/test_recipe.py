@@ -107,6 +107,10 @@ def test_a_malformed_override_shows_the_form(tmp_path: Path, bad: str) -> None:
     assert error_of(tmp_path, BASE, bad) == f"--set {bad}: write --set section.key=value"
 
 
+def test_an_override_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    assert r"caf\udce9" in error_of(tmp_path, BASE, "data.dataset=caf\udce9")
+
+
 def test_an_override_below_a_value(tmp_path: Path) -> None:
     assert_names(error_of(tmp_path, BASE, "data.target.x=3"), "data.target.x", "'target'")
 

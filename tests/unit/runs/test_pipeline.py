@@ -8,9 +8,25 @@ from typing import Any
 
 import pytest
 
+import edgedistill as ed
 from edgedistill.callbacks import Callback, Stage, TrainingStep, reporting
-from edgedistill.recipe import resolve
+from edgedistill.errors import DataError
+from edgedistill.recipe import resolve, to_toml
 from edgedistill.runs.pipeline import run_pipeline
+
+
+def test_a_start_that_fails_leaves_no_folder(
+    tree_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    recipe = resolve(tree_of(method={"name": "erm"}, train={"steps": 3}, data={"target": "moon"}))
+    with pytest.raises(DataError):
+        run_pipeline(recipe, tmp_path / "runs" / "a")
+    assert not list(tmp_path.glob("runs*"))
+    other = tmp_path / "runs" / "b"
+    other.mkdir(parents=True)
+    with pytest.raises(DataError):
+        run_pipeline(recipe, tmp_path / "runs" / "a")
+    assert list(tmp_path.glob("runs/*")) == [other]
 
 
 class EndedHere(Exception):
@@ -51,3 +67,33 @@ def test_stages_come_in_order_and_training_is_not_repeated(
     with reporting([third]):
         assert run_pipeline(recipe, path)[1] == "finished"
     assert third.stages == [] and metrics["target"]["domain"] == "sea"
+
+
+@pytest.mark.parametrize("saved", ["", "recipe.toml"])
+def test_a_run_folder_or_its_recipe_goes_on_there(
+    tree_of: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    saved: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe, path = resolve(tree_of(method={"name": "erm"}, train={"steps": 3})), tmp_path / "a"
+    with reporting([Recorder(Stage.REPORT)]), pytest.raises(EndedHere):
+        run_pipeline(recipe, path)
+    second, third = Recorder(), Recorder()
+    run = ed.run(path / saved, callbacks=[second])
+    assert (run.path, run.before) == (path, "unfinished")
+    assert second.stages == list(Stage) and second.steps == []
+    again = ed.run(path / saved, callbacks=[third])
+    assert (again.path, again.before) == (path, "finished") and third.stages == []
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_recipe_of_this_name_elsewhere_begins_a_run(
+    tree_of: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = resolve(tree_of(method={"name": "erm"}, train={"steps": 1}))
+    (tmp_path / "recipe.toml").write_text(to_toml(recipe))
+    run = ed.run("recipe.toml", callbacks=[])
+    assert run.path == Path("runs/recipe-sea-s0")

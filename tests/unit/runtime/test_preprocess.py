@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from png_files import GRAY, RGB, color_key_png, png
 
 from edgedistill.runtime.preprocess import (
     ImageProblem,
@@ -296,3 +297,79 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
         file.truncate(2**31 + 1)
     with pytest.raises(ImageProblem, match="larger than 2 GiB"):
         read_rgb(tmp_path / "film.png", 8)
+
+
+@pytest.mark.parametrize(
+    ("depth", "color_type", "key", "other", "opaque"),
+    [
+        (1, GRAY, (0,), (1,), 255),
+        (1, GRAY, (1,), (0,), 0),
+        (2, GRAY, (1,), (2,), 170),
+        (4, GRAY, (3,), (8,), 136),
+        # 3 of 4 bits is 51 of 8; 51 of 8 is another.
+        (8, GRAY, (3,), (51,), 51),
+        (16, GRAY, (0x0900,), (0x8080,), 128),
+        (16, GRAY, (0,), (1,), 0),
+        (8, RGB, (9, 8, 7), (9, 8, 6), (9, 8, 6)),
+        (16, RGB, (0x900, 0x900, 0x900), (0x8080, 0x8080, 0x8080), 128),
+        # Alike in their high bytes, which are all that 8 bits have room for.
+        (16, RGB, (0x900, 0x801, 0x702), (0x900, 0x801, 0x703), (9, 8, 7)),
+    ],
+)
+def test_the_transparent_color_of_a_png_lies_on_white(
+    tmp_path: Path,
+    depth: int,
+    color_type: int,
+    key: tuple[int, ...],
+    other: tuple[int, ...],
+    opaque: int | tuple[int, ...],
+) -> None:
+    """Four pixels of the transparent color, then four of another."""
+    (tmp_path / "a.png").write_bytes(color_key_png(depth, color_type, key, other))
+    pixels = read_rgb(tmp_path / "a.png", None)
+    assert np.all(pixels[:, :4] == 255)
+    assert np.all(pixels[:, 4:] == opaque)
+
+
+def wrong_checksum(data: bytes, kind: bytes) -> bytes:
+    """The file with one bit of a chunk's checksum flipped."""
+    at = data.index(kind)
+    (length,) = struct.unpack(">I", data[at - 4 : at])
+    end = at + 4 + length
+    return data[:end] + bytes([data[end] ^ 1]) + data[end + 1 :]
+
+
+LARGE_TEXT = b"comment\0\0" + zlib.compress(bytes(2**21))
+SOUND_WITH_EXTRAS = {
+    "compressed text": png(8, 8, GRAY, bytes(range(8)), (b"zTXt", LARGE_TEXT)),
+    "international text": png(
+        8, 8, GRAY, bytes(range(8)), (b"iTXt", b"c\0\1\0\0\0" + zlib.compress(bytes(2**21)))
+    ),
+    "colour profile": png(8, 8, GRAY, bytes(range(8)), (b"iCCP", LARGE_TEXT)),
+    "much text": png(8, 8, GRAY, bytes(range(8)), (b"tEXt", b"c\0" + b"x" * (2**26 + 1))),
+    "checksum of a text": wrong_checksum(
+        png(8, 8, GRAY, bytes(range(8)), (b"tEXt", b"c\0text")), b"tEXt"
+    ),
+    "short chunk": png(8, 8, GRAY, bytes(range(8)), (b"pHYs", b"")),
+}
+
+
+@pytest.mark.parametrize("name", list(SOUND_WITH_EXTRAS))
+def test_what_is_no_part_of_a_png_picture_does_not_refuse_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.png").write_bytes(SOUND_WITH_EXTRAS[name])
+    pixels = read_rgb(tmp_path / "a.png", None)
+    assert np.array_equal(pixels, np.tile(np.arange(8)[:, None], (4, 1, 3)))
+
+
+def test_the_transparent_color_stays_beside_a_large_text(tmp_path: Path) -> None:
+    key = (b"tRNS", struct.pack(">H", 3))
+    (tmp_path / "a.png").write_bytes(png(8, 4, GRAY, b"\x33\x88" * 2, (b"zTXt", LARGE_TEXT), key))
+    assert read_rgb(tmp_path / "a.png", None)[0, :, 0].tolist() == [255, 255, 136, 136] * 2
+
+
+@pytest.mark.parametrize("kind", [b"IHDR", b"IEND"])
+def test_a_png_that_is_cut_stays_refused_beside_a_large_text(tmp_path: Path, kind: bytes) -> None:
+    whole = png(64, 8, GRAY, os.urandom(64), (b"zTXt", LARGE_TEXT))
+    (tmp_path / "a.png").write_bytes(whole[: whole.index(kind) - 30 if kind == b"IEND" else 20])
+    with pytest.raises(ImageProblem):
+        read_rgb(tmp_path / "a.png", None)

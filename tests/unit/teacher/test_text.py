@@ -13,7 +13,9 @@ from torch import Tensor
 
 from edgedistill.errors import RecipeError
 from edgedistill.methods.text_bank import TextBank
-from edgedistill.teacher.text import build_text_bank, class_names
+from edgedistill.recipe.schema import PromptsSection
+from edgedistill.teacher.open_clip import Teacher, load_teacher
+from edgedistill.teacher.text import build_text_bank, check_class_texts, class_names
 
 NAMES = [["cat", "kitten", "tom"], ["dog"], ["big_bird", "emu"]]
 TEMPLATES = ["a photo of a {}", "{}, drawn"]
@@ -42,6 +44,11 @@ def expected_rows() -> list[NDArray[np.float64]]:
 
 def bank(pool: str) -> TextBank:
     return build_text_bank(encode, NAMES, TEMPLATES, pool, 10.0)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def embedded_clip() -> Teacher:
+    return load_teacher("emoji-clip", "", torch.device("cpu"))
 
 
 @pytest.fixture
@@ -103,3 +110,46 @@ def test_a_name_for_no_class_is_an_error() -> None:
         class_names(["cat", "dog"], {}, {"dgo": ["x"]}, False)
     # Names of a class that is unknown in this split are simply not used.
     assert class_names(["cat"], {"cat": ["cat"], "dog": ["dog"]}, {"dog": ["x"]}, False)
+
+
+LONG = "a mark somebody drew on a page by hand, in a single dark colour near the middle, being a"
+
+
+def warnings_of(teacher: Teacher, names: dict[str, list[str]]) -> tuple[str, ...]:
+    prompts = PromptsSection(names=names)
+    return check_class_texts(prompts, list(names), {}, teacher)
+
+
+def test_class_texts_within_the_context_are_not_warned_of(embedded_clip: Teacher) -> None:
+    names = {"disc": ["disc", "circle"], "box": ["a" * 10]}
+    assert warnings_of(embedded_clip, names) == ()
+
+
+def test_a_text_is_cut_from_one_token_over_the_context_on(embedded_clip: Teacher) -> None:
+    length = embedded_clip.tokenizer(["a"]).shape[1]
+    # Beside the words of the template, a text has a token at its beginning and one at its end.
+    fitting = " ".join(["a"] * (length - 2 - 4))
+    assert warnings_of(embedded_clip, {"disc": [fitting]}) == ()
+    (line,) = warnings_of(embedded_clip, {"disc": [fitting + " a"]})
+    assert fitting in line
+
+
+def test_one_warning_for_all_texts_that_are_cut(embedded_clip: Teacher) -> None:
+    names = {"disc": ["disc", f"disc of {LONG}"], "box": ["box", f"box of {LONG * 20}"]}
+    assert len(warnings_of(embedded_clip, names)) == 1
+
+
+def test_classes_whose_texts_are_cut_to_the_same_are_refused(embedded_clip: Teacher) -> None:
+    with raises(RecipeError, "disc", "box", "prompts.names"):
+        warnings_of(embedded_clip, {"disc": [f"{LONG} disc"], "box": [f"{LONG} box"]})
+
+
+def test_classes_of_the_same_texts_are_refused(embedded_clip: Teacher) -> None:
+    with raises(RecipeError, "tap", "faucet", "prompts.names"):
+        warnings_of(embedded_clip, {"tap": ["Faucet"], "box": ["box"], "faucet": ["faucet"]})
+
+
+def test_a_text_that_two_classes_share_is_warned_of(embedded_clip: Teacher) -> None:
+    names = {"bird": ["crane", "bird"], "machine": ["crane", "machine"]}
+    (line,) = warnings_of(embedded_clip, names)
+    assert all(repr(text) in line for text in ("a photo of a crane", "bird", "machine"))

@@ -79,6 +79,14 @@ def test_extra_folders_are_named(copy: Path) -> None:
     assert len(index) == 4 * 7 * 3 and len(index.problems) == 2
 
 
+def test_images_in_deeper_folders_are_counted(copy: Path) -> None:
+    (copy / "photo/dog/more").mkdir()
+    shutil.copy(copy / "photo/dog/pic_000.png", copy / "photo/dog/more")
+    assert load_dataset("pacs", copy).omitted == (
+        "images in deeper folders: 1 (photo/dog/more/pic_000.png)",
+    )
+
+
 def test_a_folder_that_is_there_twice(copy: Path) -> None:
     shutil.copytree(copy / "art_painting", copy / "Art Painting")
     assert "extra: art_painting, a second art_painting" in check_benchmark("pacs", copy).findings

@@ -1,0 +1,13 @@
+"""Text for a terminal, whatever names of files it holds."""
+
+
+def printable(text: str, encoding: str | None) -> str:
+    """Text that cannot move the cursor, break the line or fail to print.
+
+    Args:
+        encoding: of the stream; ASCII when None. What it lacks becomes a backslash escape, as do
+            control characters and the bytes of names that are not UTF-8.
+    """
+    encoding = encoding or "ascii"
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escaped.encode(encoding, "backslashreplace").decode(encoding)

@@ -1,0 +1,41 @@
+"""Tables and lines on stdout, with names that a terminal or Rich would read otherwise."""
+
+import io
+import json
+import sys
+
+import pytest
+
+from edgedistill.cli.tables import print_json, print_lines, print_table
+
+NAME = "disc [old] [/] :cat:"
+
+
+def test_names_stand_in_tables_and_lines_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(f"title {NAME}", ["class", f"column {NAME}"], [[f"row {NAME}", f"cell {NAME}"]])
+    print_lines(f"line {NAME}")
+    out = capsys.readouterr().out
+    for where in ("title", "column", "row", "cell", "line"):
+        assert f"{where} {NAME}" in out
+
+
+def test_names_that_are_not_utf8_or_have_newlines_are_escaped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    print_lines("caf\udce9", "two\nlines")
+    print_table("t", ["class"], [["caf\udce9"]])
+    stdout.seek(0)
+    lines = stdout.read().splitlines()
+    assert lines[:2] == [r"caf\udce9", r"two\nlines"]
+    assert any(r"caf\udce9" in line for line in lines[2:])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_json_gives_every_name_back(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    print_json({"name": "caf\udce9 犬 \U0001f415"})
+    stdout.seek(0)
+    assert json.loads(stdout.read()) == {"name": "caf\udce9 犬 \U0001f415"}
