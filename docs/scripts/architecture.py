@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import json
+import sys
 import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 ROOT = Path(__file__).resolve().parents[2]
+# The checkout that this file lies in, whichever one is installed.
+sys.path.insert(0, str(ROOT))
+
 PICTURE = ROOT / "docs/explanation/architecture.svg"
 
 # Floors that every package may import: arrows to them would say nothing.
