@@ -1,7 +1,6 @@
 """`edgedistill predict`: decisions on image files, printed as they are made."""
 
 import codecs
-import glob
 import os
 import sys
 from collections import Counter
@@ -77,7 +76,8 @@ def _print_predictions(
     try:
         if table:
             print(table.header(), flush=True)
-        for source, answer in classifier.stream(_files(images, fail), batch_size=batch):
+        paths = ed.find_images(_sources(images, fail), on_problem=fail, on_omission=_warn)
+        for source, answer in classifier.stream(paths, batch_size=batch):
             if isinstance(answer, UnreadableImage):
                 fail(str(answer))
                 continue
@@ -144,87 +144,28 @@ def _json(source: str, answer: "Prediction") -> str:
     )
 
 
-def _files(arguments: Sequence[str], fail: Callable[[str], None]) -> Iterator[str]:
-    """The files that are meant, one by one; a folder that gives none is reported to `fail`."""
+def _sources(arguments: Sequence[str], fail: Callable[[str], None]) -> Iterator[str]:
+    """The arguments, with the lines of stdin in place of `-`."""
     for argument in arguments:
-        if argument == "-":
-            for number, line in enumerate(sys.stdin.buffer):
-                if number == 0:
-                    encoding = marked_encoding(line)
-                    if encoding is not None:
-                        fail(f"stdin is {encoding} text; write the list of images as UTF-8")
-                        break
-                    line = line.removeprefix(codecs.BOM_UTF8)
-                name = os.fsdecode(line.rstrip(b"\r\n"))
-                if "\0" in name:
-                    fail(
-                        f"{name}: names stand one per line; list them with find -print, not -print0"
-                    )
-                elif name:
-                    yield from _expand(name, fail)
-        else:
-            yield from _expand(argument, fail)
+        if argument != "-":
+            yield argument
+            continue
+        for number, line in enumerate(sys.stdin.buffer):
+            if number == 0:
+                encoding = marked_encoding(line)
+                if encoding is not None:
+                    fail(f"stdin is {encoding} text; write the list of images as UTF-8")
+                    break
+                line = line.removeprefix(codecs.BOM_UTF8)
+            name = os.fsdecode(line.rstrip(b"\r\n"))
+            if "\0" in name:
+                fail(f"{name}: names stand one per line; list them with find -print, not -print0")
+            elif name:
+                yield name
 
 
-def _expand(name: str, fail: Callable[[str], None]) -> Iterator[str]:
-    matches = [name]
-    # An existing file is itself, even with brackets in its name.
-    if glob.has_magic(name) and not os.path.lexists(name):
-        matches = sorted(glob.glob(name, recursive=True))
-        if not matches:
-            fail(f"{name}: nothing matches")
-    for match in matches:
-        if os.path.isdir(match):
-            # `**` matches the folders as well as what lies in them.
-            if len(matches) == 1 or "**" not in name:
-                yield from _in_folder(match, fail)
-        else:
-            yield match
-
-
-def _in_folder(folder: str, fail: Callable[[str], None]) -> Iterator[str]:
-    """Image files below a folder, sorted at every level; what is left out is counted on stderr."""
-    from edgedistill._utils.omissions import (
-        SYSTEM_FILES,
-        Omissions,
-        Reason,
-        is_system_folder,
-    )
-    from edgedistill.runtime.preprocess import is_image
-
-    empty = True
-    omissions = Omissions()
-
-    def denied(error: OSError) -> None:
-        nonlocal empty
-        empty = False
-        fail(f"{error.filename}: {error.strerror}")
-
-    for parent, folders, files in os.walk(folder, onerror=denied):
-        visible = sorted(name for name in folders if not name.startswith("."))
-        folders.clear()
-        for name in visible:
-            path = os.path.join(parent, name)
-            if is_system_folder(name):
-                omissions.add(Reason.SYSTEM, os.path.relpath(path, folder))
-            elif os.path.islink(path):
-                # May lead back to a folder above.
-                omissions.add(Reason.LINKED_FOLDER, os.path.relpath(path, folder))
-            else:
-                folders.append(name)
-        for name in sorted(files):
-            path = os.path.join(parent, name)
-            if is_image(name):
-                empty = False
-                yield path
-            elif not name.startswith(".") and name.lower() not in SYSTEM_FILES:
-                omissions.add(Reason.SUFFIX, os.path.relpath(path, folder))
-    omitted = "; ".join(omissions.lines())
-    if empty:
-        fail(f"{folder}: no image files in this folder{omitted and f', but {omitted}'}")
-    elif omitted:
-        message = _printable(f"{folder}: left out {omitted}")
-        print(f"edgedistill: warning: {message}", file=sys.stderr)
+def _warn(message: str) -> None:
+    print(f"edgedistill: warning: {_printable(message)}", file=sys.stderr)
 
 
 def _printable(text: str) -> str:

@@ -2,5 +2,6 @@
 
 from edgedistill.runtime.classifier import Classifier, Prediction, UnreadableImage
 from edgedistill.runtime.contract import ModelInfo
+from edgedistill.runtime.find import find_images
 
-__all__ = ["Classifier", "ModelInfo", "Prediction", "UnreadableImage"]
+__all__ = ["Classifier", "ModelInfo", "Prediction", "UnreadableImage", "find_images"]

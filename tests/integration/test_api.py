@@ -25,6 +25,7 @@ WITH_A_RUN: dict[str, Any] = {
     "load_run": ed.load_run,
     "compare": ed.compare,
     "benchmark": ed.benchmark,
+    "find_images": ed.find_images,
 }
 LISTS = [name for name in ed.__all__ if name.startswith("list_") and name != "list_caches"]
 

@@ -37,7 +37,7 @@ from edgedistill.train.predict import predict
 
 
 @dataclass(frozen=True)
-class RunImages:
+class PreparedImages:
     """The images of a run.
 
     Attributes:
@@ -66,7 +66,7 @@ class Prepared:
     """
 
     dataset: OpenSetSplit
-    images: RunImages
+    images: PreparedImages
     teacher: Teacher | None
     text: TextBank | None
     method: Method[Any, Any]
@@ -170,7 +170,7 @@ class Prepare:
         predict(student, openset, labelled, device=device)
         return student, openset
 
-    def decode(self, dataset: OpenSetSplit, teacher: Teacher | None) -> RunImages:
+    def decode(self, dataset: OpenSetSplit, teacher: Teacher | None) -> PreparedImages:
         """Every image that the run reads. Raises DataError for a source domain without any."""
         size = self.student.size
         largest = max(size, teacher.size if teacher else 0)
@@ -191,7 +191,7 @@ class Prepare:
             teacher_val = dataset.label(whole.images(split.val))
             teacher_target = dataset.label(whole.images(dataset.target))
         _refuse_empty_domains(dataset, train)
-        return RunImages(store, train, val, target, teacher_val, teacher_target)
+        return PreparedImages(store, train, val, target, teacher_val, teacher_target)
 
 
 def find_teacher(section: TeacherSection, device: torch.device, required: bool) -> Teacher | None:
@@ -228,7 +228,7 @@ def fingerprints(
     teacher: Teacher | None,
     student: Student,
     dataset: OpenSetSplit,
-    images: RunImages,
+    images: PreparedImages,
 ) -> dict[str, str | None]:
     """Hashes of the inputs that a checkpoint only fits together with, see `check_fingerprints`."""
     weights = hashlib.blake2b(digest_size=16)
