@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from edgedistill.runs.teacher import evaluate_teacher as evaluate_teacher
     from edgedistill.runtime import Classifier as Classifier
     from edgedistill.runtime import Prediction as Prediction
-    from edgedistill.runtime import find_images as find_images
+    from edgedistill.runtime.find import find_images as find_images
     from edgedistill.sweep.run import plan_sweep as plan_sweep
     from edgedistill.sweep.run import run_sweep as run_sweep
 
@@ -81,7 +81,7 @@ _HOMES = {
     "dataset_info": "data.info",
     "errors": "",
     "evaluate_teacher": "runs.teacher",
-    "find_images": "runtime",
+    "find_images": "runtime.find",
     "list_benchmarks": "api",
     "list_caches": "runs.caches",
     "list_datasets": "api",

@@ -2,6 +2,5 @@
 
 from edgedistill.runtime.classifier import Classifier, Prediction, UnreadableImage
 from edgedistill.runtime.contract import ModelInfo
-from edgedistill.runtime.find import find_images
 
-__all__ = ["Classifier", "ModelInfo", "Prediction", "UnreadableImage", "find_images"]
+__all__ = ["Classifier", "ModelInfo", "Prediction", "UnreadableImage"]

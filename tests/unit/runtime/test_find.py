@@ -9,7 +9,7 @@ import pytest
 from culprits import raises
 
 from edgedistill.errors import DataError
-from edgedistill.runtime import find_images
+from edgedistill.runtime.find import find_images
 
 
 def test_folders_globs_and_files_in_their_order(photos: Path) -> None:
