@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from culprits import raises
 
 from benchmarks.peers import contenders, worth
 from benchmarks.peers import peers_tables as tables
@@ -95,7 +96,7 @@ def test_every_loading_of_a_module_is_a_copy_of_its_own(
 
 def test_openvino_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
-    with pytest.raises(EdgeDistillError, match="pip install openvino"):
+    with raises(EdgeDistillError, "pip install openvino"):
         contenders.openvino("OpenVINO", b"", 32, 1)
 
 
