@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +102,14 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def classes(self) -> tuple[tuple[NDArray[np.int64], ...], ...]:
+        """For each of `domains`, the positions of the images of each class it has, int64."""
+        return tuple(
+            tuple(rows[self.labels[rows] == label] for label in np.unique(self.labels[rows]))
+            for rows in self.domains
+        )
 
 
 def pixel_hash(image: NDArray[np.uint8]) -> int:

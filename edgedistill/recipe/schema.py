@@ -227,6 +227,11 @@ class TrainSection(Section):
     replacement: bool = Field(
         default=False, description="draw images with replacement instead of in shuffled passes"
     )
+    balance: Literal["none", "class"] = Field(
+        default="none",
+        description="'class': every class of a domain is equally likely in a batch, however few "
+        "images it has",
+    )
     optimizer: Literal["sgd", "adamw", "adam"] = Field(
         default="sgd", description="'adamw' decouples the weight decay, 'adam' adds it as L2"
     )

@@ -46,9 +46,60 @@ def draw_batch(
             parts.append(positions[rng.integers(len(positions), size=per_domain)])
         else:
             parts.append(positions[_walk(len(positions), seed, domain, step, per_domain)])
+    return _with_views(parts, seed, step, views)
+
+
+def draw_class_balanced_batch(
+    domains: Sequence[Sequence[NDArray[np.int64]]],
+    *,
+    seed: int,
+    step: int,
+    per_domain: int,
+    views: int,
+    replacement: bool,
+) -> Batch:
+    """The batch of a step in which every class of a domain is equally likely.
+
+    Without replacement the classes of a domain are walked through in a new order every pass, so
+    their counts differ by at most one, and so are the images of each class.
+
+    Args:
+        domains: for each domain, positions of the images of each of its classes, int64, none empty.
+        views: number of cached views to choose from; 0 draws from all 2**31.
+    """
+    draw = _independent if replacement else _in_passes
+    parts = [draw(classes, seed, d, step, per_domain) for d, classes in enumerate(domains)]
+    return _with_views(parts, seed, step, views)
+
+
+def _with_views(parts: Sequence[NDArray[np.int64]], seed: int, step: int, views: int) -> Batch:
     chosen = np.concatenate(parts)
     rng = np.random.default_rng([seed, 2, step])
     return Batch(chosen, rng.integers(views or 2**31, size=len(chosen)))
+
+
+def _independent(
+    classes: Sequence[NDArray[np.int64]], seed: int, domain: int, step: int, count: int
+) -> NDArray[np.int64]:
+    rng = np.random.default_rng([seed, 1, domain, step])
+    of_class = rng.integers(len(classes), size=count)
+    sizes = np.array([len(positions) for positions in classes])
+    image = rng.integers(sizes[of_class])
+    return np.array([classes[c][i] for c, i in zip(of_class, image, strict=True)], np.int64)
+
+
+def _in_passes(
+    classes: Sequence[NDArray[np.int64]], seed: int, domain: int, step: int, count: int
+) -> NDArray[np.int64]:
+    of_class = _walk(len(classes), seed, domain, step, count)
+    chosen = np.empty(count, np.int64)
+    for slot, label in enumerate(of_class):
+        # A pass over the classes takes one image of each: its number counts the images so far.
+        turn = (step * count + slot) // len(classes)
+        number, entry = divmod(turn, len(classes[label]))
+        rng = np.random.default_rng([seed, 4, domain, label, number])
+        chosen[slot] = classes[label][rng.permutation(len(classes[label]))[entry]]
+    return chosen
 
 
 def _walk(length: int, seed: int, domain: int, step: int, count: int) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """One update of the student. Nothing in it waits for the device."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from edgedistill.errors import TrainingError
 from edgedistill.methods import TeacherOutputs
 from edgedistill.methods.base import StudentOutput
 from edgedistill.methods.functional import hard_sample_count, hard_sample_indices
-from edgedistill.train.batches import Batch, draw_batch
+from edgedistill.train.batches import Batch, draw_batch, draw_class_balanced_batch
 from edgedistill.train.context import TrainContext
 from edgedistill.train.device import autocast, to_device
 from edgedistill.train.distributed import ProcessGroup
@@ -25,13 +26,18 @@ Forward = Callable[[Tensor], StudentOutput]
 
 def batch_of(context: TrainContext, step: int) -> Batch:
     """The global batch of a step."""
-    return draw_batch(
-        context.images.domains,
+    settings = context.settings
+    draw = (
+        partial(draw_class_balanced_batch, context.images.classes)
+        if settings.balance == "class"
+        else partial(draw_batch, context.images.domains)
+    )
+    return draw(
         seed=context.seed,
         step=step,
-        per_domain=context.settings.batch_per_domain,
+        per_domain=settings.batch_per_domain,
         views=context.views,
-        replacement=context.settings.replacement,
+        replacement=settings.replacement,
     )
 
 

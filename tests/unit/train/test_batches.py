@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgedistill.train.batches import Batch, draw_batch
+from edgedistill.train.batches import Batch, draw_batch, draw_class_balanced_batch
 
 Domains = tuple[NDArray[np.int64], ...]
 sizes = st.lists(st.integers(1, 9), min_size=1, max_size=4)
@@ -83,3 +83,55 @@ def test_views_cover_the_cached_ones_or_any() -> None:
     assert set(cached) == {0, 1, 2}
     endless = np.concatenate([draw(data, s, 20, views=0).views for s in range(20)])
     assert len(set(endless)) > 390 and endless.max() < 2**31
+
+
+class_sizes = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), min_size=1, max_size=3)
+
+
+def grouped(lengths: list[list[int]]) -> tuple[Domains, ...]:
+    flat = iter(domains([length for classes in lengths for length in classes]))
+    return tuple(tuple(next(flat) for _ in classes) for classes in lengths)
+
+
+def draw_balanced(
+    data: tuple[Domains, ...], step: int, per_domain: int, replacement: bool = False, seed: int = 0
+) -> NDArray[np.int64]:
+    return draw_class_balanced_batch(
+        data, seed=seed, step=step, per_domain=per_domain, views=3, replacement=replacement
+    ).positions
+
+
+@given(class_sizes, st.integers(1, 7))
+def test_balanced_batches_hold_every_class_as_often_and_every_image_of_it(
+    lengths: list[list[int]], per_domain: int
+) -> None:
+    data = grouped(lengths)
+    batches = [draw_balanced(data, step, per_domain) for step in range(40)]
+    for d, classes in enumerate(data):
+        walk = np.concatenate([b[d * per_domain : (d + 1) * per_domain] for b in batches])
+        counts = [int(np.isin(walk, positions).sum()) for positions in classes]
+        assert sum(counts) == len(walk) and max(counts) - min(counts) <= 1
+        for positions in classes:
+            of_class = walk[np.isin(walk, positions)]
+            each = [int((of_class == position).sum()) for position in positions]
+            assert max(each) - min(each) <= 1
+
+
+@given(class_sizes, st.integers(1, 7), st.booleans(), st.integers(0, 2**32 - 1))
+def test_balanced_batches_are_pure_in_seed_and_step(
+    lengths: list[list[int]], per_domain: int, replacement: bool, seed: int
+) -> None:
+    data = grouped(lengths)
+    forward = [draw_balanced(data, s, per_domain, replacement, seed) for s in range(5)]
+    for step in (4, 2, 0):
+        again = draw_balanced(data, step, per_domain, replacement, seed)
+        assert np.array_equal(again, forward[step])
+
+
+def test_balanced_with_replacement_draws_a_rare_class_as_often_as_a_common_one() -> None:
+    data = grouped([[95, 5]])
+    walk = np.concatenate([draw_balanced(data, step, 50, replacement=True) for step in range(40)])
+    share = float(np.isin(walk, data[0][1]).mean())
+    # 2,000 draws: one standard deviation is 1.1 per cent.
+    assert 0.45 < share < 0.55
+    assert set(walk) == set(np.concatenate(data[0]))

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from edgedistill.data.images import LabelledImages
 from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from edgedistill.data.views import ViewBatch
 from edgedistill.methods import METHODS
@@ -23,7 +24,7 @@ from edgedistill.train import step
 from edgedistill.train.batches import Batch
 from edgedistill.train.context import TrainContext
 from edgedistill.train.optim import build_optimizers
-from edgedistill.train.step import train_step
+from edgedistill.train.step import batch_of, train_step
 
 META = torch.device("meta")
 MakeMeta = Callable[..., tuple[TrainContext, list[Optimizer]]]
@@ -161,3 +162,20 @@ def test_a_step_sends_its_batch_and_nothing_else(
     with copies_to_device() as sent:
         train_step(context, context.student, optimizers, off(), 1)
     assert sent == []
+
+
+def test_a_recipe_balances_the_classes_of_every_batch(
+    tiny_context: Callable[..., TrainContext],
+) -> None:
+    context = tiny_context(balance="class", batch_per_domain=6)
+    images = context.images
+    # The first domain is left with one image of class 0 and eight of the others.
+    of_first = images.domains[0]
+    rare = of_first[images.labels[of_first] == 0][:1]
+    first = np.concatenate([rare, of_first[images.labels[of_first] != 0]])
+    images = LabelledImages(images.images, images.labels, (first, images.domains[1]))
+    context = replace(context, images=images)
+    for number in range(4):
+        positions = batch_of(context, number).positions
+        for part in (positions[:6], positions[6:]):
+            assert np.bincount(images.labels[part]).tolist() == [2, 2, 2]
