@@ -89,6 +89,15 @@ class Method(ABC, Generic[HyperT, HeadT]):
         inside = {f"method.{name}": value for name, value in authors_values(cls.Hyper).items()}
         return {**cls.authors_recipe, **inside}
 
+    @classmethod
+    def draw_hyperparameters(cls, seed: int, trial: int) -> dict[str, float] | None:
+        """Dotted recipe key -> a value drawn as in the authors' own random search.
+
+        ``seed`` 0 stands for the recipe's own values, an empty dictionary. None for a method whose
+        authors published no such search.
+        """
+        return None
+
     @property
     def optimizers(self) -> int:
         """Number of identical optimisers that step on each gradient."""

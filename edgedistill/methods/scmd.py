@@ -6,14 +6,16 @@ Generalization", arXiv 2311.15145, TMLR 2024.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from numpy.random import RandomState
 from pydantic import Field
 from torch import Tensor, nn
 
+from edgedistill._utils.seeds import seed_hash
 from edgedistill.methods.authors_code import DOMAINBED
 from edgedistill.methods.base import (
     Method,
@@ -72,6 +74,18 @@ class SCMDHyper(HyperParameters):
     )
 
 
+# DomainBed's name of a hyper-parameter, which seeds its generator -> recipe key and distribution.
+_DRAWS: dict[str, tuple[str, Callable[[RandomState], Any]]] = {
+    "lambda1": ("method.lambda1", lambda r: r.uniform(0.5, 1)),
+    "lambda2": ("method.lambda2", lambda r: r.uniform(0.5, 1)),
+    "last_k_epoch": ("method.last_k", lambda r: r.uniform(0.2, 0.4)),
+    "worst_case_p": ("method.worst_case_p", lambda r: r.choice([0.2, 0.25, 0.3])),
+    "temperature": ("method.temperature", lambda r: r.uniform(2, 5)),
+    "lr": ("train.lr", lambda r: r.choice([3e-5, 5e-5])),
+    "weight_decay": ("train.weight_decay", lambda r: r.choice([1e-4, 1e-6])),
+}
+
+
 @METHODS.register("scmd")
 class SCMD(Method[SCMDHyper, ProjectionHead]):
     """Selective cross-modality distillation (SCMD, arXiv 2311.15145)."""
@@ -79,6 +93,21 @@ class SCMD(Method[SCMDHyper, ProjectionHead]):
     Hyper: ClassVar[type[HyperParameters]] = SCMDHyper
     needs_teacher: ClassVar[bool] = True
     authors_recipe: ClassVar[Mapping[str, Any]] = DOMAINBED
+
+    @classmethod
+    def draw_hyperparameters(cls, seed: int, trial: int) -> dict[str, float]:
+        """The authors' random search in DomainBed, to the digit.
+
+        Every value comes from a generator of its own, seeded by a hash of ``seed``, ``trial`` and
+        the value's name.
+        """
+        if seed == 0:
+            return {}
+        of_trial = seed_hash(seed, trial)
+        return {
+            key: float(draw(RandomState(seed_hash(of_trial, name))))
+            for name, (key, draw) in _DRAWS.items()
+        }
 
     def head(
         self, feature_dim: int, num_classes: int, projection: Tensor | None = None

@@ -15,7 +15,6 @@ from edgedistill.errors import RecipeError, UsageError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import read_tree, resolve, set_value
-from edgedistill.sweep.hparams import scmd_hyperparameters
 from edgedistill.sweep.spec import (
     HPARAMS_SEED,
     SEEDS,
@@ -171,9 +170,12 @@ def _tree(
 
 
 def _draw_hyperparameters(tree: dict[str, Any], recipe: Recipe, seed: int, path: Path) -> None:
-    if recipe.method.name != "scmd":
-        raise RecipeError(f"{path}: {HPARAMS_SEED}: is for method scmd only")
-    for key, value in scmd_hyperparameters(seed, recipe.data.split_seed).items():
+    values = METHODS[recipe.method.name].draw_hyperparameters(seed, recipe.data.split_seed)
+    if values is None:
+        raise RecipeError(
+            f"{path}: {HPARAMS_SEED}: method {recipe.method.name} has no published random search"
+        )
+    for key, value in values.items():
         _assign(tree, key, value, path)
 
 

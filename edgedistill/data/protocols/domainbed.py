@@ -3,12 +3,12 @@
 Gulrajani & Lopez-Paz, "In Search of Lost Domain Generalization", arXiv 2007.01434.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill._utils.seeds import seed_hash
 from edgedistill.data.index import Index
 from edgedistill.data.protocols.split import (
     Split,
@@ -17,12 +17,6 @@ from edgedistill.data.protocols.split import (
     refuse_empty_parts,
     source_domains,
 )
-
-
-def seed_hash(*values: int | str) -> int:
-    """DomainBed's seed from several values: MD5 of their tuple's text, below 2**31."""
-    digest = hashlib.md5(str(values).encode(), usedforsecurity=False).hexdigest()
-    return int(digest, 16) % 2**31
 
 
 def environment_split(

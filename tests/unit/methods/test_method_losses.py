@@ -379,3 +379,19 @@ def test_heads_follow_the_global_seed(make_setting: Any) -> None:
         return torch.cat([p.detach().flatten() for p in head.parameters()]).tolist()
 
     assert weights(make_setting("scmd").head) == weights(make_setting("scmd").head)
+
+
+@pytest.mark.parametrize(
+    ("trial", "seed", "expected"),
+    [
+        (0, 1, (0.688043, 0.984035, 0.336482, 0.25, 3.599418, 5e-5, 1e-4)),
+        (0, 2, (0.741910, 0.521538, 0.237625, 0.3, 2.974846, 3e-5, 1e-6)),
+    ],
+)
+def test_random_hyper_parameters_are_domainbed_s(
+    trial: int, seed: int, expected: tuple[float, ...]
+) -> None:
+    drawn = METHODS["scmd"].draw_hyperparameters(seed, trial)
+    assert drawn is not None and list(drawn.values()) == pytest.approx(expected, abs=5e-7)
+    assert METHODS["scmd"].draw_hyperparameters(0, trial) == {}
+    assert METHODS["erm"].draw_hyperparameters(seed, trial) is None

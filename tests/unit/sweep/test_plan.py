@@ -10,7 +10,6 @@ from culprits import raises
 
 from edgedistill.errors import RecipeError, UsageError
 from edgedistill.recipe.load import to_toml
-from edgedistill.sweep.hparams import scmd_hyperparameters
 from edgedistill.sweep.plan import Plan, chosen, make_plan
 
 PlanOf = Callable[[str], Plan]
@@ -115,21 +114,6 @@ def test_runs_that_share_the_teacher_s_pass_are_counted(plan_of: PlanOf) -> None
     assert plan_of('recipe = "base.toml"\nset.method.name = "erm"').view_caches == 0
 
 
-@pytest.mark.parametrize(
-    ("trial", "seed", "expected"),
-    [
-        (0, 1, (0.688043, 0.984035, 0.336482, 0.25, 3.599418, 5e-5, 1e-4)),
-        (0, 2, (0.741910, 0.521538, 0.237625, 0.3, 2.974846, 3e-5, 1e-6)),
-    ],
-)
-def test_random_hyper_parameters_are_domainbed_s(
-    trial: int, seed: int, expected: tuple[float, ...]
-) -> None:
-    found = scmd_hyperparameters(seed, trial)
-    assert list(found.values()) == pytest.approx(expected, abs=5e-7)
-    assert scmd_hyperparameters(0, trial) == {}
-
-
 def test_hyper_parameters_follow_the_trial(plan_of: PlanOf) -> None:
     plan = plan_of(
         """
@@ -166,7 +150,7 @@ def test_hyper_parameters_follow_the_trial(plan_of: PlanOf) -> None:
         ('recipe = "base.toml"\ntune = ["seed"]\ngrid.seed = [0]', ["seed", "replicates", "tune"]),
         ('recipe = "base.toml"\nspread = "range"', ["spread", "'std' or 'sem'"]),
         ('recipe = "base.toml"\nvariants.seed.a = {}', ["variants.seed"]),
-        ('recipe = "base.toml"\ngrid.hparams_seed = [1]', ["hparams_seed", "method scmd"]),
+        ('recipe = "base.toml"\ngrid.hparams_seed = [1]', ["hparams_seed", "method scipd"]),
         ('recipe = "base.toml"\ngrid.hparams_seed = ["a"]', ["grid.hparams_seed", "'a'"]),
         ('recipe = "base.toml"\ngrid.hparams_seed = [1.5]', ["grid.hparams_seed", 1.5]),
         (

@@ -1,6 +1,7 @@
 import pytest
 
-from edgedistill.data.protocols.domainbed import environment_split, seed_hash
+from edgedistill._utils.seeds import seed_hash
+from edgedistill.data.protocols.domainbed import environment_split
 
 
 def test_seeds_are_domainbeds() -> None:
