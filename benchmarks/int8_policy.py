@@ -44,9 +44,10 @@ from edgedistill.export.int8.quantize import Ranges, quantize
 from edgedistill.export.latency import interleaved, median_ratio
 from edgedistill.export.onnx.graph import export_graph
 from edgedistill.export.onnx.module import Deployed
-from edgedistill.methods.heads import LinearHead
+from edgedistill.methods import METHODS
 from edgedistill.openset.head import OpenSetHead
-from edgedistill.students import STUDENTS, Student, build_backbone
+from edgedistill.students import STUDENTS
+from edgedistill.students.assemble import assemble_student
 
 CONVOLUTIONS = frozenset({"convolution", "pointwise", "depthwise", "maxpool"})
 LEVELS: dict[str, frozenset[str]] = {
@@ -105,8 +106,8 @@ class Subject:
 def prepare(student: str, size: int) -> Subject:
     """The student with random weights and batch norms that fit them, so that no value vanishes."""
     torch.manual_seed(0)
-    backbone, width = build_backbone(student)
-    module = Student(backbone, LinearHead(width, 100))
+    erm = METHODS["erm"]
+    module = assemble_student(student, erm(erm.Hyper(), text=None), 100)
     rng = np.random.default_rng(0)
     blocks = rng.integers(0, 256, (4, 7, 7, 3), dtype=np.uint8)
     images = blocks.repeat(-(-size // 7), 1).repeat(-(-size // 7), 2)[:, :size, :size]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
+from edgedistill.data.pixels import to_chw_float
 from edgedistill.errors import EdgeDistillError
 from edgedistill.export.onnx.graph import quiet_exporter
 from edgedistill.export.onnx.module import Deployed
@@ -195,7 +196,7 @@ class ZeroShot(nn.Module):
         self.register_buffer("owned", torch.stack(filled))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        x = (image.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        x = (to_chw_float(image) / 255 - self.mean) / self.std
         embedding = self.model.encode_image(x)  # type: ignore[operator]
         each = nn.functional.normalize(embedding, dim=1) @ self.texts
         cosines = each[:, self.owned].amax(dim=2)

@@ -11,9 +11,9 @@ from edgedistill.export.int8.calibrate import calibrate_ranges, to_int8
 from edgedistill.export.int8.policy import chosen_nodes
 from edgedistill.export.onnx.graph import export_graph
 from edgedistill.export.onnx.module import Deployed
-from edgedistill.methods.heads import LinearHead
+from edgedistill.methods import METHODS
 from edgedistill.openset.head import OpenSetHead
-from edgedistill.students import Student, build_backbone
+from edgedistill.students.assemble import assemble_student
 
 # As the embedded benchmark has; the last layer is a small part of any student.
 CLASSES = 12
@@ -37,8 +37,8 @@ class RandomStudent:
 def make_student(name: str, size: int) -> RandomStudent:
     """Random weights, and batch norms that fit them, so that no value vanishes on the way."""
     torch.manual_seed(0)
-    backbone, width = build_backbone(name)
-    student = Student(backbone, LinearHead(width, CLASSES))
+    erm = METHODS["erm"]
+    student = assemble_student(name, erm(erm.Hyper(), text=None), CLASSES)
     for layer in student.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = None

@@ -28,7 +28,7 @@ from benchmarks.speed.measuring import interleaved, measure_students, ratios
 from benchmarks.speed.tables import results_file
 from edgedistill.methods import METHODS, TeacherOutputs
 from edgedistill.methods.text_bank import TextBank
-from edgedistill.students import Student, build_backbone
+from edgedistill.students.assemble import assemble_student
 from edgedistill.teacher.open_clip import EMBEDDED, load_teacher
 from edgedistill.train.device import resolve_device
 
@@ -39,8 +39,7 @@ def authors_steps(
     """The authors' step, and the part of it that is the student's."""
     torch.manual_seed(0)
     method = METHODS["scipd"](METHODS["scipd"].Hyper(), text=made_up.texts(sizes, device))
-    backbone, width = build_backbone(sizes.student)
-    student = Student(backbone, method.head(width, sizes.classes)).to(device).train()
+    student = assemble_student(sizes.student, method, sizes.classes).to(device).train()
     optimizer = torch.optim.SGD(
         student.parameters(), lr=1e-4, momentum=0.9, nesterov=True, weight_decay=5e-4, foreach=False
     )

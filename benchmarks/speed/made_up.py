@@ -16,7 +16,7 @@ from edgedistill.methods import METHODS
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.openset.head import OpenSetHead
 from edgedistill.recipe.schema import TrainSection, ViewsSection
-from edgedistill.students import Student, build_backbone
+from edgedistill.students.assemble import assemble_student
 from edgedistill.teacher.view_cache.cache import ViewCache
 from edgedistill.train.averaging import WeightAverage
 from edgedistill.train.batches import Batch
@@ -101,8 +101,7 @@ def context(
     torch.manual_seed(0)
     bank = texts(sizes, device)
     learner = METHODS[method](METHODS[method].Hyper(), text=bank)
-    backbone, width = build_backbone(sizes.student)
-    student = Student(backbone, learner.head(width, sizes.classes))
+    student = assemble_student(sizes.student, learner, sizes.classes)
     use_fast_convolutions(student)
     student.to(device).to(memory_format=torch.channels_last)
     student.train()

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmarks.weights.held_out import HELD_OUT
 from benchmarks.weights.train_teacher import Captions, zero_shot
+from edgedistill.data.pixels import to_chw
 
 WEIGHTS = "open_clip_model.safetensors"
 
@@ -44,7 +45,7 @@ def main() -> None:
     args = parser.parse_args()
     art = np.load(args.art)
     table = json.loads(art["table"].tobytes())
-    held_out = [(torch.from_numpy(art[s]).permute(0, 3, 1, 2), art[f"{s}/emoji"]) for s in HELD_OUT]
+    held_out = [(to_chw(torch.from_numpy(art[s])), art[f"{s}/emoji"]) for s in HELD_OUT]
     args.out.mkdir(parents=True, exist_ok=True)
     for name in ("open_clip_config.json", "merges.txt.gz"):
         shutil.copy(args.first / name, args.out / name)

@@ -25,6 +25,7 @@ from benchmarks.weights.held_out import HELD_OUT
 from edgedistill.data.emoji.catalogue import catalogue, plain_code
 from edgedistill.data.emoji.classes import KNOWN
 from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
+from edgedistill.data.pixels import to_chw_float
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.students import STUDENTS, build_backbone, start_projection
 from edgedistill.teacher.open_clip import load_teacher
@@ -49,7 +50,7 @@ def held_out(art: Path, size: int) -> list[tuple[Tensor, NDArray[np.int64]]]:
             folders.get(plain_code(table[row]["code"].lower())) for row in arrays[f"{style}/emoji"]
         ]
         shown_rows = [number for number, folder in enumerate(shown) if folder is not None]
-        images = torch.from_numpy(arrays[style][shown_rows]).permute(0, 3, 1, 2).float() / 255
+        images = to_chw_float(torch.from_numpy(arrays[style][shown_rows])) / 255
         images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
         styles.append((images, np.array([known.get(str(shown[n]), -1) for n in shown_rows])))
     return styles

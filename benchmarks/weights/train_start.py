@@ -33,6 +33,7 @@ from benchmarks.weights.held_out import HELD_OUT
 from benchmarks.weights.lite0 import lite0_tensors, start_from_lite0
 from edgedistill._utils.atomic import replacing
 from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
+from edgedistill.data.pixels import to_chw
 from edgedistill.errors import EdgeDistillError
 from edgedistill.students import STUDENTS, build_backbone
 from edgedistill.students.int8_weights import quantize_tensors
@@ -71,7 +72,7 @@ def load_art(path: Path) -> tuple[Tensor, np.ndarray, int]:
     styles = [
         k for k in art.files if k != "table" and not k.endswith("/emoji") and k not in HELD_OUT
     ]
-    images = torch.from_numpy(np.concatenate([art[s] for s in styles])).permute(0, 3, 1, 2)
+    images = to_chw(torch.from_numpy(np.concatenate([art[s] for s in styles])))
     return images, np.concatenate([art[f"{s}/emoji"] for s in styles]), count
 
 

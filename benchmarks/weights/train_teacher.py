@@ -31,6 +31,7 @@ from benchmarks.weights.augment import augment
 from benchmarks.weights.captions import TEMPLATES, group, write_merges
 from benchmarks.weights.held_out import HELD_OUT
 from benchmarks.weights.lite0 import lite0_tensors
+from edgedistill.data.pixels import to_chw
 from edgedistill.train.cpu_kernels.depthwise import use_fast_depthwise
 
 PAIRS = 96
@@ -211,9 +212,9 @@ def main() -> None:
 
     styles = [k for k in art.files if k != "table" and not k.endswith("/emoji")]
     used = [s for s in styles if s not in HELD_OUT]
-    images = torch.from_numpy(np.concatenate([art[s] for s in used])).permute(0, 3, 1, 2)
+    images = to_chw(torch.from_numpy(np.concatenate([art[s] for s in used])))
     rows = np.concatenate([art[f"{s}/emoji"] for s in used])
-    held_out = [(torch.from_numpy(art[s]).permute(0, 3, 1, 2), art[f"{s}/emoji"]) for s in HELD_OUT]
+    held_out = [(to_chw(torch.from_numpy(art[s])), art[f"{s}/emoji"]) for s in HELD_OUT]
     of_emoji = [np.flatnonzero(rows == i) for i in range(len(table))]
     sizes = {s: sum(e["subgroup"] == s for e in table) for s in {e["subgroup"] for e in table}}
     chance = np.array(

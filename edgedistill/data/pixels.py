@@ -8,9 +8,14 @@ from torch import Tensor
 from edgedistill.data.normalization import Channels
 
 
+def to_chw(images: Tensor) -> Tensor:
+    """`[B, H, W, 3]` as a view `[B, 3, H, W]`, of any dtype."""
+    return images.permute(0, 3, 1, 2)
+
+
 def to_chw_float(images: Tensor) -> Tensor:
     """uint8 `[B, H, W, 3]` to float32 `[B, 3, H, W]` with the same values, 0..255."""
-    return images.permute(0, 3, 1, 2).float()
+    return to_chw(images).float()
 
 
 def normalize(images: Tensor, mean: Channels, std: Channels) -> Tensor:
