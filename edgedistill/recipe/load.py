@@ -20,7 +20,7 @@ from edgedistill._utils.registry import Registry
 from edgedistill._utils.suggestions import choices
 from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.errors import RecipeError
-from edgedistill.recipe.schema import DataSection, MethodSection, Recipe, Section
+from edgedistill.recipe.schema import LARGEST_SIDE, DataSection, MethodSection, Recipe
 from edgedistill.registries import METHODS, SCORES, STUDENTS
 
 EntryT = TypeVar("EntryT")
@@ -143,13 +143,22 @@ def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
         checked = hyper.model_validate(recipe.method.hyper)
     except ValidationError as error:
         raise RecipeError(f"{where}: {_first_line(error, hyper, 'method')}") from None
-    sections: dict[str, Section] = {
-        "method": MethodSection(name=recipe.method.name, **checked.model_dump())
-    }
-    size = getattr(student, "default_size", None)
-    if size is not None and "size" not in recipe.student.model_fields_set:
-        sections["student"] = recipe.student.model_copy(update={"size": size})
-    return recipe.model_copy(update=sections)
+    sized = _sized(recipe, student)
+    values = MethodSection(name=recipe.method.name, **checked.model_dump())
+    return sized.model_copy(update={"method": values})
+
+
+def _sized(recipe: Recipe, architecture: Any) -> Recipe:
+    """A recipe with the input and store sizes that it leaves open; see the keys' descriptions."""
+    student, views = recipe.student, recipe.views
+    if "size" not in student.model_fields_set:
+        shipped = student.weights == "embedded" and getattr(architecture, "embedded_size", None)
+        size = shipped or getattr(architecture, "default_size", None) or student.size
+        student = student.model_copy(update={"size": size})
+    if "store_size" not in views.model_fields_set:
+        side = min(-(-student.size * 5 // 64) * 16, LARGEST_SIDE)
+        views = views.model_copy(update={"store_size": side})
+    return recipe.model_copy(update={"student": student, "views": views})
 
 
 def _registered(registry: Registry[EntryT], name: str, where: str) -> EntryT:

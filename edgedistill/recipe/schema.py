@@ -12,7 +12,8 @@ from edgedistill.recipe.values import parse_hybridness
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
-Size = Annotated[int, Field(ge=32, le=1024)]
+LARGEST_SIDE = 1024
+Size = Annotated[int, Field(ge=32, le=LARGEST_SIDE)]
 # Generators are seeded with 64 bits: the seed above, the step below.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -100,7 +101,11 @@ class ViewsSection(Section):
         default=4, description="views per image whose teacher embeddings are cached; 0: on the fly"
     )
     seed: Seed = Field(default=0, description="seeds the crops and colours of the views")
-    store_size: Size = Field(default=80, description="side in pixels of the stored square images")
+    store_size: Size = Field(
+        default=288,
+        description="side in pixels of the stored square images that views are cut from; unset: "
+        "a quarter above student.size, up to the next multiple of 16",
+    )
     scale: tuple[float, float] = Field(
         default=(0.7, 1.0), description="share of the area a crop keeps"
     )
@@ -202,7 +207,9 @@ class StudentSection(Section):
         description="'embedded', 'imagenet', 'imagenet-v2', 'none' (random), or a safetensors file",
     )
     size: Size = Field(
-        default=64, description="input side in pixels; of timm's networks, their own where unset"
+        default=224,
+        description="input side in pixels; unset: 96 with embedded weights, their own side, "
+        "else the side of the network's published weights, 224 where it says none",
     )
     freeze_bn: bool = Field(default=False, description="keep batch-norm statistics fixed")
 

@@ -19,16 +19,21 @@ class Architecture(ABC):
 
     Attributes:
         mean, std: per-channel statistics its input is normalized with, of pixels in 0..1.
-        default_size: input side of a recipe that names none; None for the recipe's own default.
+        embedded_size: side that the start weights shipped with the package were distilled at.
         fixed_size: whether a network is built for one input side and takes no other.
         cpu_bf16: whether it was measured to train faster in bfloat16 on a CPU that has it.
     """
 
     mean: Channels = IMAGENET_MEAN
     std: Channels = IMAGENET_STD
-    default_size: int | None = None
+    embedded_size: int | None = None
     fixed_size: bool = False
     cpu_bf16: bool = False
+
+    @property
+    def default_size(self) -> int | None:
+        """Input side of a recipe that names none; None for the recipe's own default."""
+        return None
 
     @property
     @abstractmethod

@@ -30,7 +30,12 @@ class CustomArchitecture(Architecture):
         self._factory = factory
         self.mean = getattr(factory, "mean", IMAGENET_MEAN)
         self.std = getattr(factory, "std", IMAGENET_STD)
-        self.default_size = getattr(factory, "default_size", None)
+
+    @property
+    def default_size(self) -> int | None:
+        """The function's attribute of that name."""
+        size: int | None = getattr(self._factory, "default_size", None)
+        return size
 
     @property
     def summary(self) -> str:
@@ -40,7 +45,7 @@ class CustomArchitecture(Architecture):
     def build(self, size: int | None = None) -> tuple[nn.Module, int]:
         """A new module and its feature width. Raises RecipeError for a size it cannot take."""
         network = self._factory()
-        side = size or self.default_size or 64
+        side = size or self.default_size or 224
         try:
             return network, output_width(network, side)
         except (RuntimeError, ValueError) as error:

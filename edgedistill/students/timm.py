@@ -31,8 +31,6 @@ _UNREADABLE = (OSError, RuntimeError, ValueError, SafetensorError, pickle.Unpick
 class TimmArchitecture(Architecture):
     """Network of timm; `name` may carry timm's tag of the weights, `NAME.TAG`."""
 
-    default_size: int
-
     def __init__(self, name: str) -> None:
         import timm
 
@@ -42,8 +40,13 @@ class TimmArchitecture(Architecture):
         self._config = config
         self.mean = _channels(self._config.mean)
         self.std = _channels(self._config.std)
-        self.default_size = config.input_size[-1]
         self.fixed_size = bool(self._config.fixed_input_size)
+
+    @property
+    def default_size(self) -> int:
+        """Side of the images that its published weights were trained on."""
+        side: int = self._config.input_size[-1]
+        return side
 
     @property
     def summary(self) -> str:

@@ -32,9 +32,18 @@ _OTHERS = ("googlenet", "inception_v3", "maxvit_t")
 class TorchvisionArchitecture(Architecture):
     """Network of torchvision, fully convolutional or pooled, for any input side."""
 
-    def __init__(self, name: str, *, cpu_bf16: bool = False) -> None:
+    def __init__(
+        self, name: str, *, embedded_size: int | None = None, cpu_bf16: bool = False
+    ) -> None:
         self.name = name
+        self.embedded_size = embedded_size
         self.cpu_bf16 = cpu_bf16
+
+    @property
+    def default_size(self) -> int:
+        """Side of the images that its published weights were evaluated on."""
+        crop: int = models.get_model_weights(self.name)["DEFAULT"].transforms.keywords["crop_size"]
+        return crop
 
     @property
     def summary(self) -> str:
@@ -119,11 +128,11 @@ def _remove_classifier(network: nn.Module) -> tuple[str, int]:
 
 
 for _student in (
-    TorchvisionArchitecture("resnet18", cpu_bf16=True),
+    TorchvisionArchitecture("resnet18", embedded_size=96, cpu_bf16=True),
     TorchvisionArchitecture("resnet50"),
-    TorchvisionArchitecture("efficientnet_b0"),
-    TorchvisionArchitecture("mobilenet_v3_small"),
-    TorchvisionArchitecture("mobilenet_v3_large"),
+    TorchvisionArchitecture("efficientnet_b0", embedded_size=96),
+    TorchvisionArchitecture("mobilenet_v3_small", embedded_size=96),
+    TorchvisionArchitecture("mobilenet_v3_large", embedded_size=96),
 ):
     STUDENTS.add(_student.name, _student)
 

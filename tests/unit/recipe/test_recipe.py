@@ -174,8 +174,27 @@ def test_the_input_size_is_the_student_s_where_it_has_one(tmp_path: Path) -> Non
         resolve(tree(student={"model": "timm/test_vit", **size})) for size in ({}, {"size": 64})
     )
     assert (unset.student.size, given.student.size) == (160, 64)
-    assert resolve(tree()).student.size == 64
     assert load_recipe(write(tmp_path, to_toml(unset))).student.size == 160
+
+
+@pytest.mark.parametrize(
+    ("student", "sides"),
+    [
+        ({}, (96, 128)),
+        ({"weights": "none"}, (224, 288)),
+        ({"model": "efficientnet_b4", "weights": "imagenet"}, (380, 480)),
+        ({"model": "timm/test_vit", "weights": "none"}, (160, 208)),
+        ({"size": 64}, (64, 80)),
+        ({"size": 1024}, (1024, 1024)),
+    ],
+)
+def test_sizes_follow_the_network_and_its_weights(
+    student: dict[str, Any], sides: tuple[int, int]
+) -> None:
+    recipe = resolve(tree(student=student))
+    assert (recipe.student.size, recipe.views.store_size) == sides
+    # A given store size stays.
+    assert resolve(tree(student=student, views={"store_size": 64})).views.store_size == 64
 
 
 def value_at(recipe: Recipe, key: str) -> Any:
