@@ -6,7 +6,11 @@ read `code`, which stays the same from release to release while the wording may 
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+ModelFault = Literal[
+    "missing", "no model", "foreign", "contract", "damaged", "metadata", "external", "session"
+]  # fmt: skip
 
 
 class EdgeDistillError(Exception):
@@ -108,9 +112,20 @@ class ExportRefused(ExportError):
 
 
 class ModelFileError(EdgeDistillError):
-    """An exported file is damaged, of another contract, or no file of this package."""
+    """An exported file is damaged, of another contract, or no file of this package.
+
+    Attributes:
+        fault: "missing" (no such file, or no file), "no model" (not ONNX, or cut short), "foreign"
+            (not exported by this package), "contract" (of another one), "damaged" (the checksum
+            differs or is missing), "metadata" (contradicts itself or the graph), "external"
+            (weights in other files), or "session" (onnxruntime cannot load or run it).
+    """
 
     code = "model-file"
+
+    def __init__(self, message: str, fault: ModelFault = "no model") -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class BenchError(EdgeDistillError):

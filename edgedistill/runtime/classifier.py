@@ -228,9 +228,11 @@ def _pixels(image: ImageLike, size: int) -> NDArray[np.uint8] | UnreadableImage:
 
 def _from_array(image: NDArray[np.uint8]) -> Image.Image:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ImageProblem("give uint8 RGB [H, W, 3]; turn OpenCV's BGR round with [..., ::-1]")
+        raise ImageProblem(
+            "give uint8 RGB [H, W, 3]; turn OpenCV's BGR round with [..., ::-1]", "pixel type"
+        )
     if image.size == 0:
-        raise ImageProblem("has no pixels")
+        raise ImageProblem("has no pixels", "no pixels")
     return Image.fromarray(image)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill import __version__
-from edgedistill.errors import ModelFileError
+from edgedistill.errors import ModelFault, ModelFileError
 from edgedistill.runtime.preprocess import RESIZE_RULE
 from edgedistill.runtime.protobuf import Scan, WireError, metadata_entry, scan
 
@@ -67,6 +67,10 @@ class ModelInfo:
 class _Broken(Exception):
     """The reason why a file cannot be used, without the file's name."""
 
+    def __init__(self, reason: str, fault: ModelFault) -> None:
+        super().__init__(reason)
+        self.fault = fault
+
 
 def read_model(path: str | Path) -> tuple[bytes, ModelInfo]:
     """Read and check an exported file.
@@ -84,9 +88,9 @@ def read_model(path: str | Path) -> tuple[bytes, ModelInfo]:
         return data, _info(data)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ModelFileError(f"{path}: {reason}; give an .onnx file") from None
+        raise ModelFileError(f"{path}: {reason}; give an .onnx file", "missing") from None
     except _Broken as error:
-        raise ModelFileError(f"{path}: {error}") from None
+        raise ModelFileError(f"{path}: {error}", error.fault) from None
 
 
 def seal(data: bytes) -> bytes:
@@ -103,7 +107,7 @@ def seal(data: bytes) -> bytes:
             data += metadata_entry(CHECKSUM_KEY, _BLANK)
             model = scan(data)
     except WireError as error:
-        raise ModelFileError(f"cannot seal the model: {error}") from None
+        raise ModelFileError(f"cannot seal the model: {error}", "no model") from None
     start, end = model.metadata[CHECKSUM_KEY][1]
     return data[:start] + _checksum(data, (start, end)).encode() + data[end:]
 
@@ -112,40 +116,46 @@ def _read(path: Path) -> bytes:
     if path.is_dir():
         inside = path / "student.onnx"
         hint = f"did you mean {inside}" if inside.is_file() else "give an .onnx file"
-        raise _Broken(f"is a folder; {hint}")
+        raise _Broken(f"is a folder; {hint}", "missing")
     if path.exists() and not path.is_file():
-        raise _Broken("not a regular file; give an .onnx file")
+        raise _Broken("not a regular file; give an .onnx file", "missing")
     size = path.stat().st_size
     if size == 0:
-        raise _Broken("the file is empty; copy or export it again")
+        raise _Broken("the file is empty; copy or export it again", "no model")
     if size >= MAX_BYTES:
-        raise _Broken("larger than 2 GiB, which no exported model is; give an .onnx file")
+        raise _Broken(
+            "larger than 2 GiB, which no exported model is; give an .onnx file", "no model"
+        )
     return path.read_bytes()
 
 
 def _info(data: bytes) -> ModelInfo:
     if data.startswith(b"version https://git-lfs"):
-        raise _Broken("a Git LFS pointer instead of the model; run: git lfs pull")
+        raise _Broken("a Git LFS pointer instead of the model; run: git lfs pull", "no model")
     try:
         model = scan(data)
     except WireError:
         model = Scan()
     if model.graphs != 1:
-        raise _Broken("not an ONNX file, or a truncated one; copy or export it again")
+        raise _Broken("not an ONNX file, or a truncated one; copy or export it again", "no model")
     _check_contract(data, model)
     if model.external:
-        raise _Broken("keeps weights in other files, and the contract is one file; export it again")
+        raise _Broken(
+            "keeps weights in other files, and the contract is one file; export it again",
+            "external",
+        )
     try:
         info = _parse({key: text for key, (text, _) in model.metadata.items()})
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
         raise _Broken(
-            f"metadata that contradicts the contract ({_line(error)}); export it again"
+            f"metadata that contradicts the contract ({_line(error)}); export it again", "metadata"
         ) from None
     default = model.scalars.get("threshold")
     if default is None or not math.isclose(default, info.threshold, rel_tol=1e-6, abs_tol=1e-30):
         raise _Broken(
             f"its metadata says threshold {info.threshold:g}, its graph "
-            f"{'none' if default is None else format(default, 'g')}; export it again"
+            f"{'none' if default is None else format(default, 'g')}; export it again",
+            "metadata",
         )
     # The float32 that the graph compares with; the metadata may hold more digits.
     return replace(info, threshold=default)
@@ -155,18 +165,22 @@ def _check_contract(data: bytes, model: Scan) -> None:
     contract, _ = model.metadata.get(f"{PREFIX}contract", (None, None))
     if contract is None:
         raise _Broken(
-            "an ONNX model without EdgeDistill's metadata; make it with: edgedistill export --onnx"
+            "an ONNX model without EdgeDistill's metadata; make it with: edgedistill export --onnx",
+            "foreign",
         )
     if contract != CONTRACT:
         raise _Broken(
             f"keeps contract {contract[:20]!r}, and edgedistill {__version__} reads {CONTRACT!r}; "
-            "install the edgedistill that exported it, or export it again"
+            "install the edgedistill that exported it, or export it again",
+            "contract",
         )
     checksum, span = model.metadata.get(CHECKSUM_KEY, (None, (0, 0)))
     if checksum is None:
-        raise _Broken(f"without its checksum {CHECKSUM_KEY}; export it again")
+        raise _Broken(f"without its checksum {CHECKSUM_KEY}; export it again", "damaged")
     if checksum != _checksum(data, span):
-        raise _Broken("damaged or changed since it was exported; copy or export it again")
+        raise _Broken(
+            "damaged or changed since it was exported; copy or export it again", "damaged"
+        )
 
 
 def _checksum(data: bytes, span: tuple[int, int]) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,12 +55,29 @@ _UNDECODED_FORMATS = frozenset({"BUFR", "GRIB", "HDF5", "MPEG"})
 _ERRNO_OF_BROKEN_FILES = frozenset({None, errno.EINVAL})
 
 
+ImageFault = Literal[
+    "missing", "no file", "empty", "too large", "no image", "undecodable", "no pixels", "drawing",
+    "pixel type", "machine",
+]  # fmt: skip
+
+
 class ImageProblem(Exception):
-    """A file that is no usable image; the message is the reason in one line, without the path."""
+    """A file that is no usable image; the message is the reason in one line, without the path.
+
+    Attributes:
+        fault: the kind of reason; it stays from release to release, while the message may not.
+    """
+
+    def __init__(self, message: str, fault: ImageFault = "undecodable") -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class ReadProblem(ImageProblem):
     """The machine failed to read the file (permission, disk, memory): its picture may be fine."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "machine")
 
 
 def is_image(name: str) -> bool:
@@ -154,11 +171,11 @@ def _as_problems() -> Iterator[None]:
     except ImageProblem:
         raise
     except Image.DecompressionBombError as error:
-        raise ImageProblem(f"larger than {MAX_PIXELS // 10**6} megapixels") from error
+        raise ImageProblem(f"larger than {MAX_PIXELS // 10**6} megapixels", "too large") from error
     except FileNotFoundError as error:
-        raise ImageProblem("no such file") from error
+        raise ImageProblem("no such file", "missing") from error
     except Image.UnidentifiedImageError as error:
-        raise ImageProblem("not an image") from error
+        raise ImageProblem("not an image", "no image") from error
     except MemoryError as error:
         raise ReadProblem("too little memory to decode it") from error
     except Exception as error:
@@ -167,7 +184,7 @@ def _as_problems() -> Iterator[None]:
         # Pillow's decoders raise a dozen types (OSError, SyntaxError, struct.error, ...) on
         # broken files; each of them means the same to the caller: this file has no picture.
         line = " ".join(str(error).split()) or type(error).__name__
-        raise ImageProblem(f"cannot be decoded: {line}") from error
+        raise ImageProblem(f"cannot be decoded: {line}", "undecodable") from error
 
 
 def _failed_by_machine(error: Exception) -> bool:
@@ -178,22 +195,24 @@ def _refuse_file(path: Path) -> None:
     status = os.stat(path)
     # Opening a pipe that nobody writes to would wait for ever.
     if not stat.S_ISREG(status.st_mode):
-        raise ImageProblem("a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file")
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise ImageProblem(kind, "no file")
     if status.st_size == 0:
-        raise ImageProblem("the file is empty")
+        raise ImageProblem("the file is empty", "empty")
     if status.st_size > MAX_FILE_BYTES:
-        raise ImageProblem(f"larger than {MAX_FILE_BYTES // 2**30} GiB")
+        raise ImageProblem(f"larger than {MAX_FILE_BYTES // 2**30} GiB", "too large")
 
 
 def _to_array(image: Image.Image, size: int | None) -> NDArray[np.uint8]:
     if image.width * image.height > MAX_PIXELS:
         raise ImageProblem(
-            f"{image.width} x {image.height} is larger than {MAX_PIXELS // 10**6} megapixels"
+            f"{image.width} x {image.height} is larger than {MAX_PIXELS // 10**6} megapixels",
+            "too large",
         )
     if 0 in image.size:
-        raise ImageProblem(f"{image.width} x {image.height} has no pixels")
+        raise ImageProblem(f"{image.width} x {image.height} has no pixels", "no pixels")
     if image.format in _DRAWN_FORMATS:
-        raise ImageProblem(f"a drawing ({image.format}), not pixels; convert it to PNG")
+        raise ImageProblem(f"a drawing ({image.format}), not pixels; convert it to PNG", "drawing")
     if isinstance(image, PngImageFile):
         load_png(image)
     else:
@@ -213,7 +232,9 @@ def _stretch(rgb: Image.Image, size: int) -> Image.Image:
     of Pillow to the next (13 begins with the rows of tall pictures).
     """
     if size * rgb.height > MAX_PIXELS:
-        raise ImageProblem(f"{rgb.width} x {rgb.height} is too tall to be resized to {size} px")
+        raise ImageProblem(
+            f"{rgb.width} x {rgb.height} is too tall to be resized to {size} px", "too large"
+        )
     return rgb.resize((size, rgb.height), RESAMPLING).resize((size, size), RESAMPLING)
 
 
@@ -227,7 +248,9 @@ def _orientation(image: Image.Image) -> int:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise ImageProblem("floating-point pixels have no agreed range; convert it to 8 or 16 bits")
+        raise ImageProblem(
+            "floating-point pixels have no agreed range; convert it to 8 or 16 bits", "pixel type"
+        )
     if image.mode.startswith("I"):
         return _sixteen_bit_to_rgb(image)
     bands = image.getbands()
@@ -254,7 +277,9 @@ def _sixteen_bit_to_rgb(image: Image.Image) -> Image.Image:
     for top, bottom in strips(image):
         strip = values[top:bottom].astype(np.int64)
         if strip.min() < 0 or strip.max() > 65535:
-            raise ImageProblem("32-bit pixels have no agreed range; convert it to 8 or 16 bits")
+            raise ImageProblem(
+                "32-bit pixels have no agreed range; convert it to 8 or 16 bits", "pixel type"
+            )
         gray[top:bottom] = (strip * 255 + 32767) // 65535
         if isinstance(key, int):
             gray[top:bottom][strip == key] = 255

@@ -68,14 +68,16 @@ class Session:
             )
             raise ModelFileError(
                 f"{name}: onnxruntime {onnxruntime.__version__} cannot load it on "
-                f"{', '.join(wanted)} ({_line(error)}); {advice}"
+                f"{', '.join(wanted)} ({_line(error)}); {advice}",
+                "session",
             ) from None
         running = self._session.get_providers()
         missing = [provider for provider in wanted if provider not in running]
         if missing:
             raise ModelFileError(
                 f"{name}: {missing[0]} did not start, {', '.join(running)} would run instead; "
-                "check its driver and libraries or name another provider"
+                "check its driver and libraries or name another provider",
+                "session",
             )
         # The wrapper keeps the file for a fallback that is off: as much memory again as the model.
         self._session._model_bytes = None
@@ -101,7 +103,8 @@ class Session:
         except Exception as error:
             raise ModelFileError(
                 f"{self._name}: onnxruntime failed on {len(images)} images ({_line(error)}); "
-                "try a smaller batch or another provider"
+                "try a smaller batch or another provider",
+                "session",
             ) from None
         self._check_outputs(len(images), label, score, probabilities)
         return label, score, probabilities
@@ -114,7 +117,8 @@ class Session:
             valid = False
         if not valid:
             raise ModelFileError(
-                f"{self._name}: its inputs or outputs contradict its metadata; export it again"
+                f"{self._name}: its inputs or outputs contradict its metadata; export it again",
+                "metadata",
             )
 
     def _keeps_contract(self, info: ModelInfo) -> bool:
@@ -144,7 +148,8 @@ class Session:
         if not valid:
             raise ModelFileError(
                 f"{self._name}: answered NaN or in another form than its contract says; "
-                "export it again"
+                "export it again",
+                "metadata",
             )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import tomli_w
 import torch
+from culprits import raises
 from PIL import Image
 
 import edgedistill as ed
@@ -158,29 +159,29 @@ def test_a_recipe_file_read(folder: Path) -> None:
 
 
 def test_nothing_to_measure() -> None:
-    with pytest.raises(UsageError, match="models"):
+    with raises(UsageError, "models"):
         ed.benchmark([])
 
 
 def test_a_wrong_override_names_its_key(folder: Path) -> None:
-    with pytest.raises(RecipeError, match=r"train\.lrr"):
+    with raises(RecipeError, "train.lrr"):
         ed.run("recipe.toml", overrides={"train.lrr": 1.0})
-    with pytest.raises(RecipeError, match=r"train\.lr\.x"):
+    with raises(RecipeError, "train.lr.x"):
         ed.run("recipe.toml", overrides={"train.lr": 1.0, "train.lr.x": 2})
 
 
 def test_a_failed_run_ends_with_its_error(finished: ed.Run) -> None:
     ends = Heard()
-    with pytest.raises(RunFolderError):
+    with raises(RunFolderError, finished.path):
         ed.run(finished.recipe, finished.path, overrides={"seed": 5}, callbacks=[ends])
     (end,) = ends.ends
     assert end.status == "failed" and isinstance(end.error, RunFolderError)
 
 
 def test_there_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError):
+    with raises(RunFolderError, tmp_path):
         ed.load_run(runs=tmp_path)
-    with pytest.raises(RunFolderError):
+    with raises(RunFolderError, "none"):
         ed.load_run("none", runs=tmp_path)
 
 
@@ -194,16 +195,16 @@ def test_there_is_no_run(tmp_path: Path) -> None:
 )
 def test_damaged_files_of_a_run(tmp_path: Path, name: str, text: str, attribute: str) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(RunFolderError, match=name):
+    with raises(RunFolderError, tmp_path / name):
         getattr(ed.Run(tmp_path), attribute)
 
 
 def test_exports_that_cannot_be(finished: ed.Run, folder: Path) -> None:
-    with pytest.raises(UsageError, match="max_drop"):
+    with raises(UsageError, "max_drop", -0.1):
         finished.export(folder / "y.onnx", precision="int8", max_drop=-0.1)
-    with pytest.raises(UsageError, match="int4"):
+    with raises(UsageError, "int4"):
         finished.export(folder / "y.onnx", precision="int4")  # type: ignore[call-overload]
-    with pytest.raises(UsageError, match="tflite"):
+    with raises(UsageError, "tflite"):
         finished.export(folder / "y.onnx", format="tflite")
     assert not (folder / "y.onnx").exists()
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 from PIL import Image
 
-from edgedistill.errors import ModelFileError
+from edgedistill.errors import ModelFault, ModelFileError
 from edgedistill.runtime import Classifier
 from edgedistill.runtime.contract import CHECKSUM_KEY, read_model, seal
 from edgedistill.runtime.protobuf import WireError, scan
@@ -28,13 +28,11 @@ Write = Callable[..., Path]
 Proto = Callable[..., onnx.ModelProto]
 
 
-def refusal(path: Path) -> str:
-    """Why a file is refused, without its name."""
-    with raises(ModelFileError, path) as error:
+def assert_refused(path: Path, fault: ModelFault, *culprits: str | Path) -> None:
+    with raises(ModelFileError, path, *culprits) as error:
         read_model(path)
-    name, _, reason = str(error.value).partition(f"{path}: ")
-    assert name == ""
-    return reason
+    assert error.value.fault == fault
+    assert str(error.value).startswith(f"{path}: ")
 
 
 def test_an_intact_file(proto: Proto, model: Path) -> None:
@@ -53,9 +51,9 @@ def test_the_seal_adds_one_entry_and_nothing_else(proto: Proto) -> None:
     plain = proto()
     sealed = onnx.load_from_string(seal(plain.SerializeToString()))
     onnx.checker.check_model(sealed, full_check=True)
-    said = {p.key: p.value for p in sealed.metadata_props}
-    assert re.fullmatch("[0-9a-f]{8}", said.pop(CHECKSUM_KEY))
-    assert said == {p.key: p.value for p in plain.metadata_props}
+    metadata = {p.key: p.value for p in sealed.metadata_props}
+    assert re.fullmatch("[0-9a-f]{8}", metadata.pop(CHECKSUM_KEY))
+    assert metadata == {p.key: p.value for p in plain.metadata_props}
     assert sealed.graph == plain.graph
 
 
@@ -72,59 +70,64 @@ def test_a_file_changed_on_purpose_is_sealed_anew(model: Path, tmp_path: Path) -
     changed.doc_string = "renamed"
     path = tmp_path / "changed.onnx"
     path.write_bytes(changed.SerializeToString())
-    assert refusal(path).startswith("damaged or changed since it was exported")
+    assert_refused(path, "damaged")
     path.write_bytes(seal(changed.SerializeToString()))
     assert read_model(path)[1].classes == ("red", "green", "blue")
 
 
 def test_what_cannot_be_sealed() -> None:
-    with raises(ModelFileError, "seal"):
+    with raises(ModelFileError):
         seal(b"\xff\xff")
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    "content",
     [
-        (b"", "the file is empty"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
-        (b"<!DOCTYPE html><html>404</html>", "not an ONNX file"),
-        (b"PK\x03\x04 an archive", "not an ONNX file"),
-        (bytes(4096), "not an ONNX file"),
-        (b"\x08\x08", "not an ONNX file"),
-        (random.Random(0).randbytes(100_000), "not an ONNX file"),
+        b"",
+        b"<!DOCTYPE html><html>404</html>",
+        b"PK\x03\x04 an archive",
+        bytes(4096),
+        b"\x08\x08",
+        random.Random(0).randbytes(100_000),
     ],
-    ids=["empty", "lfs", "html", "zip", "zeros", "no graph", "noise"],
+    ids=["empty", "html", "zip", "zeros", "no graph", "noise"],
 )
-def test_no_onnx(tmp_path: Path, content: bytes, says: str) -> None:
+def test_no_onnx(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "student.onnx"
     path.write_bytes(content)
-    assert says in refusal(path)
+    assert_refused(path, "no model")
+
+
+def test_a_git_lfs_pointer_names_the_command_that_gets_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "student.onnx"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    assert_refused(path, "no model", "git lfs pull")
 
 
 def test_an_image_by_another_name(tmp_path: Path) -> None:
     path = tmp_path / "student.onnx"
     Image.new("RGB", (40, 40), "red").save(path, "PNG")
-    assert "not an ONNX file" in refusal(path)
+    assert_refused(path, "no model")
 
 
 def test_places_without_a_file(tmp_path: Path, model: Path) -> None:
-    assert "No such file" in refusal(tmp_path / "none.onnx")
-    assert refusal(tmp_path) == "is a folder; give an .onnx file"
+    assert_refused(tmp_path / "none.onnx", "missing")
+    assert_refused(tmp_path, "missing")
     inside = tmp_path / "student.onnx"
     inside.write_bytes(model.read_bytes())
-    assert refusal(tmp_path) == f"is a folder; did you mean {inside}"
-    assert "not a regular file" in refusal(Path(os.devnull))
+    assert_refused(tmp_path, "missing", inside)
+    assert_refused(Path(os.devnull), "missing")
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    assert "not a regular file" in refusal(fifo)
-    assert "null" in refusal(Path("a\0b"))
+    assert_refused(fifo, "missing")
+    assert_refused(Path("a\0b"), "missing")
 
 
 def test_too_large_a_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "film.onnx"
     with path.open("wb") as file:
         file.truncate(2**31)
-    assert "larger than 2 GiB" in refusal(path)
+    assert_refused(path, "no model", "2 GiB")
 
 
 def test_truncation_is_refused(model: Path, tmp_path: Path) -> None:
@@ -147,16 +150,15 @@ def test_another_onnx_model(proto: Proto, write: Write) -> None:
     model = proto()
     del model.metadata_props[:]
     helper.set_model_props(model, {"author": "somebody"})
-    assert "without EdgeDistill's metadata" in refusal(write(model))
+    assert_refused(write(model), "foreign", "edgedistill export --onnx")
 
 
 def test_another_contract(write: Write) -> None:
-    reason = refusal(write(changes={"contract": "2"}))
-    assert "keeps contract '2'" in reason and "reads '1'" in reason
+    assert_refused(write(changes={"contract": "2"}), "contract", "'2'", "'1'")
 
 
 def test_no_seal(write: Write) -> None:
-    assert f"without its checksum {CHECKSUM_KEY}" in refusal(write(sealed=False))
+    assert_refused(write(sealed=False), "damaged", CHECKSUM_KEY)
 
 
 @pytest.mark.parametrize(
@@ -176,8 +178,7 @@ def test_no_seal(write: Write) -> None:
     ],
 )
 def test_every_key_is_needed(write: Write, key: str) -> None:
-    reason = refusal(write(changes={key: None}))
-    assert "contradicts the contract" in reason and key in reason
+    assert_refused(write(changes={key: None}), "metadata", key)
 
 
 DEFAULT = {"value": 1.5, "acceptance": 0.95, "calibration": "x", "images": 2}
@@ -185,31 +186,34 @@ RULE = "pillow-bilinear-stretch/1"
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "says"),
+    ("key", "value", "culprits"),
     [
-        ("classes", "[]", "no list of names"),
-        ("classes", '{"red": 0}', "no list of names"),
-        ("classes", '["red", "", "blue"]', "not all names"),
-        ("classes", '["red", 3, "blue"]', "not all names"),
-        ("classes", '["red", "red", "blue"]', "a name twice"),
-        ("classes", "[red", "contradicts"),
-        ("classes", "[" * 100_000, "contradicts"),
-        ("unknown_label", "3", "not -1"),
-        ("threshold", "1.5", "contradicts"),
-        ("threshold", json.dumps({**DEFAULT, "value": float("nan")}), "not finite"),
-        ("threshold", json.dumps({**DEFAULT, "value": float("inf")}), "not finite"),
-        ("threshold", json.dumps({**DEFAULT, "value": None}), "contradicts"),
-        ("threshold", json.dumps({**DEFAULT, "value": 2.5}), "its graph 1.5"),
-        ("threshold", json.dumps({**DEFAULT, "value": int("9" * 400)}), "contradicts"),
-        ("input", json.dumps({"size": 8, "resize": "crop"}), f"resize is not {RULE}"),
-        ("input", json.dumps({"size": 0, "resize": RULE}), "size"),
-        ("input", json.dumps({"size": 10**6, "resize": RULE}), "size"),
-        ("input", json.dumps({"size": "8", "resize": RULE}), "size"),
-        ("metrics", "3", "no object"),
+        ("classes", "[]", ("classes",)),
+        ("classes", '{"red": 0}', ("classes",)),
+        ("classes", '["red", "", "blue"]', ("classes",)),
+        ("classes", '["red", 3, "blue"]', ("classes",)),
+        ("classes", '["red", "red", "blue"]', ("classes",)),
+        # Where the JSON itself cannot be read, its parser says only at which column.
+        ("classes", "[red", ()),
+        ("classes", "[" * 100_000, ()),
+        ("unknown_label", "3", ("unknown_label",)),
+        ("threshold", "1.5", ()),
+        ("threshold", json.dumps({**DEFAULT, "value": float("nan")}), ("threshold",)),
+        ("threshold", json.dumps({**DEFAULT, "value": float("inf")}), ("threshold",)),
+        ("threshold", json.dumps({**DEFAULT, "value": None}), ()),
+        ("threshold", json.dumps({**DEFAULT, "value": 2.5}), ("threshold", "2.5", "1.5")),
+        ("threshold", json.dumps({**DEFAULT, "value": int("9" * 400)}), ()),
+        ("input", json.dumps({"size": 8, "resize": "crop"}), ("input", "resize", RULE)),
+        ("input", json.dumps({"size": 0, "resize": RULE}), ("input", "size")),
+        ("input", json.dumps({"size": 10**6, "resize": RULE}), ("input", "size")),
+        ("input", json.dumps({"size": "8", "resize": RULE}), ("input", "size")),
+        ("metrics", "3", ("metrics",)),
     ],
 )
-def test_metadata_that_makes_no_sense(write: Write, key: str, value: str, says: str) -> None:
-    assert says in refusal(write(changes={key: value}))
+def test_metadata_that_makes_no_sense(
+    write: Write, key: str, value: str, culprits: tuple[str, ...]
+) -> None:
+    assert_refused(write(changes={key: value}), "metadata", *culprits)
 
 
 def test_a_key_twice(proto: Proto, write: Write) -> None:
@@ -217,7 +221,7 @@ def test_a_key_twice(proto: Proto, write: Write) -> None:
     path = write(sealed=False)
     path.write_bytes(data + b"\x72\x18\x0a\x14edgedistill.contract\x12\x00")
     assert onnx.load(path).metadata_props[-1].key == "edgedistill.contract"
-    assert "not an ONNX file" in refusal(path)
+    assert_refused(path, "no model")
 
 
 def _initializer(model: onnx.ModelProto) -> TensorProto:
@@ -261,7 +265,7 @@ def test_weights_in_another_file(
 ) -> None:
     model = proto()
     external_data_helper.set_external_data(place(model), "../../etc/passwd")
-    assert "keeps weights in other files" in refusal(write(model))
+    assert_refused(write(model), "external")
 
 
 def test_the_lowest_threshold_rejects_nothing(proto: Proto, write: Write) -> None:
@@ -283,7 +287,7 @@ def test_a_vector_is_no_threshold(proto: Proto, write: Write) -> None:
     model = proto()
     stored = next(t for t in model.graph.initializer if t.name == "threshold")
     stored.CopyFrom(numpy_helper.from_array(np.array([1.5], np.float32), "threshold"))
-    assert "its graph none" in refusal(write(model))
+    assert_refused(write(model), "metadata", "threshold", "1.5")
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
@@ -292,10 +296,10 @@ def test_a_vector_is_no_threshold(proto: Proto, write: Write) -> None:
 @example(b"\x3a" + b"\xff" * 12)
 def test_any_bytes_are_scanned_or_refused(data: bytes) -> None:
     try:
-        found = scan(data)
+        parts = scan(data)
     except WireError:
         return
-    assert found.graphs >= 0
+    assert parts.graphs >= 0
 
 
 def nested(depth: int) -> bytes:
@@ -312,7 +316,7 @@ def nested(depth: int) -> bytes:
 
 def test_nesting_is_bounded() -> None:
     assert scan(nested(8)).graphs == 1
-    with pytest.raises(WireError, match="nested too deep"):
+    with pytest.raises(WireError):
         scan(nested(5000))
 
 
@@ -346,5 +350,5 @@ def test_a_mutated_model_never_answers(
 
 def test_onnxruntime_reads_what_we_read(model: Path) -> None:
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    said = session.get_modelmeta().custom_metadata_map
-    assert said == {key: text for key, (text, _) in scan(model.read_bytes()).metadata.items()}
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata == {key: text for key, (text, _) in scan(model.read_bytes()).metadata.items()}

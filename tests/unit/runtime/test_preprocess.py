@@ -4,16 +4,20 @@ import os
 import struct
 import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from culprits import assert_names
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from png_files import GRAY, RGB, color_key_png, png
 
 from edgedistill.runtime.preprocess import (
+    ImageFault,
     ImageProblem,
     ReadProblem,
     read_rgb,
@@ -29,6 +33,15 @@ def halves(width: int = 32, height: int = 16) -> Image.Image:
     image = Image.new("RGB", (width, height), RED)
     image.paste(BLUE, (width // 2, 0, width, height))
     return image
+
+
+@contextmanager
+def image_problem(fault: ImageFault, *culprits: str) -> Iterator[None]:
+    """The block meets an image with this fault; the line about it names the culprits."""
+    with pytest.raises(ImageProblem) as caught:
+        yield
+    assert caught.value.fault == fault
+    assert_names(str(caught.value), *culprits)
 
 
 def near(pixel: np.ndarray, color: tuple[int, int, int], tolerance: int = 12) -> bool:
@@ -80,7 +93,7 @@ def test_every_pillow_gives_the_same_bytes(width: int, height: int, size: int, c
 def test_a_line_of_pixels_does_not_fill_the_memory(tmp_path: Path) -> None:
     """Its width alone would grow from 1 to 224 before its height shrinks."""
     Image.new("1", (1, 10**6)).save(tmp_path / "a.png")
-    with pytest.raises(ImageProblem, match="too tall to be resized to 224 px"):
+    with image_problem("too large"):
         read_rgb(tmp_path / "a.png", 224)
 
 
@@ -177,27 +190,27 @@ def png_header(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("content", "fault"),
     [
-        (b"", "the file is empty"),
-        (b"this is no image", "not an image"),
-        (png_header(40_000, 40_000), "larger than 178 megapixels"),
-        (png_header(16_000, 11_150), "larger than 178 megapixels"),
+        (b"", "empty"),
+        (b"this is no image", "no image"),
+        (png_header(40_000, 40_000), "too large"),
+        (png_header(16_000, 11_150), "too large"),
     ],
     ids=["empty", "text", "beyond Pillow's limit", "beyond ours"],
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_unusable_files(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_unusable_files(tmp_path: Path, content: bytes, fault: ImageFault) -> None:
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(ImageProblem, match=reason):
+    with image_problem(fault):
         read_rgb(tmp_path / "a.png", 8)
 
 
 def test_float_and_missing(tmp_path: Path) -> None:
     Image.fromarray(np.ones((4, 4), dtype=np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(ImageProblem, match="floating-point"):
+    with image_problem("pixel type"):
         read_rgb(tmp_path / "a.tif", 8)
-    with pytest.raises(ImageProblem, match="no such file"):
+    with image_problem("missing"):
         read_rgb(tmp_path / "b.png", 8)
 
 
@@ -283,19 +296,19 @@ def test_a_picture_in_memory_is_as_its_file(tmp_path: Path) -> None:
 def test_a_drawing_is_not_handed_to_another_program(tmp_path: Path) -> None:
     halves().save(tmp_path / "a.eps")
     (tmp_path / "a.eps").rename(tmp_path / "a.png")
-    with pytest.raises(ImageProblem, match="a drawing"):
+    with image_problem("drawing", "EPS"):
         read_rgb(tmp_path / "a.png", 8)
 
 
 def test_what_is_no_regular_file(tmp_path: Path) -> None:
-    with pytest.raises(ImageProblem, match="a folder"):
+    with image_problem("no file"):
         read_rgb(tmp_path, 8)
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(ImageProblem, match="not a regular file"):
+    with image_problem("no file"):
         read_rgb(tmp_path / "fifo", 8)
     with (tmp_path / "film.png").open("wb") as file:
         file.truncate(2**31 + 1)
-    with pytest.raises(ImageProblem, match="larger than 2 GiB"):
+    with image_problem("too large"):
         read_rgb(tmp_path / "film.png", 8)
 
 

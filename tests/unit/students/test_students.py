@@ -7,13 +7,13 @@ from urllib.error import URLError
 
 import pytest
 import torch
-from culprits import raises
+from culprits import Culprit, raises
 from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
 from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
-from edgedistill.errors import EdgeDistillError, WeightsError
+from edgedistill.errors import EdgeDistillError, RecipeError, WeightsError
 from edgedistill.methods import METHODS
 from edgedistill.students import Student, build_backbone, start_projection
 from edgedistill.students import weights as student_weights
@@ -23,12 +23,11 @@ from edgedistill.teacher.open_clip import load_teacher
 SMALL = "mobilenet_v3_small"
 
 
-def error_of(name: str, weights: str) -> str:
-    with pytest.raises(EdgeDistillError) as caught:
+def assert_refused(
+    kind: type[EdgeDistillError], name: str, weights: str, *culprits: Culprit
+) -> None:
+    with raises(kind, *culprits):
         build_backbone(name, weights)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def test_pooled_features_at_any_size(name: str, width: int) -> None:
 
 
 def test_unknown_student_lists_the_known() -> None:
-    assert "mobilenet_v3_small" in error_of("resnet19", "none")
+    assert_refused(RecipeError, "resnet19", "none", "resnet19", "resnet18", "mobilenet_v3_small")
 
 
 class TestFiles:
@@ -84,11 +83,11 @@ class TestFiles:
         save_file(quantize_tensors(state), path, metadata={"projection_teacher": "abc"})
         assert path.stat().st_size < 0.4 * sum(4 * t.numel() for t in state.values())
         loaded, _ = build_backbone(SMALL, str(path))
-        found = loaded.state_dict()
+        loaded_state = loaded.state_dict()
         projection = start_projection(SMALL, str(path), "abc")
         assert projection is not None and not projection[3].any()
         for key, tensor in state.items():
-            here = projection if key == "projection.weight" else found[key]
+            here = projection if key == "projection.weight" else loaded_state[key]
             if tensor.ndim < 2:
                 assert torch.equal(here, tensor)
                 continue
@@ -104,7 +103,7 @@ class TestFiles:
         state = quantize_tensors(small.state_dict())
         del state[f"{name}.scale"]
         save_file(state if scale is None else {**state, f"{name}.scale": scale}, path)
-        assert f"int8 tensor '{name}' has no scale of shape [16]" in error_of(SMALL, str(path))
+        assert_refused(WeightsError, SMALL, str(path), path, name, 16)
 
     @pytest.mark.parametrize("problem", ["missing", "unexpected", "of another shape"])
     def test_misfit_names_the_first_key_and_the_count(
@@ -120,17 +119,16 @@ class TestFiles:
                 state[key] = torch.zeros(3)
         path = tmp_path / "wrong.safetensors"
         save_file(state, path)
-        message = error_of(SMALL, str(path))
-        assert f"2 tensor(s) {problem}" in message
-        assert str(path) in message
-        first = {"missing": "features.0.0.weight", "unexpected": "extra."}
-        assert first.get(problem, "features.0.1.weight") in message
+        first = {"missing": "features.0.0.weight", "unexpected": "extra"}
+        culprit = first.get(problem, "features.0.1.weight")
+        assert_refused(WeightsError, SMALL, str(path), path, 2, problem, culprit)
 
     def test_absent_and_broken_files(self, tmp_path: Path) -> None:
-        assert "no weights at" in error_of(SMALL, str(tmp_path / "none.safetensors"))
+        absent = tmp_path / "none.safetensors"
+        assert_refused(WeightsError, SMALL, str(absent), absent)
         broken = tmp_path / "broken.safetensors"
         broken.write_bytes(b"not tensors")
-        assert "not a readable safetensors file" in error_of(SMALL, str(broken))
+        assert_refused(WeightsError, SMALL, str(broken), broken)
 
 
 @pytest.mark.parametrize("name", [SMALL, "efficientnet_b0", "resnet18", "mobilenet_v3_large"])
@@ -160,12 +158,11 @@ class TestEmbedded:
     def test_without_weights_the_error_names_the_command_and_the_place(
         self, embedded: Path, small: nn.Module
     ) -> None:
-        message = error_of("resnet50", "embedded")
-        assert "the package has them for no student" in message
-        assert "train_start ART TEACHER --student resnet50" in message
-        assert str(embedded / "cache/weights/resnet50.safetensors") in message
+        command = "train_start ART TEACHER --student resnet50"
+        place = embedded / "cache/weights/resnet50.safetensors"
+        assert_refused(WeightsError, "resnet50", "embedded", command, place)
         save_file(small.state_dict(), embedded / f"student-{SMALL}.safetensors")
-        assert f"the package has them for {SMALL};" in error_of("resnet50", "embedded")
+        assert_refused(WeightsError, "resnet50", "embedded", command, place, SMALL)
 
     def test_weights_that_the_user_built_are_found_after_the_shipped(
         self, embedded: Path, small: nn.Module
@@ -182,8 +179,8 @@ class TestEmbedded:
         for path, value in ((shipped, 2.0), (built, 1.0)):
             backbone, _ = build_backbone(SMALL, "embedded")
             assert backbone.get_parameter("features.0.0.weight").unique().tolist() == [value]
-            found = start_projection(SMALL, "embedded", "abc")
-            assert found is not None and found.unique().tolist() == [value]
+            projection_read = start_projection(SMALL, "embedded", "abc")
+            assert projection_read is not None and projection_read.unique().tolist() == [value]
             path.unlink()
         with raises(WeightsError, SMALL, "embedded"):
             start_projection(SMALL, "embedded", "abc")
@@ -201,8 +198,9 @@ class TestEmbedded:
             metadata={"projection_teacher": "abc"},
         )
         build_backbone(SMALL, "embedded")
-        found = start_projection(SMALL, "embedded", "abc")
-        assert found is not None and torch.equal(found, projection.float())
+        projection_read = start_projection(SMALL, "embedded", "abc")
+        assert projection_read is not None
+        assert torch.equal(projection_read, projection.float())
         assert start_projection(SMALL, "embedded", "another teacher") is None
         assert start_projection(SMALL, "none", "abc") is None
 
@@ -241,23 +239,22 @@ class TestImageNet:
     def test_a_failed_download_says_what_to_put_where(
         self, home: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        message = error_of(SMALL, "imagenet")
-        assert "mobilenet_v3_small-047dcff4.pth" in message
-        assert str(home / "hub" / "checkpoints") in message
+        file, folder = "mobilenet_v3_small-047dcff4.pth", home / "hub" / "checkpoints"
+        assert_refused(WeightsError, SMALL, "imagenet", file, folder)
         assert capsys.readouterr().out == ""
 
     def test_a_broken_file_says_so(self, home: Path) -> None:
-        self.place(home, {}).write_bytes(b"<html>proxy</html>")
-        assert "cannot load the ImageNet weights" in error_of(SMALL, "imagenet")
+        file = self.place(home, {})
+        file.write_bytes(b"<html>proxy</html>")
+        assert_refused(WeightsError, SMALL, "imagenet", file.name)
 
     def test_a_pickle_is_not_executed(self, home: Path) -> None:
-        self.place(home, {"features.0.0.weight": Path("anything")})
-        assert "cannot load the ImageNet weights" in error_of(SMALL, "imagenet")
+        file = self.place(home, {"features.0.0.weight": Path("anything")})
+        assert_refused(WeightsError, SMALL, "imagenet", file.name)
 
     def test_second_version_only_where_there_is_one(self) -> None:
-        assert "imagenet-v2" in error_of(SMALL, "imagenet-v2")
-        assert "IMAGENET1K_V2" in error_of(SMALL, "imagenet-v2")
-        assert "resnet50-11ad3fa6.pth" in error_of("resnet50", "imagenet-v2")
+        assert_refused(WeightsError, SMALL, "imagenet-v2", SMALL, "imagenet-v2", "IMAGENET1K_V2")
+        assert_refused(WeightsError, "resnet50", "imagenet-v2", "resnet50-11ad3fa6.pth")
 
 
 class TestStudent:
