@@ -1,7 +1,7 @@
 """The list of images every other part works from: paths, domain ids and labels, no pixels."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ class Index:
         test_fraction: default share of instances reserved for the target test.
         problems: one line per file that was skipped or needed special handling.
         omitted: one line per reason for which the listing left something out, with the number.
+        instance_separator: ends the name of the instance in a file stem, "" where it is the stem.
     """
 
     root: Path
@@ -36,6 +37,7 @@ class Index:
     test_fraction: float
     problems: tuple[str, ...]
     omitted: tuple[str, ...] = ()
+    instance_separator: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -43,6 +45,11 @@ class Index:
     def path(self, row: int) -> Path:
         """Absolute path of one row's file."""
         return self.root / self.paths[row]
+
+    def instance(self, row: int) -> str:
+        """Name of what a row shows; a split keeps the rows of a class that agree in it together."""
+        stem = PurePosixPath(self.paths[row]).stem
+        return stem.split(self.instance_separator)[0] if self.instance_separator else stem
 
     def class_id(self, name: str) -> int:
         """Label of a class name; raises ValueError for a name that is not in `classes`."""

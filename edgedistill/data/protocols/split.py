@@ -1,15 +1,14 @@
 """The leave-one-domain-out split of an index: a hash per instance decides, nothing is stored.
 
-The side of an image depends on the seed, its class and its file stem alone. An instance that
-appears in several domains under one stem (the same emoji drawn by two vendors, the same object
-in two cameras) is therefore on one side in all of them, and adding classes, domains or images
-moves no other image.
+The side of an image depends on the seed, its class and its instance alone: the file stem, or the
+part of it before the dataset's `instance_separator`. An instance that appears in several domains
+under one name (the same emoji drawn by two vendors, the same object in two cameras) is therefore
+on one side in all of them, and adding classes, domains or images moves no other image.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +52,9 @@ def training_hybridness(index: Index, split: Split) -> float | None:
     return None if value is None else float(value)
 
 
-def instance_hash(seed: int, class_name: str, stem: str) -> float:
+def instance_hash(seed: int, class_name: str, instance: str) -> float:
     """Uniform number in [0, 1) that depends on these three values only (blake2b, 53 bits)."""
-    text = f"{seed}/{class_name}/{stem}".encode(errors="surrogateescape")
+    text = f"{seed}/{class_name}/{instance}".encode(errors="surrogateescape")
     digest = hashlib.blake2b(text, digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
@@ -64,8 +63,8 @@ def instance_hashes(index: Index, seed: int) -> NDArray[np.float64]:
     """`instance_hash` of every row: float64 [N]."""
     return np.array(
         [
-            instance_hash(seed, index.classes[label], PurePosixPath(path).stem)
-            for path, label in zip(index.paths, index.label, strict=True)
+            instance_hash(seed, index.classes[label], index.instance(row))
+            for row, label in enumerate(index.label)
         ],
         dtype=np.float64,
     )

