@@ -23,15 +23,14 @@ LINE = re.compile(r"^(?P<key>\w+) = (?P<value>[^#]*?)(?P<space>\s*)(?P<comment>#
 def applied(text: str, choice: Mapping[str, Any]) -> str:
     """A recipe with the chosen values in the lines that it has; comments stay where they are.
 
+    The chosen acceptance is not among them: recipes keep what a user would ask for.
+
     Raises EdgeDistillError for a value that the recipe has no line for.
     """
     if choice["score"] is None:
         raise EdgeDistillError("tuning: every trial diverged; nothing to apply")
     values = {field: f"{float(value)!r}" for field, value in choice["fields"].items()}
-    values |= {
-        "openset.score": f'"{choice["score"]}"',
-        "openset.keep": repr(choice["acceptance"]),
-    }
+    values["openset.score"] = f'"{choice["score"]}"'
     section, lines = "", []
     for line in text.splitlines():
         if line.startswith("["):

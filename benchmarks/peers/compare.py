@@ -43,6 +43,7 @@ from edgedistill.export.build import export_fp32, export_int8
 from edgedistill.export.finished import FinishedRun
 from edgedistill.export.images import ExportImages
 from edgedistill.export.onnx.module import Deployed
+from edgedistill.recipe.load import teacher_model
 from edgedistill.runs.finished import load_finished
 from edgedistill.runs.folder import RunFolder
 from edgedistill.runs.stages.prepare import class_texts
@@ -96,9 +97,8 @@ def gather(run: FinishedRun, folder: Path, threads: int) -> tuple[list[Contender
     export_fp32(run, fp32)
     data = fp32.read_bytes()
     module = Deployed(run.student, run.openset)
-    teacher = load_teacher(
-        run.recipe.teacher.model, run.recipe.teacher.pretrained, torch.device("cpu")
-    )
+    section = run.recipe.teacher
+    teacher = load_teacher(teacher_model(section), section.pretrained, torch.device("cpu"))
     text = class_texts(run.recipe.prompts, ExportImages(run, size).dataset, teacher)
 
     wanted: list[Callable[[], Contender]] = [

@@ -72,6 +72,8 @@ class Method(ABC, Generic[HyperT, HeadT]):
     """Model of the hyper-parameters, the keys of a recipe's section [method]."""
     needs_teacher: ClassVar[bool]
     """Whether `losses` reads the teacher's embeddings."""
+    default_score: ClassVar[str] = "max_logit"
+    """Openness score where a recipe names none; every head has logits."""
     authors_recipe: ClassVar[Mapping[str, Any]] = {}
     """Dotted recipe key outside [method] -> the value with which the authors' code trained."""
 

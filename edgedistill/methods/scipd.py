@@ -96,7 +96,12 @@ class SCIPD(Method[SCIPDHyper, TextHead]):
 
     Hyper: ClassVar[type[HyperParameters]] = SCIPDHyper
     needs_teacher: ClassVar[bool] = True
-    authors_recipe: ClassVar[Mapping[str, Any]] = HDG_DISTILLATION
+    # The head's hidden layer is an embedding among the class texts, as the teacher's.
+    default_score: ClassVar[str] = "max_cosine"
+    authors_recipe: ClassVar[Mapping[str, Any]] = {
+        **HDG_DISTILLATION,
+        "openset.score": "max_logit",
+    }
 
     @property
     def optimizers(self) -> int:

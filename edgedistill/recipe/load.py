@@ -20,10 +20,24 @@ from edgedistill._utils.registry import Registry
 from edgedistill._utils.suggestions import choices
 from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.errors import RecipeError
-from edgedistill.recipe.schema import LARGEST_SIDE, DataSection, MethodSection, Recipe
+from edgedistill.recipe.schema import (
+    LARGEST_SIDE,
+    DataSection,
+    MethodSection,
+    Recipe,
+    Section,
+    TeacherSection,
+)
 from edgedistill.registries import METHODS, SCORES, STUDENTS
 
 EntryT = TypeVar("EntryT")
+
+# The teacher of each embedded benchmark: trained for its art, and a poor one for other images.
+EMBEDDED_TEACHERS = {"emoji": "emoji-clip", "icons": "emoji-clip"}
+_TEACHER_ADVICE = (
+    'write one that has seen images like yours, as teacher.model = "ViT-B-32" and '
+    'teacher.pretrained = "laion2b_s34b_b79k", or "local-dir:FOLDER"'
+)
 
 
 def load_recipe(path: str | Path, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Recipe:
@@ -133,7 +147,8 @@ def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
     recipe = _validated(tree, where)
     method = _registered(METHODS, recipe.method.name, f"{where}: method.name")
     student = _registered(STUDENTS, recipe.student.model, f"{where}: student.model")
-    _registered(SCORES, recipe.openset.score, f"{where}: openset.score")
+    if recipe.openset.score is not None:
+        _registered(SCORES, recipe.openset.score, f"{where}: openset.score")
     if recipe.faithful:
         tree = _with_authors(tree, method.faithful_values(), where)
         recipe = Recipe.model_validate(tree)
@@ -143,9 +158,13 @@ def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
         checked = hyper.model_validate(recipe.method.hyper)
     except ValidationError as error:
         raise RecipeError(f"{where}: {_first_line(error, hyper, 'method')}") from None
-    sized = _sized(recipe, student)
-    values = MethodSection(name=recipe.method.name, **checked.model_dump())
-    return sized.model_copy(update={"method": values})
+    sections: dict[str, Section] = {
+        "method": MethodSection(name=recipe.method.name, **checked.model_dump()),
+        "teacher": _with_model(recipe, method.needs_teacher, where),
+    }
+    if recipe.openset.score is None:
+        sections["openset"] = recipe.openset.model_copy(update={"score": method.default_score})
+    return _sized(recipe, student).model_copy(update=sections)
 
 
 def _sized(recipe: Recipe, architecture: Any) -> Recipe:
@@ -159,6 +178,33 @@ def _sized(recipe: Recipe, architecture: Any) -> Recipe:
         side = min(-(-student.size * 5 // 64) * 16, LARGEST_SIDE)
         views = views.model_copy(update={"store_size": side})
     return recipe.model_copy(update={"student": student, "views": views})
+
+
+def _with_model(recipe: Recipe, required: bool, where: str) -> TeacherSection:
+    """The section [teacher] with an embedded benchmark's teacher, where it names none.
+
+    Raises RecipeError where the method needs a teacher and neither names one.
+    """
+    teacher, embedded = recipe.teacher, EMBEDDED_TEACHERS.get(recipe.data.dataset)
+    if teacher.model is not None:
+        return teacher
+    if embedded is not None:
+        return teacher.model_copy(update={"model": embedded})
+    if required:
+        raise RecipeError(
+            f"{where}: teacher.model: is required, {recipe.method.name} learns from a teacher: "
+            f'{_TEACHER_ADVICE}; method.name = "erm" needs none'
+        )
+    if teacher.pretrained:
+        raise RecipeError(f"{where}: teacher.pretrained: has no teacher.model: {_TEACHER_ADVICE}")
+    return teacher
+
+
+def teacher_model(teacher: TeacherSection) -> str:
+    """The model that a section [teacher] names. Raises RecipeError where it names none."""
+    if teacher.model is None:
+        raise RecipeError(f"teacher.model: the recipe names no teacher: {_TEACHER_ADVICE}")
+    return teacher.model
 
 
 def _registered(registry: Registry[EntryT], name: str, where: str) -> EntryT:

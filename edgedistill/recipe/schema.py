@@ -146,9 +146,11 @@ class ViewsSection(Section):
 class TeacherSection(Section):
     """The frozen open_clip model."""
 
-    model: str = Field(
-        default="emoji-clip",
-        description="an open_clip model, 'hf-hub:ORG/NAME', 'local-dir:FOLDER', or 'emoji-clip'",
+    model: str | None = Field(
+        default=None,
+        description="an open_clip model, 'hf-hub:ORG/NAME', 'local-dir:FOLDER', or 'emoji-clip'; "
+        "unset: 'emoji-clip' for an embedded benchmark, else none, which methods with a teacher "
+        "refuse",
     )
     pretrained: str = Field(default="", description="open_clip tag or checkpoint file")
     normalization: Literal["own", "student"] = Field(
@@ -308,10 +310,10 @@ class TrainSection(Section):
 class OpenSetSection(Section):
     """Openness score and threshold."""
 
-    score: str = Field(
-        default="max_logit",
-        description="a registered score; those that need class texts are for methods that project "
-        "into the teacher's space",
+    score: str | None = Field(
+        default=None,
+        description="a registered score, unset: the method's own; those that need class texts are "
+        "for methods that project into the teacher's space",
     )
     keep: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.95, description="share of known source-validation images to keep"

@@ -34,6 +34,7 @@ class Stages:
     def of(cls, recipe: Recipe) -> "Stages":
         """The one place where a recipe is taken apart."""
         channels_last, seed = recipe.train.channels_last, recipe.seed
+        assert recipe.openset.score is not None, "a resolved recipe has a score"
         return cls(
             Prepare(
                 data=recipe.data,

@@ -16,7 +16,7 @@ from edgedistill.data.store.image_store import Store, open_store, store_folder
 from edgedistill.errors import CacheError, DamagedCacheError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
-from edgedistill.recipe.load import as_recipe
+from edgedistill.recipe.load import as_recipe, teacher_model
 from edgedistill.runs.caches import Cache, describe_cache
 from edgedistill.students import architecture
 from edgedistill.teacher.open_clip import Teacher, load_teacher
@@ -225,7 +225,8 @@ def _resolve(
     teacher = None
     if METHODS[recipe.method.name].needs_teacher and recipe.views.count:
         device = resolve_device(recipe.device)
-        teacher = load_teacher(recipe.teacher.model, recipe.teacher.pretrained, device)
+        model = teacher_model(recipe.teacher)
+        teacher = load_teacher(model, recipe.teacher.pretrained, device)
     sizes = {recipe.views.store_size, recipe.student.size}
     sizes |= {teacher.size} if teacher else set()
     return _RecipeCaches(

@@ -12,7 +12,7 @@ from edgedistill.data.protocols.resolve import resolve_split
 from edgedistill.data.store.image_store import open_store
 from edgedistill.openset import evaluate
 from edgedistill.recipe import Recipe
-from edgedistill.recipe.load import as_recipe
+from edgedistill.recipe.load import as_recipe, teacher_model
 from edgedistill.recipe.schema import DataSection, PromptsSection, TeacherSection
 from edgedistill.runs.stages.prepare import class_texts
 from edgedistill.teacher.open_clip import load_teacher
@@ -49,7 +49,7 @@ def _scores(
 ) -> list[dict[str, Any]]:
     dataset = resolve_split(data)
     index, split = dataset.index, dataset.split
-    model = load_teacher(teacher.model, teacher.pretrained, resolve_device(device))
+    model = load_teacher(teacher_model(teacher), teacher.pretrained, resolve_device(device))
     text = class_texts(prompts, dataset, model).to(model.device)
     store = open_store(index, model.size)
     unknown = np.isin(index.label, [index.class_id(name) for name in split.unknown])

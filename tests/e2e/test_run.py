@@ -51,7 +51,7 @@ def test_a_run_leaves_every_file(finished: tuple[Path, Any, Path]) -> None:
     openset = json.loads((folder / "openset.json").read_text())
     metrics = json.loads((folder / "metrics.json").read_text())
     assert openset["threshold"] == metrics["openset"]["threshold"]
-    assert openset["score"] == metrics["openset"]["score"] == "max_logit"
+    assert openset["score"] == metrics["openset"]["score"] == "max_cosine"
     torch.load(folder / "checkpoint.pt", weights_only=True)
     assert {"text.names", "text.pooled"} < set(load_file(folder / "student.safetensors"))
     assert json.loads((folder / "environment.json").read_text())["device"] == "cpu"

@@ -44,6 +44,11 @@ def test_it_loads_and_its_resolved_form_is_the_same_recipe(path: Path, tmp_path:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_it_keeps_what_a_user_would_ask_for(path: Path) -> None:
+    assert load_recipe(path).openset.keep == 0.95
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_its_name_says_what_it_trains(path: Path) -> None:
     recipe = load_recipe(path)
     *_, student, method = path.stem.split("_")

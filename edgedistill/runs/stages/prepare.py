@@ -195,7 +195,12 @@ class Prepare:
 
 
 def find_teacher(section: TeacherSection, device: torch.device, required: bool) -> Teacher | None:
-    """The teacher; where it is not required and cannot be had, None and a warning."""
+    """The teacher, None where none is named.
+
+    Where it is not required and cannot be had, None and a warning.
+    """
+    if section.model is None:
+        return None
     try:
         return load_teacher(section.model, section.pretrained, device)
     except WeightsError as error:

@@ -118,13 +118,13 @@ class TestWriting:
         path = tmp_path / "recipe.toml"
         path.write_text(tuning_text.applied(before, choice), encoding="utf-8")
         made, old = load_recipe(path), load_recipe(tune.recipe_path(method))
-        assert (made.openset.score, made.openset.keep) == ("energy", 0.4)
+        assert (made.openset.score, made.openset.keep) == ("energy", old.openset.keep)
         assert made.train.lr == search.draws(method)[1]["train.lr"]
         assert made.train.weight_decay == search.draws(method)[1]["train.weight_decay"]
         for field in search.OWN[method]:
             name = field.removeprefix("method.")
             assert made.method.hyper[name] == search.draws(method)[1][field]
-        allowed = {"train.lr", "train.weight_decay", "openset.score", "openset.keep"}
+        allowed = {"train.lr", "train.weight_decay", "openset.score"}
         changed = {line.partition(":")[0] for line in differences(made, old)}
         assert changed <= allowed | search.OWN[method].keys()
         lines = zip(before.splitlines(), path.read_text().splitlines(), strict=True)
@@ -137,7 +137,7 @@ class TestWriting:
         with raises(EdgeDistillError, "method"):
             tuning_text.applied(
                 "[train]\nlr = 1 # a\nweight_decay = 1 # b\n[method]\ntemperature = 1 # c\n"
-                "[openset]\nscore = 1 # d\nkeep = 1 # e\n",
+                "[openset]\nscore = 1 # d\n",
                 choice,
             )
 

@@ -124,6 +124,7 @@ def test_overrides_are_typed_by_toml_and_the_last_one_wins(tmp_path: Path) -> No
             "train.nesterov=false",
             "data.target=camera",
             'data.dataset="12"',
+            "teacher.model=emoji-clip",
             "views.scale=[0.5, 1]",
             "method.similarity_scale=50",
             "seed=7",
@@ -235,6 +236,41 @@ def test_faithful_and_its_opposite_contradict(key: str, value: Any) -> None:
         resolve(tree(faithful=True, teacher={"normalization": "own"}))
     # Saying the same thing twice is fine.
     resolve({**tree(faithful=True), "method": {"name": "scipd", "two_optimizers": True}})
+
+
+class TestTeacher:
+    @pytest.mark.parametrize("method", [m for m in METHODS if METHODS[m].needs_teacher])
+    def test_own_images_need_one_by_name(self, method: str) -> None:
+        own = {"data": {"dataset": "photos", "target": "night"}, "method": {"name": method}}
+        with raises(RecipeError, "teacher.model", method, "erm", "ViT-B-32"):
+            resolve(own)
+        named = resolve({**own, "teacher": {"model": "ViT-B-32", "pretrained": "openai"}})
+        assert named.teacher.model == "ViT-B-32"
+
+    def test_a_method_without_one_needs_no_name(self) -> None:
+        own = {"data": {"dataset": "photos", "target": "night"}, "method": {"name": "erm"}}
+        assert resolve(own).teacher.model is None
+        assert resolve(resolve(own).model_dump()) == resolve(own)
+        with raises(RecipeError, "teacher.pretrained", "teacher.model"):
+            resolve({**own, "teacher": {"pretrained": "openai"}})
+
+    @pytest.mark.parametrize("method", ["scipd", "erm"])
+    def test_the_embedded_benchmark_has_its_own(self, method: str) -> None:
+        assert resolve(tree(method)).teacher.model == "emoji-clip"
+        assert resolve(tree(method, teacher={"model": "ViT-B-32"})).teacher.model == "ViT-B-32"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_unset_score_is_the_method_s_own(method: str) -> None:
+    assert resolve(tree(method)).openset.score == METHODS[method].default_score
+    chosen = resolve(tree(method, openset={"score": "max_softmax"}))
+    assert chosen.openset.score == "max_softmax"
+    assert resolve(tree(method)).openset.keep == 0.95
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_a_method_with_a_place_among_the_texts_scores_by_cosine(method: str) -> None:
+    assert (METHODS[method].default_score == "max_cosine") == (method in ("scipd", "scmd"))
 
 
 OLD_KEYS = {
