@@ -153,7 +153,7 @@ def main() -> None:
     store = open_store(dataset.index, info.size)
     validation = _answered(data, store, dataset.split.val, dataset)
     target = _answered(data, store, dataset.target, dataset)
-    domain = recipe.data.target
+    domain = dataset.split.target or "held-out images"
     image = png(picture(curves(validation, target), info, domain))
     write_bytes(DOCS / "assets" / "threshold.png", image)
     written = part(validation, target, info, domain, folder.name)

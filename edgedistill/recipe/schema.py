@@ -34,7 +34,11 @@ class DataSection(Section):
     root: str | None = Field(
         default=None, description="where your copy of a benchmark called by name lies"
     )
-    target: str = Field(description="the domain held out for testing")
+    target: str | None = Field(
+        default=None,
+        description="the domain held out for testing, or a folder of images without classes; "
+        "default: all domains are trained on",
+    )
     sources: list[str] | None = Field(
         default=None, min_length=1, description="the domains to train on, default: all others"
     )
@@ -50,7 +54,8 @@ class DataSection(Section):
     )
     test_fraction: Share | None = Field(
         default=None,
-        description="share of instances seen only in the target test, default: the dataset's own",
+        description="share of instances seen only in the test, default: the dataset's own, or "
+        "0.2 where there is no target and no given split; 0: no test on held-out images",
     )
     split_seed: Seed = Field(
         default=0, description="seeds the hash that puts an instance on its side of the split"
@@ -82,6 +87,8 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _protocol(self) -> "DataSection":
+        if self.protocol != "instances" and self.target is None:
+            raise ValueError(f"target is required with protocol = {self.protocol!r}")
         hdg_keys = [n for n in ("hybridness", "classes_per_source", "lists") if getattr(self, n)]
         if self.protocol != "hdg" and hdg_keys:
             raise ValueError(f"{hdg_keys[0]} needs protocol = 'hdg'")

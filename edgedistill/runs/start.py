@@ -32,8 +32,9 @@ def run(
     Args:
         recipe: a TOML file, a `Recipe`, or its sections as nested dictionaries; also a run folder
             or the recipe.toml in it, which goes on there.
-        out: the run folder; RECIPE-TARGET-sSEED in the folder `runs` when None, RECIPE being the
-            file's name or else the method's. A finished run of the same recipe is only read.
+        out: the run folder; RECIPE-TARGET-sSEED in the folder `runs` when None, or RECIPE-sSEED
+            without a target, RECIPE being the file's name or else the method's. A finished run of
+            the same recipe is only read.
         overrides: fields to change, {"train.lr": 1e-3} or ["train.lr=1e-3"].
         callbacks: what hears of the progress; a `LoggingCallback` when None.
 
@@ -92,4 +93,8 @@ def _read_finished(path: Path, callbacks: Iterable[Callback]) -> Run:
 
 def _default_name(source: str | Path | Recipe | Mapping[str, Any], recipe: Recipe) -> str:
     stem = Path(source).stem if isinstance(source, str | Path) else recipe.method.name
-    return f"{stem}-{recipe.data.target}-s{recipe.seed}"
+    seed, target = f"s{recipe.seed}", recipe.data.target
+    if target is None:
+        return f"{stem}-{seed}"
+    # The target may be the path of a folder.
+    return f"{stem}-{os.path.basename(os.path.abspath(target))}-{seed}"

@@ -52,16 +52,17 @@ def find_images(
                 yield from _in_folder(match, problem, omission)
 
 
-def _in_folder(folder: str, problem: Report, omission: Report) -> Iterator[str]:
-    empty = True
-    omissions = Omissions()
+def walk_images(
+    folder: str, omissions: Omissions, on_denied: Callable[[OSError], None]
+) -> Iterator[str]:
+    """Paths of the image files of a folder, at any depth, sorted at every level.
 
-    def denied(error: OSError) -> None:
-        nonlocal empty
-        empty = False
-        problem(f"{error.filename}: {error.strerror}")
-
-    for parent, folders, files in os.walk(folder, onerror=denied):
+    Args:
+        folder: the folder; every path begins with it.
+        omissions: counts what is left out, by the path from `folder`.
+        on_denied: called for every folder that cannot be read.
+    """
+    for parent, folders, files in os.walk(folder, onerror=on_denied):
         visible = sorted(name for name in folders if not name.startswith("."))
         folders.clear()
         for name in visible:
@@ -76,10 +77,23 @@ def _in_folder(folder: str, problem: Report, omission: Report) -> Iterator[str]:
         for name in sorted(files):
             path = os.path.join(parent, name)
             if is_image(name):
-                empty = False
                 yield path
             elif not name.startswith(".") and name.lower() not in SYSTEM_FILES:
                 omissions.add(Reason.SUFFIX, os.path.relpath(path, folder))
+
+
+def _in_folder(folder: str, problem: Report, omission: Report) -> Iterator[str]:
+    empty = True
+    omissions = Omissions()
+
+    def denied(error: OSError) -> None:
+        nonlocal empty
+        empty = False
+        problem(f"{error.filename}: {error.strerror}")
+
+    for path in walk_images(folder, omissions, denied):
+        empty = False
+        yield path
     omitted = "; ".join(omissions.lines())
     if empty:
         problem(f"{folder}: no image files in this folder{omitted and f', but {omitted}'}")

@@ -5,7 +5,6 @@ slots are published, computed for a wanted hybridness, or listed by the user.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -112,7 +111,7 @@ def hdg_split(
     seed: int = 0,
 ) -> Split:
     """`make_split`, with each source restricted to the classes of its slot."""
-    split = make_split(
+    return make_split(
         index,
         target=target,
         known=known,
@@ -120,13 +119,8 @@ def hdg_split(
         val_fraction=val_fraction,
         test_fraction=test_fraction,
         seed=seed,
+        used=_allowed(index, slots)[index.domain, index.label],
     )
-    share = index.test_fraction if test_fraction is None else test_fraction
-    split = replace(
-        split, train=_in_slots(index, split.train, slots), val=_in_slots(index, split.val, slots)
-    )
-    refuse_empty_parts(index, split, val_fraction, share)
-    return split
 
 
 def hdg_list_split(
@@ -181,7 +175,12 @@ def hdg_list_split(
 
 def _in_slots(index: Index, rows: NDArray[np.int64], slots: Slots) -> NDArray[np.int64]:
     """The rows whose class is in the slot of their domain, ascending."""
+    return np.sort(rows[_allowed(index, slots)[index.domain[rows], index.label[rows]]])
+
+
+def _allowed(index: Index, slots: Slots) -> NDArray[np.bool_]:
+    """Whether a domain's slot has a class: bool [domains, classes]."""
     allowed = np.zeros((len(index.domains), len(index.classes)), dtype=bool)
     for domain, names in slots.items():
         allowed[index.domains.index(domain), [index.class_id(n) for n in names]] = True
-    return np.sort(rows[allowed[index.domain[rows], index.label[rows]]])
+    return allowed

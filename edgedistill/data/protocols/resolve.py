@@ -1,14 +1,15 @@
 """Images and classes of a recipe: dataset and protocol resolved to one split. Needs no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill._utils.home import expand_home
 from edgedistill.data.datasets import load_dataset
 from edgedistill.data.images import ImageSet, LabelledImages
-from edgedistill.data.index import Index
+from edgedistill.data.index import TEST, Index
 from edgedistill.data.protocols.domainbed import domainbed_split
 from edgedistill.data.protocols.hdg import (
     Slots,
@@ -22,19 +23,22 @@ from edgedistill.data.protocols.hdg import (
 from edgedistill.data.protocols.split import Split, class_lists, make_split, source_domains
 from edgedistill.data.published.benchmarks import benchmarks
 from edgedistill.data.published.image_lists import locate_lists
+from edgedistill.data.readers.unlabelled import read_unlabelled
 from edgedistill.errors import DataError
 from edgedistill.recipe.schema import DataSection
 
 
 @dataclass(frozen=True)
 class OpenSetSplit:
-    """Images and classes of a run: an index, its split and the target's test set.
+    """Images and classes of a run: an index, its split and the rows tested on.
 
     Attributes:
         index, split: see `edgedistill.data`.
-        target: rows of the target's test images, known ones first.
+        target: rows of the test images, known ones first.
         target_labels: int64, known labels, -1 for unknown.
         notes: warnings about the split, a line each.
+        unlabelled: images of the target where `split.test_kind` is "unlabelled", an index of its
+            own without classes; None otherwise.
     """
 
     index: Index
@@ -42,6 +46,7 @@ class OpenSetSplit:
     target: NDArray[np.int64]
     target_labels: NDArray[np.int64]
     notes: tuple[str, ...] = ()
+    unlabelled: Index | None = None
 
     def label(self, images: ImageSet) -> LabelledImages:
         """Images of the index with their known labels, and their positions by domain."""
@@ -57,18 +62,25 @@ def resolve_split(data: DataSection) -> OpenSetSplit:
     """Images and split of a recipe's section [data]. Raises DataError."""
     index = load_dataset(data.dataset, data.root)
     split = split_of(data, index)
-    target = np.concatenate([split.target_known, split.target_unknown])
-    labels = split.known_label[index.label[target]]
-    return OpenSetSplit(index, split, target, labels, _notes(data))
+    rows = np.concatenate([split.target_known, split.target_unknown])
+    labels = split.known_label[index.label[rows]]
+    unlabelled = None
+    if split.test_kind == "unlabelled":
+        assert data.target is not None
+        unlabelled = read_unlabelled(data.target)
+        _refuse_trained_images(index, unlabelled)
+    notes = (*_notes(data), *_unused_test_images(index, split))
+    return OpenSetSplit(index, split, rows, labels, notes, unlabelled)
 
 
 def split_of(data: DataSection, index: Index) -> Split:
     """The split of a recipe's protocol. Raises DataError."""
-    facts = benchmarks().get(data.dataset)
-    target = facts.domain(data.target) or data.target if facts else data.target
+    target = _target_domain(data, index)
     if data.protocol == "hdg":
+        assert target is not None
         return _hdg(data, index, target)
     if data.protocol == "domainbed":
+        assert target is not None
         # The protocol is closed-set: also a dataset's own unknown classes are trained on.
         closed_set = data.known is None and data.unknown is None
         return domainbed_split(
@@ -79,16 +91,65 @@ def split_of(data: DataSection, index: Index) -> Split:
             trial=data.split_seed,
             holdout=data.val_fraction,
         )
-    return make_split(
+    folder = _unlabelled_folder(target, index)
+    if folder is not None and data.test_fraction:
+        raise DataError(
+            f"data.test_fraction: nothing is held out where data.target is a folder without "
+            f"classes, such as {folder}; drop one of the two"
+        )
+    split = make_split(
         index,
-        target=target,
+        target=target if folder is None else None,
         sources=data.sources,
         known=data.known,
         unknown=data.unknown,
         val_fraction=data.val_fraction,
         test_fraction=data.test_fraction,
         seed=data.split_seed,
+        test=folder is None,
     )
+    return split if folder is None else replace(split, target=folder.name, test_kind="unlabelled")
+
+
+def _unlabelled_folder(target: str | None, index: Index) -> Path | None:
+    """The folder that a target is which is no domain."""
+    if target is None or target in index.domains or not expand_home(target).is_dir():
+        return None
+    return expand_home(target).resolve()
+
+
+def _target_domain(data: DataSection, index: Index) -> str | None:
+    """The domain that `data.target` means, by its name or its folder; else `data.target`."""
+    if data.target is None or data.target in index.domains:
+        return data.target
+    facts = benchmarks().get(data.dataset)
+    domain = facts.domain(data.target) if facts else None
+    if domain is not None:
+        return domain
+    folder = expand_home(data.target).resolve()
+    return next((name for name in index.domains if index.root / name == folder), data.target)
+
+
+def _refuse_trained_images(index: Index, unlabelled: Index) -> None:
+    """Refuse a folder without classes that holds images of the dataset."""
+    own = {index.path(row) for row in range(len(index))}
+    shared = [path for path in unlabelled.paths if unlabelled.root / path in own]
+    if shared:
+        raise DataError(
+            f"data.target: {len(shared)} images of {unlabelled.root} are images of the dataset "
+            f"too, the first is {shared[0]}; give a domain's name, or a folder of other images"
+        )
+
+
+def _unused_test_images(index: Index, split: Split) -> tuple[str, ...]:
+    """A line about given test images that are neither trained nor tested on."""
+    tested = np.concatenate([split.target_known, split.target_unknown])
+    given = (index.split == TEST) & (split.known_label[index.label] >= 0)
+    unused = len(np.setdiff1d(np.flatnonzero(given), tested))
+    if not unused:
+        return ()
+    why = "the test is on data.target" if split.target else "nothing is tested on"
+    return (f"{unused} given test images of {index.root} are not used: {why}",)
 
 
 def _hdg(data: DataSection, index: Index, target: str) -> Split:

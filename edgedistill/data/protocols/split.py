@@ -1,47 +1,58 @@
-"""The leave-one-domain-out split of an index: a hash per instance decides, nothing is stored.
+"""The split of an index into training, validation and test, by a hash per instance or as given.
 
-The side of an image depends on the seed, its class and its instance alone: the file stem, or the
-part of it before the dataset's `instance_separator`. An instance that appears in several domains
-under one name (the same emoji drawn by two vendors, the same object in two cameras) is therefore
-on one side in all of them, and adding classes, domains or images moves no other image.
+The hash depends on the seed, the class and the instance alone: the file stem, or the part of it
+before the dataset's `instance_separator`. An instance that appears in several domains under one
+name (the same emoji drawn by two vendors, the same object in two cameras) is therefore on one side
+in all of them.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill._utils.suggestions import choices
-from edgedistill.data.index import Index
+from edgedistill.data.index import TEST, VAL, Index
 from edgedistill.data.protocols.hybridness import hybridness
+from edgedistill.data.protocols.stratify import hashed_validation, held_out_parts
 from edgedistill.errors import DataError
+
+TestKind = Literal["unseen domain", "held-out", "unlabelled", "none"]
+# Share held out for the test where there is neither a target nor a given split.
+HELD_OUT = 0.2
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of an index by role in a leave-one-domain-out experiment.
+    """Rows of an index by role in an experiment.
 
     Attributes:
         known: class names; the label a student learns is the position here.
-        unknown: class names that occur only in the target test.
+        unknown: class names that occur only in the test.
         sources: domain names trained on, in the order of the index.
-        target: domain name tested on.
+        target: name of the domain tested on, or of the folder of unlabelled images; None where
+            there is neither.
         train, val: int64 rows of known classes in the sources, ascending.
-        target_known, target_unknown: int64 rows of the target, ascending.
+        target_known, target_unknown: int64 rows tested on, ascending.
         known_label: int64 [number of classes in the index], class id -> known label or -1.
+        test_kind: what is tested on: the target domain, held-out images of the sources, a folder
+            of unlabelled images, of which this index has no row, or nothing.
     """
 
     known: tuple[str, ...]
     unknown: tuple[str, ...]
     sources: tuple[str, ...]
-    target: str
+    target: str | None
     train: NDArray[np.int64]
     val: NDArray[np.int64]
     target_known: NDArray[np.int64]
     target_unknown: NDArray[np.int64]
     known_label: NDArray[np.int64]
+    test_kind: TestKind = "unseen domain"
 
 
 def training_hybridness(index: Index, split: Split) -> float | None:
@@ -60,11 +71,26 @@ def instance_hash(seed: int, class_name: str, instance: str) -> float:
 
 
 def instance_hashes(index: Index, seed: int) -> NDArray[np.float64]:
-    """`instance_hash` of every row: float64 [N]."""
+    """`instance_hash` of every row: float64 [N].
+
+    Where one name is in different folders of a class and domain, the instances are told apart by
+    their folders.
+    """
+    folders = [PurePosixPath(path).parent for path in index.paths]
+    names = [index.instance(row) for row in range(len(index))]
+    keys = list(zip(index.domain.tolist(), index.label.tolist(), names, strict=True))
+    folder_of: dict[tuple[int, int, str], PurePosixPath] = {}
+    shared = {
+        key
+        for key, folder in zip(keys, folders, strict=True)
+        if folder_of.setdefault(key, folder) != folder
+    }
     return np.array(
         [
-            instance_hash(seed, index.classes[label], index.instance(row))
-            for row, label in enumerate(index.label)
+            instance_hash(
+                seed, index.classes[key[1]], str(folder / name) if key in shared else name
+            )
+            for key, folder, name in zip(keys, folders, names, strict=True)
         ],
         dtype=np.float64,
     )
@@ -73,20 +99,29 @@ def instance_hashes(index: Index, seed: int) -> NDArray[np.float64]:
 def make_split(
     index: Index,
     *,
-    target: str,
+    target: str | None = None,
     sources: Sequence[str] | None = None,
     known: Sequence[str] | None = None,
     unknown: Sequence[str] | None = None,
     val_fraction: float = 0.2,
     test_fraction: float | None = None,
     seed: int = 0,
+    test: bool = True,
+    used: NDArray[np.bool_] | None = None,
 ) -> Split:
-    """Leave-one-domain-out split of an index.
+    """Split of an index that leaves one domain out, or holds out images of every class.
 
-    With u the hash of an instance: u < test_fraction is test; of the rest, val_fraction is
-    validation and what remains is training. Sources give training and validation images of the
-    known classes. The target gives the known classes' test instances (all of them when
-    test_fraction is 0) and every image of the unknown classes.
+    Sources give training and validation images of the known classes. With a target, the test is
+    the target's known classes and every image of its unknown classes. With u the hash of an
+    instance: u < test_fraction is test; of the rest, val_fraction is validation and what remains is
+    training; the target's known images are all tested when test_fraction is 0. Without a target,
+    test_fraction of the instances of every known class is held out for the test, to which all
+    images of unknown classes are added. A class with two source instances or more is both trained
+    on and validated, see `stratify`.
+
+    Where the index has a given split, its parts stay what they are: images given for validation or
+    test are never trained on, and only a part that is not given is taken from the training images.
+    Nothing is held out for the test unless it is given or test_fraction says so.
 
     Classes: with neither list given, `index.unknown` is unknown and the rest is known. With only
     `known`, every other class is unknown. With only `unknown`, the known classes are all others
@@ -94,13 +129,16 @@ def make_split(
 
     Args:
         index: the images.
-        target: name of the domain to test on.
+        target: name of the domain to test on; None to train on all.
         sources: names of the domains to train on; None takes all others.
         known: known class names, in label order.
         unknown: unknown class names, may be empty.
         val_fraction: share of non-test instances held out for validation, in [0, 1).
-        test_fraction: share of instances reserved for the target; None takes the index's default.
+        test_fraction: share of instances reserved for the test; None takes the index's default,
+            or without a target and a given split 0.2 where that is 0.
         seed: another seed gives another split.
+        test: False holds nothing out where there is no target.
+        used: bool [N], the rows that sources may give; all when None.
 
     Raises:
         DataError: a name that does not exist, lists that overlap, or a part left empty.
@@ -112,40 +150,69 @@ def make_split(
     sources = source_domains(index, target, sources)
     known_names, unknown_names = class_lists(index, known, unknown)
     known_label = label_map(index, known_names)
-    is_unknown = label_map(index, unknown_names) >= 0
 
-    u = instance_hashes(index, seed)
-    is_test = u < share
-    is_val = ~is_test & (u < share + val_fraction * (1 - share))
-    row_known = known_label[index.label] >= 0
-    in_target = index.domain == index.domains.index(target)
     in_sources = np.isin(index.domain, [index.domains.index(name) for name in sources])
-    source_known = row_known & in_sources
+    candidates = in_sources & (known_label[index.label] >= 0)
+    if used is not None:
+        candidates &= used
+    given_val, given_test = (candidates & (index.split == part) for part in (VAL, TEST))
+    free = candidates & ~given_val & ~given_test
+    _refuse_untrained(index, known_names, free, given_val | given_test)
+    if target is None:
+        if given_test.any() and test_fraction:
+            raise DataError(
+                f"split: test_fraction is {test_fraction}, and {index.root} has given test images; "
+                "drop test_fraction"
+            )
+        if test_fraction is None and share == 0 and not index.split.any():
+            share = HELD_OUT
+        share = share if test and not given_test.any() else 0.0
+    u = instance_hashes(index, seed)
+    is_val = given_val.copy()
+    from_train = 0.0 if given_val.any() else val_fraction
+    if target is None:
+        is_test = given_test & test
+        is_val[free], is_test[free] = held_out_parts(u[free], index.label[free], from_train, share)
+        free &= ~is_test
+        tested = in_sources
+        test_kind: TestKind = "held-out" if share > 0 or is_test.any() else "none"
+    else:
+        free &= u >= share
+        is_val[free] = hashed_validation(u[free], index.label[free], from_train, share)
+        tested = index.domain == index.domains.index(target)
+        is_test = tested & (known_label[index.label] >= 0)
+        if (is_test & (index.split == TEST)).any():
+            is_test &= index.split == TEST
+        elif share > 0:
+            is_test &= u < share
+        test_kind = "unseen domain"
+    of_unknown = label_map(index, unknown_names)[index.label] >= 0
     split = Split(
         known=known_names,
         unknown=unknown_names,
         sources=sources,
         target=target,
-        train=_rows(source_known & ~is_test & ~is_val),
-        val=_rows(source_known & is_val),
-        target_known=_rows(in_target & row_known & (is_test if share > 0 else True)),
-        target_unknown=_rows(in_target & is_unknown[index.label]),
+        train=_rows(free & ~is_val),
+        val=_rows(is_val),
+        target_known=_rows(is_test),
+        target_unknown=_rows(tested & of_unknown & (test_kind != "none")),
         known_label=known_label,
+        test_kind=test_kind,
     )
     refuse_empty_parts(index, split, val_fraction, share)
     return split
 
 
 def source_domains(
-    index: Index, target: str, wanted: Sequence[str] | None = None
+    index: Index, target: str | None, wanted: Sequence[str] | None = None
 ) -> tuple[str, ...]:
     """The wanted domains, or all but the target, in the order of the index.
 
     Raises DataError for a name that does not exist, or when none is left to train on.
     """
-    if target not in index.domains:
+    if target is not None and target not in index.domains:
         raise DataError(
-            f"split: target domain {target!r} is not in {index.root}; "
+            f"split: target domain {target!r} is not in {index.root}, nor is it a folder; "
             f"{choices(target, index.domains)}"
         )
     for name in wanted or ():
@@ -157,7 +224,7 @@ def source_domains(
     if not sources:
         raise DataError(
             f"split: {index.root} has the one domain {target!r}, so no source is left to train "
-            f"on; add a domain folder"
+            "on; drop data.target to test on held-out images of it, or add a domain"
         )
     return sources
 
@@ -172,6 +239,23 @@ def label_map(index: Index, names: Sequence[str]) -> NDArray[np.int64]:
 
 def _rows(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.flatnonzero(mask).astype(np.int64)
+
+
+def _refuse_untrained(
+    index: Index,
+    known: Sequence[str],
+    trainable: NDArray[np.bool_],
+    given: NDArray[np.bool_],
+) -> None:
+    """Refuse known classes that a given split has for validation or test alone."""
+    trained = set(index.label[trainable].tolist())
+    elsewhere = set(index.label[given].tolist()) - trained
+    names = [name for name in known if index.class_id(name) in elsewhere]
+    if names:
+        raise DataError(
+            f"split: the given split of {index.root} has no training image of {', '.join(names)}, "
+            "only images for validation or test; add some, or list them in data.unknown"
+        )
 
 
 def class_lists(
@@ -231,8 +315,13 @@ def refuse_empty_parts(
             f"split: no validation image of a known class in {', '.join(split.sources)} {shares}; "
             f"add images or raise val_fraction"
         )
-    if not len(split.target_known):
+    if split.test_kind == "unseen domain" and not len(split.target_known):
         raise DataError(
             f"split: target {split.target!r} has no test image of a known class {shares}; "
             f"add images or raise test_fraction"
+        )
+    if split.test_kind == "held-out" and not len(split.target_known):
+        raise DataError(
+            f"split: no known class of {index.root} has images enough to hold one out for the test "
+            f"{shares}: that takes three; add images, or set test_fraction to 0"
         )

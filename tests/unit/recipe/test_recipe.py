@@ -69,7 +69,12 @@ def tree(method: str = "scipd", **top: Any) -> dict[str, Any]:
         ("seed = 4294967296\n" + BASE, "seed", 4294967296),
         ("train = 5\n" + BASE, "train", "[train]"),
         ('[method]\nname = "kd"\n', "data", "required"),
-        ('[data]\n[method]\nname = "kd"\n', "data.target", "required"),
+        ("[data]\n[method]\n", "method.name", "required"),
+        (
+            '[data]\nprotocol = "domainbed"\n[method]\nname = "kd"\n',
+            "data",
+            "target is required",
+        ),
         ('[data]\ntarget = "a"\n', "method", "required"),
         ('[data]\ntarget = 3\n[method]\nname = "kd"\n', "data.target", "text"),
         (BASE.replace("[method]", 'known = ["a"]\n[method]'), "data.known", "2 entries"),

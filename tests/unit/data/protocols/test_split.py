@@ -165,7 +165,6 @@ def test_class_lists_complete_each_other() -> None:
         ({"target": "art", "val_fraction": 1.0}, ["val_fraction", "[0, 1)"]),
         ({"target": "art", "test_fraction": -0.1}, ["test_fraction", "[0, 1)"]),
         ({"target": "art", "test_fraction": 0.999999}, ["training image"]),
-        ({"target": "art", "val_fraction": 1e-9}, ["validation image", "val_fraction"]),
         ({"target": "art", "test_fraction": 1e-9}, ["test image", "test_fraction"]),
     ],
 )
@@ -175,6 +174,11 @@ def test_errors_say_what_and_what_is_allowed(
     index = index_of(DOMAINS, {"cat": 20, "dog": 20})
     with raises(DataError, *culprits):
         make_split(index, **kwargs)  # type: ignore[arg-type]
+
+
+def test_single_instances_leave_nothing_to_validate_on() -> None:
+    with raises(DataError, "validation image", "val_fraction"):
+        make_split(index_of(("s", "t"), {"cat": 1, "dog": 1}), target="t")
 
 
 def test_chosen_sources_leave_the_others_out() -> None:
