@@ -23,7 +23,7 @@ from edgedistill.teacher.view_cache import files as cache_files
 _KINDS: dict[Literal["views", "images", "dataset"], tuple[str, re.Pattern[str]]] = {
     "views": ("views", re.compile(r"[0-9a-f]{20}")),
     "images": ("store", re.compile(r"[0-9a-f]{32}")),
-    "dataset": ("", re.compile(r"emoji-v\d+-.+")),
+    "dataset": ("", re.compile(r"(emoji|icons)-v\d+-.+")),
 }
 _LEFTOVER = re.compile(r"\.(.+)\.tmp-[0-9a-f]+")
 
@@ -96,7 +96,7 @@ def _caches_below(root: Path) -> Iterator[Cache]:
 
 def describe_cache(kind: Literal["views", "images", "dataset"], folder: Path) -> Cache:
     """The cache in a folder that exists."""
-    holds = {"views": _views, "images": _images}.get(kind, lambda _: "the emoji benchmark")
+    holds = {"views": _views, "images": _images, "dataset": _dataset}[kind]
     return Cache(folder.name, kind, holds(folder), disk_bytes(folder), folder)
 
 
@@ -127,6 +127,10 @@ def _images(folder: Path) -> str:
         return f"{report['images']} images of {report['root']} at {report['size']} px{packed}"
     except (OSError, ValueError, KeyError, TypeError):
         return f"images of an earlier version, or with a damaged {REPORT_FILE}"
+
+
+def _dataset(folder: Path) -> str:
+    return f"the embedded benchmark {folder.name.partition('-')[0]}"
 
 
 def _is_busy(cache: Cache) -> bool:
