@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from edgedistill.api import list_benchmarks as list_benchmarks
     from edgedistill.api import list_datasets as list_datasets
     from edgedistill.api import list_exporters as list_exporters
+    from edgedistill.api import list_loggers as list_loggers
     from edgedistill.api import list_methods as list_methods
     from edgedistill.api import list_scores as list_scores
     from edgedistill.api import list_students as list_students
     from edgedistill.api import register_dataset as register_dataset
     from edgedistill.api import register_exporter as register_exporter
+    from edgedistill.api import register_logger as register_logger
     from edgedistill.api import register_method as register_method
     from edgedistill.api import register_score as register_score
     from edgedistill.api import register_student as register_student
@@ -86,6 +88,7 @@ _HOMES = {
     "list_caches": "runs.caches",
     "list_datasets": "api",
     "list_exporters": "api",
+    "list_loggers": "api",
     "list_methods": "api",
     "list_scores": "api",
     "list_students": "api",
@@ -94,6 +97,7 @@ _HOMES = {
     "plan_sweep": "sweep.run",
     "register_dataset": "api",
     "register_exporter": "api",
+    "register_logger": "api",
     "register_method": "api",
     "register_score": "api",
     "register_student": "api",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgedistill.registries import DATASETS, EXPORTERS, METHODS, SCORES, STUDENTS
+from edgedistill.registries import DATASETS, EXPORTERS, LOGGERS, METHODS, SCORES, STUDENTS
 
 if TYPE_CHECKING:
     from torch import nn
 
     from edgedistill.data.index import Index
     from edgedistill.export.base import Exporter
+    from edgedistill.loggers.base import Logger
     from edgedistill.methods.base import Method
     from edgedistill.openset.scores.base import Score
 
@@ -19,6 +20,7 @@ MethodT = TypeVar("MethodT", bound="type[Method[Any, Any]]")
 DatasetT = TypeVar("DatasetT", bound="Callable[..., Index]")
 ScoreT = TypeVar("ScoreT", bound="type[Score]")
 ExporterT = TypeVar("ExporterT", bound="type[Exporter]")
+LoggerT = TypeVar("LoggerT", bound="type[Logger]")
 StudentT = TypeVar("StudentT", bound="Callable[[], nn.Module]")
 
 
@@ -70,6 +72,16 @@ def list_exporters() -> list[str]:
         ['onnx']
     """
     return list(EXPORTERS)
+
+
+def list_loggers() -> list[str]:
+    """Names for `log.to`: the built-in experiment trackers, then registered ones.
+
+    Examples:
+        >>> "tensorboard" in ed.list_loggers()
+        True
+    """
+    return list(LOGGERS)
 
 
 def list_benchmarks() -> list[str]:
@@ -124,3 +136,11 @@ def register_exporter(name: str) -> Callable[[ExporterT], ExporterT]:
     Raises ValueError when the name is taken.
     """
     return EXPORTERS.register(name)
+
+
+def register_logger(name: str) -> Callable[[LoggerT], LoggerT]:
+    """A decorator that enters a subclass of `edgedistill.loggers.Logger`.
+
+    Raises ValueError when the name is taken.
+    """
+    return LOGGERS.register(name)

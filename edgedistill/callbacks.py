@@ -54,6 +54,21 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class GpuUse:
+    """What a GPU is doing, other processes' work on it counted in.
+
+    Attributes:
+        memory, total: bytes in use, and bytes that it has.
+        utilization: share of the last moments in which it worked, in [0, 1]; None where
+            `nvidia-ml-py` is not installed.
+    """
+
+    memory: int
+    total: int
+    utilization: float | None = None
+
+
+@dataclass(frozen=True)
 class TrainingStep:
     """A moment of training.
 
@@ -61,12 +76,14 @@ class TrainingStep:
         step, total: steps done, of those that the recipe asks for.
         images_per_second: mean over the run, earlier starts counted in.
         losses: loss terms by name ("loss" is their weighted sum), means since the last validation.
+        gpu: use of the GPU that trains; None on another device.
     """
 
     step: int
     total: int
     images_per_second: float
     losses: Mapping[str, float]
+    gpu: GpuUse | None = None
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,8 @@ class ConsoleCallback(callbacks.Callback):
     def on_step(self, step: callbacks.TrainingStep) -> None:
         """A bar of its own for training."""
         losses = " ".join(f"{name} {value:.3f}" for name, value in step.losses.items())
-        detail = f"{step.images_per_second:.0f} images/s {losses}{self._validation}"
+        gpu = f" {_gpu(step.gpu)}" if step.gpu else ""
+        detail = f"{step.images_per_second:.0f} images/s{gpu} {losses}{self._validation}"
         self._show(_TRAINING, "steps", step.step, step.total, detail)
         if step.step == step.total:
             self._end(_TRAINING)
@@ -119,6 +120,12 @@ class ConsoleCallback(callbacks.Callback):
             self._bars.remove_task(task)
             if not self._tasks:
                 self._bars.stop()
+
+
+def _gpu(use: callbacks.GpuUse) -> str:
+    """As in "GPU 93% 10.2/78.0 GiB"."""
+    busy = "" if use.utilization is None else f" {100 * use.utilization:.0f}%"
+    return f"GPU{busy} {use.memory / 2**30:.1f}/{use.total / 2**30:.1f} GiB"
 
 
 class _Lines:

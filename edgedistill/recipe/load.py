@@ -28,7 +28,7 @@ from edgedistill.recipe.schema import (
     Section,
     TeacherSection,
 )
-from edgedistill.registries import METHODS, SCORES, STUDENTS
+from edgedistill.registries import LOGGERS, METHODS, SCORES, STUDENTS
 
 EntryT = TypeVar("EntryT")
 
@@ -149,6 +149,8 @@ def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
     student = _registered(STUDENTS, recipe.student.model, f"{where}: student.model")
     if recipe.openset.score is not None:
         _registered(SCORES, recipe.openset.score, f"{where}: openset.score")
+    for logger in recipe.log.to:
+        _registered(LOGGERS, logger, f"{where}: log.to")
     if recipe.faithful:
         tree = _with_authors(tree, method.faithful_values(), where)
         recipe = Recipe.model_validate(tree)

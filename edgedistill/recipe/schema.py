@@ -291,6 +291,11 @@ class TrainSection(Section):
     ties: Literal["latest", "first"] = Field(
         default="latest", description="which of equally good validation passes ships its weights"
     )
+    patience: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="source-validation passes in a row without a better one that end the "
+        "training; 0: never",
+    )
     augmented_validation: bool = Field(
         default=False, description="validate on one random view of each image, not the plain image"
     )
@@ -327,6 +332,18 @@ class OpenSetSection(Section):
     )
 
 
+class LogSection(Section):
+    """Experiment trackers; another choice does not make another run."""
+
+    to: list[str] = Field(default=[], description="registered loggers that follow the run")
+    project: str = Field(
+        default="edgedistill",
+        min_length=1,
+        description="project at 'wandb', experiment at 'mlflow'",
+    )
+    every: Positive = Field(default=10, description="steps between two values of a curve")
+
+
 class Recipe(Section):
     """A whole experiment."""
 
@@ -347,3 +364,4 @@ class Recipe(Section):
     method: MethodSection
     train: TrainSection = TrainSection()
     openset: OpenSetSection = OpenSetSection()
+    log: LogSection = LogSection()

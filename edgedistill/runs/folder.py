@@ -71,8 +71,8 @@ def locked_run(path: Path, recipe: Recipe) -> Iterator[tuple[RunFolder, State]]:
 
     Until the block ends other processes are kept out of it. What a killed one left half-written is
     cleared. A finished run is neither locked nor changed. A new folder is removed again when an
-    EdgeDistillError ends the block before it has trained. The device may differ from the earlier
-    start's, nothing else.
+    EdgeDistillError ends the block before it has trained. Device and loggers may differ from the
+    earlier start's, nothing else.
 
     Raises RunFolderError when the folder holds another recipe or cannot be written, or when
     another process is at work on the run.
@@ -131,7 +131,8 @@ def _state(folder: RunFolder, recipe: Recipe) -> State:
     path = folder.path
     if folder.recipe.exists():
         old = load_recipe(folder.recipe)
-        changed = differences(old.model_copy(update={"device": recipe.device}), recipe)
+        may_differ = {"device": recipe.device, "log": recipe.log}
+        changed = differences(old.model_copy(update=may_differ), recipe)
         if changed and not has_trained(folder):
             return "new"
         if changed:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgedistill._utils.extras import needs_extra
 from edgedistill.callbacks import Callback, LoggingCallback, RunEnd, reporting
 from edgedistill.errors import Interrupted
+from edgedistill.registries import LOGGERS
 from edgedistill.runs.lookup import run_folder_of
 from edgedistill.runs.result import Run
 
@@ -69,7 +70,10 @@ def run(
     with init_distributed() as processes:
         resolved = as_recipe(recipe, overrides)
         path = Path(runs) / _default_name(recipe, resolved) if out is None else Path(out)
-        with reporting(given, muted=processes.rank > 0) as active:
+        loggers = [
+            LOGGERS[name](path, resolved.model_dump(), resolved.log) for name in resolved.log.to
+        ]
+        with reporting([*given, *loggers], muted=processes.rank > 0) as active:
             try:
                 metrics, state = run_pipeline(resolved, path, processes)
             except (Stopped, Interrupted, KeyboardInterrupt) as stop:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgedistill.callbacks import GpuUse
 from edgedistill.errors import RecipeError, TrainingError
 from edgedistill.students import architecture
 
@@ -54,6 +55,19 @@ def own_device(name: str, number: int, processes: int) -> torch.device:
         )
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
+
+
+def gpu_use(device: torch.device) -> GpuUse | None:
+    """Memory and, where `nvidia-ml-py` is installed, utilization of a GPU; None for others."""
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    try:
+        busy = torch.cuda.utilization(device) / 100
+    except (ModuleNotFoundError, RuntimeError):
+        # Without the package, or in a container that hides the driver's statistics.
+        busy = None
+    return GpuUse(total - free, total, busy)
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:

@@ -24,6 +24,7 @@ from edgedistill.students import Student
 from edgedistill.train.averaging import WeightAverage
 from edgedistill.train.checkpoint import load_checkpoint, save_checkpoint
 from edgedistill.train.context import History, Stopped, TrainContext
+from edgedistill.train.device import gpu_use
 from edgedistill.train.optim import build_optimizers, load_optimizer
 from edgedistill.train.predict import predict
 from edgedistill.train.step import Forward, batch_of, train_step
@@ -96,7 +97,7 @@ def _fit(
     images = len(context.images.domains) * settings.batch_per_domain
     look_every = 1 if context.device.type == "cpu" else 10
     with stop_requests() as stopping:
-        while state.step < total:
+        while state.step < total and not is_stale(state.history, settings.patience):
             losses = train_step(context, forward, state.optimizers, state.scaler, state.step)
             if state.average is not None:
                 state.average.update(context.student)
@@ -126,7 +127,9 @@ def _fit(
                         )
                 if first:
                     rate = images * state.step / (time.perf_counter() - started_at)
-                    callback.on_step(TrainingStep(state.step, total, rate, means))
+                    callback.on_step(
+                        TrainingStep(state.step, total, rate, means, gpu_use(context.device))
+                    )
             state.seconds = time.perf_counter() - started_at
             # One look at the flag: a stop asked for while saving waits for the next step.
             stop = (
@@ -240,6 +243,14 @@ def _check_weights(context: TrainContext, state: _State, folder: Path) -> None:
     tensors = context.student.state_dict().values()
     if not all(bool(t.isfinite().all()) for t in tensors if t.is_floating_point()):
         raise _diverged(context, state.step - 1, state.step, "the weights are", folder)
+
+
+def is_stale(history: History, patience: int) -> bool:
+    """Whether the last `patience` validations were all no better than one before; 0: never."""
+    accuracies = [row["val_accuracy"] for row in history]
+    if not patience or len(accuracies) <= patience:
+        return False
+    return max(accuracies[-patience:]) <= max(accuracies[:-patience])
 
 
 def _mean_over_domains(outputs: Outputs, domains: Sequence[NDArray[np.int64]]) -> float:

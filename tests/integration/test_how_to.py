@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from edgedistill.registries import DATASETS, EXPORTERS, METHODS, SCORES, STUDENTS
+from edgedistill.registries import DATASETS, EXPORTERS, LOGGERS, METHODS, SCORES, STUDENTS
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 BLOCK = re.compile(r'^```python(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
@@ -36,7 +36,7 @@ def folder(
 @pytest.fixture(autouse=True)
 def registered(folder: Path) -> Iterator[None]:
     """Nothing that a page registers is left for another test."""
-    registries = (DATASETS, EXPORTERS, METHODS, SCORES, STUDENTS)
+    registries = (DATASETS, EXPORTERS, LOGGERS, METHODS, SCORES, STUDENTS)
     before = [set(registry) for registry in registries]
     yield
     for registry, names in zip(registries, before, strict=True):
@@ -47,7 +47,15 @@ def registered(folder: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "page", ["add-a-method", "add-a-student", "add-a-score", "add-a-dataset", "add-an-exporter"]
+    "page",
+    [
+        "add-a-method",
+        "add-a-student",
+        "add-a-score",
+        "add-a-dataset",
+        "add-an-exporter",
+        "track-a-run",
+    ],
 )
 def test_the_page_s_program_runs(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)

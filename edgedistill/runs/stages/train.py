@@ -81,9 +81,14 @@ class Train:
         )
         if workspace.processes.rank == 0:
             save_student(prepared.student, prepared.text, folder)
-            best = max(row["val_accuracy"] for row in history)
+            best, steps = max(row["val_accuracy"] for row in history), history[-1]["step"]
+            if steps < self.train.steps:
+                callbacks.current().on_note(
+                    f"stopped after {steps:.0f} of {self.train.steps} steps: no better source "
+                    f"validation in {self.train.patience} passes (train.patience)"
+                )
             callbacks.current().on_note(
-                f"trained {self.train.steps} steps in {seconds:.0f} s, best source validation "
+                f"trained {steps:.0f} steps in {seconds:.0f} s, best source validation "
                 f"{100 * best:.1f}%; evaluating on {len(prepared.dataset.target)} target images"
             )
         return Trained(history, seconds)

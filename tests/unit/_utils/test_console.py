@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from edgedistill._utils.console import ConsoleCallback
-from edgedistill.callbacks import Callback, CallbackList, RunEnd, TrainingStep, Validation
+from edgedistill.callbacks import Callback, CallbackList, GpuUse, RunEnd, TrainingStep, Validation
 
 
 def work(callback: Callback) -> None:
@@ -48,6 +48,18 @@ def test_a_log_of_training_shows_the_latest_validation(capsys: pytest.CaptureFix
     first, last = capsys.readouterr().err.splitlines()
     assert first == "training 1/4 10 images/s loss 0.500"
     assert last == "training 4/4 10 images/s loss 0.500 val 75.0%"
+
+
+@pytest.mark.parametrize(
+    ("utilization", "shown"), [(0.93, "GPU 93% 10.0/80.0 GiB"), (None, "GPU 10.0/80.0 GiB")]
+)
+def test_training_on_a_gpu_shows_its_use(
+    utilization: float | None, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpu = GpuUse(10 * 2**30, 80 * 2**30, utilization)
+    ConsoleCallback().on_step(TrainingStep(4, 4, 10.0, {"loss": 0.5}, gpu))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"training 4/4 10 images/s {shown} loss 0.500"
 
 
 @pytest.mark.parametrize("steps", [2, 4])

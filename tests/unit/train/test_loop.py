@@ -28,7 +28,7 @@ from edgedistill.train.batches import Batch
 from edgedistill.train.checkpoint import load_checkpoint, save_checkpoint
 from edgedistill.train.context import History, Stopped, TrainContext
 from edgedistill.train.distributed import ProcessGroup
-from edgedistill.train.loop import fit
+from edgedistill.train.loop import fit, is_stale
 from edgedistill.train.predict import predict
 
 MakeContext = Callable[..., TrainContext]
@@ -402,3 +402,31 @@ def test_compilation_is_for_one_process(tmp_path: Path, tiny_context: MakeContex
     context = replace(tiny_context(compile=True), processes=ProcessGroup(rank=0, size=2))
     with raises(TrainingError, "train.compile", "one process"):
         fit(context, tmp_path / "c", Callback())
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "patience", "stale"),
+    [
+        ([], 1, False),
+        ([0.5], 1, False),
+        ([0.5, 0.6], 1, False),
+        ([0.5, 0.5], 1, True),
+        ([0.6, 0.5, 0.6], 2, True),
+        ([0.6, 0.5, 0.7], 2, False),
+        ([0.6, 0.5, 0.5, 0.5], 0, False),
+    ],
+)
+def test_a_history_without_a_better_validation_is_stale(
+    accuracies: list[float], patience: int, stale: bool
+) -> None:
+    assert is_stale([{"val_accuracy": value} for value in accuracies], patience) is stale
+
+
+def test_training_ends_early_and_ships_the_best(tmp_path: Path, tiny_context: MakeContext) -> None:
+    # Too small a rate to change an answer: the second pass is no better than the first.
+    context = tiny_context("erm", steps=12, eval_every=2, lr=1e-12, patience=2)
+    history, _ = fit(context, tmp_path / "x", Callback())
+    assert [row["step"] for row in history] == [2, 4, 6]
+    steps: list[int] = []
+    again, _ = fit(context, tmp_path / "x", OnStep(lambda moment: steps.append(moment.step)))
+    assert (steps, again) == ([], history)

@@ -1,0 +1,47 @@
+"""Curves as a CSV file in the run folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+
+from edgedistill._utils.atomic import write_text
+from edgedistill.callbacks import RunEnd
+from edgedistill.loggers.base import Logger
+from edgedistill.registries import LOGGERS
+
+_COLUMNS = ("step", "name", "value")
+
+
+@LOGGERS.register("csv")
+class CSVLogger(Logger):
+    """The file log.csv in the run folder: a line for each value, with step and name."""
+
+    def open(self) -> None:
+        self._path = self.folder / "log.csv"
+        self._rows: list[tuple[int, str, float]] = []
+        if self._path.is_file():
+            with self._path.open(encoding="utf-8", newline="") as file:
+                rows = csv.DictReader(file)
+                self._rows = [(int(r["step"]), r["name"], float(r["value"])) for r in rows]
+        self._resumed = bool(self._rows)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        if self._resumed:
+            # The steps after the checkpoint are done again.
+            self._rows = [row for row in self._rows if row[0] < step]
+            self._resumed = False
+        self._rows += [(step, name, value) for name, value in values.items()]
+        if any(name.startswith("val/") for name in values):
+            self._write()
+
+    def close(self, end: RunEnd, results: Mapping[str, float]) -> None:
+        self._write()
+
+    def _write(self) -> None:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        writer.writerows(self._rows)
+        write_text(self._path, text.getvalue())
