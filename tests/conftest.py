@@ -317,26 +317,26 @@ def proto() -> Callable[..., onnx.ModelProto]:
 
 
 @pytest.fixture(scope="session")
-def told() -> Callable[..., dict[str, str]]:
-    """`metadata`: what such a model says about itself."""
+def metadata_of() -> Callable[..., dict[str, str]]:
+    """`metadata`: the entries of such a model."""
     return metadata
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Write a model, sealed unless told otherwise, with some metadata changed (None: left out)."""
+    """Write a model, sealed by default, with some metadata changed (None: left out)."""
 
     def write(
         model: onnx.ModelProto | None = None,
         changes: Mapping[str, str | None] | None = None,
         sealed: bool = True,
     ) -> Path:
-        made = make_model() if model is None else model
-        said = {p.key: p.value for p in made.metadata_props}
-        said |= {f"edgedistill.{key}": value for key, value in (changes or {}).items()}
-        del made.metadata_props[:]
-        helper.set_model_props(made, {k: v for k, v in said.items() if v is not None})
-        data = made.SerializeToString()
+        proto = make_model() if model is None else model
+        metadata = {p.key: p.value for p in proto.metadata_props}
+        metadata |= {f"edgedistill.{key}": value for key, value in (changes or {}).items()}
+        del proto.metadata_props[:]
+        helper.set_model_props(proto, {k: v for k, v in metadata.items() if v is not None})
+        data = proto.SerializeToString()
         path = tmp_path / "student.onnx"
         path.write_bytes(seal(data) if sealed else data)
         return path

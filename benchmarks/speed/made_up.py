@@ -133,39 +133,39 @@ def context(
     )
 
 
-def forward_of(made: TrainContext) -> Forward:
+def forward_of(context: TrainContext) -> Forward:
     """The student as a run trains it."""
-    if not made.settings.compile:
-        return made.student
-    compiled: Forward = torch.compile(made.student, dynamic=False)
+    if not context.settings.compile:
+        return context.student
+    compiled: Forward = torch.compile(context.student, dynamic=False)
     return compiled
 
 
-def optimizers_of(made: TrainContext) -> list[Optimizer]:
+def optimizers_of(context: TrainContext) -> list[Optimizer]:
     """The optimisers of a run."""
-    train, student = made.settings, made.student
+    train, student = context.settings, context.student
     return build_optimizers(
-        made.method.param_groups(student.backbone, student.head),
+        context.method.param_groups(student.backbone, student.head),
         train.optimizer,
         lr=train.lr,
         weight_decay=train.weight_decay,
         momentum=train.momentum,
         nesterov=train.nesterov,
-        count=made.method.optimizers,
-        fused=made.device.type == "cuda",
+        count=context.method.optimizers,
+        fused=context.device.type == "cuda",
     )
 
 
-def stepping(made: TrainContext) -> Callable[[int], dict[str, Tensor]]:
+def stepping(context: TrainContext) -> Callable[[int], dict[str, Tensor]]:
     """A function that trains on the batch of a step, as the training loop does."""
-    train, student = made.settings, made.student
-    optimizers = optimizers_of(made)
+    train, student = context.settings, context.student
+    optimizers = optimizers_of(context)
     average = WeightAverage(student, "ema", decay=train.ema_decay)
-    scaler = torch.amp.GradScaler(made.device.type, enabled=False)
-    forward = forward_of(made)
+    scaler = torch.amp.GradScaler(context.device.type, enabled=False)
+    forward = forward_of(context)
 
     def step(number: int) -> dict[str, Tensor]:
-        losses = train_step(made, forward, optimizers, scaler, number)
+        losses = train_step(context, forward, optimizers, scaler, number)
         average.update(student)
         return losses
 

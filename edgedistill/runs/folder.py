@@ -106,13 +106,13 @@ def locked_run(path: Path, recipe: Recipe) -> Iterator[tuple[RunFolder, State]]:
             _remove_start(folder, missing)
 
 
-def _remove_start(folder: RunFolder, made: Sequence[Path]) -> None:
+def _remove_start(folder: RunFolder, created: Sequence[Path]) -> None:
     """Remove what a start that failed before training made: its files, then the empty folders."""
     # What another process put there meanwhile keeps its folder.
     with suppress(OSError):
         for file in (folder.recipe, folder.environment, folder.lock):
             file.unlink(missing_ok=True)
-        for path in made:
+        for path in created:
             path.rmdir()
 
 

@@ -6,16 +6,15 @@ evaluates, or a version of the packages it uses changes.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edgedistill._utils.atomic import write_json
 from edgedistill.data.images import LabelledImages
 from edgedistill.errors import ExportRefused
 from edgedistill.export.build import export_fp32, export_int8
-from edgedistill.export.finished import FinishedRun
 from edgedistill.export.images import ExportImages
 from edgedistill.export.int8.policy import POLICY_FILE
 from edgedistill.export.measure import measure_answers
@@ -31,8 +30,46 @@ VERSIONS = ("onnx", "onnxruntime", "torch")
 CODE = ("export", "methods", "openset", "students", "runtime")
 
 
-def export_and_evaluate(name: str, folder: SweepFolder, int8: bool) -> dict[str, Any]:
+class RunExporter(Protocol):
+    """Writer of the files of one finished run; a method returns the metrics of what it wrote."""
+
+    def fp32(self, path: Path) -> dict[str, Any]:
+        """Write the float32 file. Raises ExportError when it fails a check."""
+
+    def int8(self, path: Path) -> dict[str, Any]:
+        """Write the int8 file. Raises ExportRefused when it loses too many answers."""
+
+
+class OnnxExporter(RunExporter):
+    """Writer of ONNX files, with their metrics on the target.
+
+    Raises: RunFolderError when the run cannot be read.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._run = load_finished(RunFolder(run))
+        self._target = ExportImages(self._run, self._run.recipe.student.size).target()
+
+    def fp32(self, path: Path) -> dict[str, Any]:
+        export_fp32(self._run, path)
+        return evaluate_file(path, self._target)
+
+    def int8(self, path: Path) -> dict[str, Any]:
+        int8 = export_int8(self._run, path).int8
+        assert int8 is not None
+        metrics = evaluate_file(path, self._target)
+        return metrics | {"nodes": int8.nodes, "kept_float": int8.kept_float}
+
+
+def export_and_evaluate(
+    name: str,
+    folder: SweepFolder,
+    int8: bool,
+    open_run: Callable[[Path], RunExporter] = OnnxExporter,
+) -> dict[str, Any]:
     """Export a finished run and evaluate its files on the target, or read the recorded result.
+
+    `open_run` is given the run's folder.
 
     Returns:
         Precision -> metrics on the target, threshold, bytes and sha256 of its file; an int8 file
@@ -48,12 +85,10 @@ def export_and_evaluate(name: str, folder: SweepFolder, int8: bool) -> dict[str,
         return done
     place = folder.run(name)
     key = fingerprint(place)
-    run = load_finished(RunFolder(place))
-    target = ExportImages(run, run.recipe.student.size).target()
-    export_fp32(run, place / FILES["fp32"])
-    result: dict[str, Any] = {"fp32": evaluate_file(place / FILES["fp32"], target)}
+    exporter = open_run(place)
+    result = {"fp32": exporter.fp32(place / FILES["fp32"])}
     if int8:
-        result["int8"] = _export_int8_file(run, place / FILES["int8"], target)
+        result["int8"] = _export_int8(exporter, place / FILES["int8"])
     folder.files.mkdir(exist_ok=True)
     write_json(_record_file(name, folder), {"key": key, **result})
     return result
@@ -73,14 +108,12 @@ def _record_file(name: str, folder: SweepFolder) -> Path:
     return folder.files / f"{name}.json"
 
 
-def _export_int8_file(run: FinishedRun, path: Path, target: LabelledImages) -> dict[str, Any]:
+def _export_int8(exporter: RunExporter, path: Path) -> dict[str, Any]:
     try:
-        int8 = export_int8(run, path).int8
+        return exporter.int8(path)
     except ExportRefused as error:
         path.unlink(missing_ok=True)
         return {"refused": str(error)}
-    assert int8 is not None
-    return evaluate_file(path, target) | {"nodes": int8.nodes, "spared": int8.kept_float}
 
 
 def evaluate_file(path: Path, target: LabelledImages) -> dict[str, Any]:
@@ -93,13 +126,21 @@ def evaluate_file(path: Path, target: LabelledImages) -> dict[str, Any]:
     return {**metrics, "threshold": info.threshold, "bytes": len(data), "sha256": sha256}
 
 
-def fingerprint(run: Path) -> str:
-    """SHA-256 over what a run's files depend on: its results, the policy, `CODE`, `VERSIONS`."""
+def fingerprint(
+    run: Path, code: Sequence[str] = CODE, version: Callable[[str], str] = metadata.version
+) -> str:
+    """SHA-256 over what a run's files depend on: its results, the policy, code and `VERSIONS`.
+
+    Args:
+        run: the run's folder.
+        code: packages of edgedistill whose source counts.
+        version: name of an installed distribution -> its version.
+    """
     package = Path(__file__).parents[1]
-    code = [p for name in CODE for p in sorted((package / name).rglob("*.py"))]
+    sources = [p for name in code for p in sorted((package / name).rglob("*.py"))]
     results = [run / name for name in ("student.safetensors", "openset.json")]
-    parts = [_sha256(path) for path in (*results, POLICY_FILE, *code)]
-    parts += [metadata.version(name) for name in VERSIONS]
+    parts = [_sha256(path) for path in (*results, POLICY_FILE, *sources)]
+    parts += [version(name) for name in VERSIONS]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 

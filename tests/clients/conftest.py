@@ -93,7 +93,7 @@ def _craft(**metadata: str) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     calibration = {"value": THRESHOLD, "acceptance": 0.95, "calibration": "none", "images": 40}
-    told = {
+    defaults = {
         "contract": "1",
         "classes": json.dumps(CLASSES),
         "unknown_label": "-1",
@@ -107,7 +107,7 @@ def _craft(**metadata: str) -> bytes:
         "student": "crafted",
         "method": "none",
     }
-    helper.set_model_props(model, {f"edgedistill.{k}": v for k, v in (told | metadata).items()})
+    helper.set_model_props(model, {f"edgedistill.{k}": v for k, v in (defaults | metadata).items()})
     data: bytes = model.SerializeToString()
     return data
 
@@ -133,11 +133,11 @@ def quantized(exported: Path, pictures: Path, tmp_path_factory: pytest.TempPathF
     model = onnx.load_from_string(data)
     nodes = [name for name, kind in node_kinds(model.graph).items() if kind != "classifier"]
     views = np.stack([read_rgb(file, info.size) for file in sorted(pictures.iterdir())])
-    made = to_int8(calibrate_ranges(model, nodes, views), nodes)
-    told = {entry.key: entry.value for entry in model.metadata_props}
-    helper.set_model_props(made, told | {"edgedistill.precision": "int8"})
+    int8_model = to_int8(calibrate_ranges(model, nodes, views), nodes)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    helper.set_model_props(int8_model, metadata | {"edgedistill.precision": "int8"})
     path = tmp_path_factory.mktemp("quantized") / "student-int8.onnx"
-    path.write_bytes(seal(made.SerializeToString()))
+    path.write_bytes(seal(int8_model.SerializeToString()))
     return path
 
 
@@ -214,11 +214,11 @@ def program() -> Callable[[str, str], str]:
     """Where a program is. Without it a test is skipped, but in CI, which installs it, it fails."""
 
     def find(name: str, what: str) -> str:
-        found = shutil.which(name)
-        if found is None:
+        executable = shutil.which(name)
+        if executable is None:
             missing = pytest.fail if os.environ.get("CI") else pytest.skip
             missing(f"needs {what}, which is not installed")
-        return str(found)
+        return str(executable)
 
     return find
 
@@ -228,17 +228,17 @@ def npm_folder(name: str) -> Path:
     lock = (EXPORT / name / "package-lock.json").read_bytes()
     digest = hashlib.sha256(lock).hexdigest()[:16]
     root = Path(os.environ.get("EDGEDISTILL_TEST_NPM", tempfile.gettempdir()))
-    kept = root / f"edgedistill-npm-{os.getuid()}" / f"{name}-{digest}"
-    kept.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{kept}.lock"):
-        if not (kept / "complete").exists():
+    folder = root / f"edgedistill-npm-{os.getuid()}" / f"{name}-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "complete").exists():
             for file in ("package.json", "package-lock.json", ".npmrc"):
-                shutil.copy(EXPORT / name / file, kept)
+                shutil.copy(EXPORT / name / file, folder)
             command = ["npm", "ci", "--prefer-offline", "--no-audit", "--no-fund"]
-            done = subprocess.run(command, cwd=kept, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
-            (kept / "complete").touch()
-    return kept / "node_modules"
+            (folder / "complete").touch()
+    return folder / "node_modules"
 
 
 @pytest.fixture(scope="session")

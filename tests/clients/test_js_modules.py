@@ -78,9 +78,9 @@ def contracts(node: Node, *paths: Path) -> list[dict]:
 
 
 def test_contract_is_read_from_the_file(node: Node, crafted: Path, exported: Path) -> None:
-    for path, found in zip((crafted, exported), contracts(node, crafted, exported), strict=True):
+    for path, answer in zip((crafted, exported), contracts(node, crafted, exported), strict=True):
         _, info = read_model(path)
-        assert found["contract"] == {
+        assert answer["contract"] == {
             "classes": list(info.classes),
             "score": info.score,
             "threshold": info.threshold,
@@ -98,7 +98,7 @@ def test_javascript_knows_the_rule_of_the_package(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "said"),
+    ("metadata", "culprit"),
     [
         ({"contract": "2"}, "version"),
         ({"classes": "[]"}, "classes"),
@@ -112,12 +112,12 @@ def test_javascript_knows_the_rule_of_the_package(node: Node) -> None:
     ],
 )
 def test_metadata_that_break_the_contract_are_refused_in_a_line(
-    node: Node, craft: Craft, tmp_path: Path, metadata: dict[str, str], said: str
+    node: Node, craft: Craft, tmp_path: Path, metadata: dict[str, str], culprit: str
 ) -> None:
     path = tmp_path / "odd.onnx"
     path.write_bytes(seal(craft(**metadata)))
-    (found,) = contracts(node, path)
-    assert found["kind"] == "Error" and said in found["error"] and "\n" not in found["error"]
+    (answer,) = contracts(node, path)
+    assert answer["kind"] == "Error" and culprit in answer["error"] and "\n" not in answer["error"]
 
 
 def test_damaged_and_foreign_files_are_refused_in_a_line(
@@ -151,8 +151,8 @@ def test_damaged_and_foreign_files_are_refused_in_a_line(
         path = tmp_path / f"{number}.onnx"
         path.write_bytes(data)
         paths.append(path)
-    for path, found in zip(paths, contracts(node, *paths), strict=True):
-        assert found.get("kind") == "Error", (path.name, found)
-        assert found["error"] and "\n" not in found["error"]
+    for path, answer in zip(paths, contracts(node, *paths), strict=True):
+        assert answer.get("kind") == "Error", (path.name, answer)
+        assert answer["error"] and "\n" not in answer["error"]
         with pytest.raises(ModelFileError):
             read_model(path)

@@ -97,8 +97,8 @@ def test_pixels_are_those_of_training(
         check=True,
     )
     for file, line in zip(files, done.stdout.split(), strict=True):
-        found = np.frombuffer(base64.b64decode(line), np.uint8).reshape(size, size, 3)
-        np.testing.assert_array_equal(found, read_rgb(file, size), file.name)
+        decoded = np.frombuffer(base64.b64decode(line), np.uint8).reshape(size, size, 3)
+        np.testing.assert_array_equal(decoded, read_rgb(file, size), file.name)
 
 
 def test_threshold_and_lines_for_people(classify: Run, crafted: Path, pictures: Path) -> None:

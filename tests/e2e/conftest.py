@@ -203,8 +203,8 @@ class Cached:
 
     @property
     def views(self) -> Path:
-        (found,) = (self.folder / "views").iterdir()
-        return found
+        (folder,) = (self.folder / "views").iterdir()
+        return folder
 
     def flip(self, file: Path, at: int) -> None:
         with open(file, "r+b") as handle:

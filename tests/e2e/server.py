@@ -148,8 +148,8 @@ def serve() -> None:
         if "wait" in request:
             pid = request["wait"]
             if pid not in ended:
-                found, status = os.waitpid(pid, request["flags"])
-                if found:
+                ended_pid, status = os.waitpid(pid, request["flags"])
+                if ended_pid:
                     ended[pid] = os.waitstatus_to_exitcode(status)
             print(ended.get(pid, ""), flush=True)
             continue

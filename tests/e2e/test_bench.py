@@ -28,7 +28,7 @@ class Benched:
     """The one full run: what it said, what it wrote, and what it was given."""
 
     result: Any
-    found: dict[str, Any]
+    result: dict[str, Any]
     folder: Path
 
 
@@ -81,41 +81,41 @@ def test_a_requirement_that_does_not_hold_is_a_line_and_status_1(benched: Benche
 def test_a_real_result_is_of_the_schema(
     benched: Benched, mismatches: Callable[[Any, Any], list[str]]
 ) -> None:
-    assert mismatches(benched.found, Result) == []
+    assert mismatches(benched.result, Result) == []
 
 
 def test_files_are_identified_and_counted(benched: Benched) -> None:
-    found = benched.found
-    assert found["schema"] == SCHEMA and found["baseline"] == "stricter.onnx"
-    names = [model["name"] for model in found["models"]]
+    result = benched.result
+    assert result["schema"] == SCHEMA and result["baseline"] == "stricter.onnx"
+    names = [model["name"] for model in result["models"]]
     assert names == ["stricter.onnx", "easy.onnx", "strict.onnx"]
-    for model in found["models"]:
+    for model in result["models"]:
         data = (benched.folder / model["path"]).read_bytes()
         assert model["sha256"] == hashlib.sha256(data).hexdigest()
         assert (model["bytes"], model["parameters"], model["macs"]) == (len(data), 9, 9)
         assert model["contract"]["classes"] == ["red", "green", "blue"]
         assert model["providers"] == ["CPUExecutionProvider"]
-    assert [model["contract"]["threshold"] for model in found["models"]] == [10.0, 1.5, 8.0]
-    assert "20x10 PNG" in found["method"]["image"]
+    assert [model["contract"]["threshold"] for model in result["models"]] == [10.0, 1.5, 8.0]
+    assert "20x10 PNG" in result["method"]["image"]
 
 
 def test_answers_are_judged(benched: Benched) -> None:
-    for model, accepted in zip(benched.found["models"], (1 / 3, 1.0, 2 / 3), strict=True):
+    for model, accepted in zip(benched.result["models"], (1 / 3, 1.0, 2 / 3), strict=True):
         quality = model["quality"]
         assert (quality["known"], quality["unknown"], quality["unreadable"]) == (3, 3, 1)
         assert quality["accuracy"]["value"] == quality["auroc"]["value"] == 1.0
         assert quality["known_acceptance"]["value"] == pytest.approx(accepted)
         assert quality["h_score"]["value"] == pytest.approx(2 * accepted / (1 + accepted))
         assert set(QUALITY_METRICS) <= set(quality)
-    easy = benched.found["comparisons"][0]
+    easy = benched.result["comparisons"][0]
     assert easy["model"] == "easy.onnx"
     assert easy["quality"]["known_acceptance"]["value"] == pytest.approx(2 / 3)
 
 
 def test_times_are_there_for_every_setting(benched: Benched) -> None:
-    found = benched.found
+    result = benched.result
     settings = [(1, 1), (1, 2)]
-    for model in found["models"]:
+    for model in result["models"]:
         assert [(row["threads"], row["batch"]) for row in model["latency"]] == settings
         for row in model["latency"]:
             for kind in ("model", "decision"):
@@ -123,14 +123,14 @@ def test_times_are_there_for_every_setting(benched: Benched) -> None:
                 assert len(timing["rounds_ms"]) == 6 and timing["calls"] >= 60
                 assert min(timing["rounds_ms"]) <= timing["p50_ms"] <= max(timing["rounds_ms"])
         assert len(model["cold_start"]["values_s"]) == 5 and model["cold_start"]["median_s"] > 0
-    assert [row["model"] for row in found["comparisons"]] == ["easy.onnx", "strict.onnx"]
-    for comparison in found["comparisons"]:
+    assert [row["model"] for row in result["comparisons"]] == ["easy.onnx", "strict.onnx"]
+    for comparison in result["comparisons"]:
         for row in comparison["latency"]:
             for kind in ("model", "decision"):
                 assert row[kind]["low"] <= row[kind]["value"] <= row[kind]["high"]
                 assert row[kind]["verdict"] in ("faster", "slower", "not ranked")
-    assert [(row["threads"], row["batch"]) for row in found["noise"]["settings"]] == settings
-    assert found["machine"]["cores"] >= 1 and found["machine"]["onnxruntime"]
+    assert [(row["threads"], row["batch"]) for row in result["noise"]["settings"]] == settings
+    assert result["machine"]["cores"] >= 1 and result["machine"]["onnxruntime"]
 
 
 def test_everything_asked_for_is_written_and_printed(benched: Benched) -> None:
@@ -141,7 +141,7 @@ def test_everything_asked_for_is_written_and_printed(benched: Benched) -> None:
     for text in shown:
         assert all(name in text for name in names)
     assert (folder / "out.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((folder / "report" / "result.json").read_text()) == benched.found
+    assert json.loads((folder / "report" / "result.json").read_text()) == benched.result
     assert "broken.png" in benched.result.err
 
 
@@ -229,6 +229,6 @@ def test_an_interrupted_measurement_is_one_line_and_writes_nothing(
 def test_the_help_says_what_is_taken_when_nothing_is_given(cli: Any) -> None:
     result = cli("bench", "--help")
     # Broken into lines at the width of a terminal.
-    said = " ".join(result.out.split())
+    text = " ".join(result.out.split())
     assert result.status == 0
-    assert "[default: the first]" in said and "RECIPE|FOLDER" in said
+    assert "[default: the first]" in text and "RECIPE|FOLDER" in text

@@ -32,8 +32,8 @@ def test_times_need_nothing_but_the_runtime(
     )
     shown, err = process.communicate()
     assert process.returncode == 0, err.decode()
-    (found,) = json.loads(out.read_text())["models"]
-    assert found["quality"] is None and found["parameters"] == 9
+    (entry,) = json.loads(out.read_text())["models"]
+    assert entry["quality"] is None and entry["parameters"] == 9
     assert model.name in shown.decode()
 
 

@@ -45,16 +45,16 @@ def test_build_again_computes_nothing(cached: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reason"),
     [("method.name=erm", "erm learns from no teacher"), ("views.count=0", "views.count = 0")],
 )
 def test_build_without_views_stores_the_images(
-    cli: Any, built: tuple[Path, Path, Any], tmp_path: Path, change: str, said: str
+    cli: Any, built: tuple[Path, Path, Any], tmp_path: Path, change: str, reason: str
 ) -> None:
     env = {"EDGEDISTILL_CACHE": str(tmp_path)}
     result = cli("cache", "build", built[0], "--set", change, env=env)
     assert result.status == 0
-    assert said in result.err
+    assert reason in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 

@@ -56,8 +56,8 @@ def test_the_newest_run_becomes_a_file_and_a_table(exported: Any, runs: Path) ->
         "source-validation",
         "max_cosine",
     )
-    for told in wanted:
-        assert told in exported.out, exported.out
+    for item in wanted:
+        assert item in exported.out, exported.out
     assert "max |Δ" not in exported.err and "arning" not in exported.err, exported.err
     assert not [p for p in path.parent.iterdir() if ".tmp" in p.name]
 
@@ -84,10 +84,10 @@ def test_exported_twice_it_is_the_same_file(
     result = cli("export", "tiny", "--onnx", "--runs", runs, "-o", again, "--json", "--quiet")
     assert result.status == 0 and result.err == ""
     assert again.read_bytes() == (runs / "tiny" / "student.onnx").read_bytes()
-    told = json.loads(result.out)
-    assert told["file"] == str(again) and told["bytes"] == again.stat().st_size
-    assert told["verified"]["probability"] <= 1e-4
-    assert told["verified"]["clear_but_other"] == 0
+    report = json.loads(result.out)
+    assert report["file"] == str(again) and report["bytes"] == again.stat().st_size
+    assert report["verified"]["probability"] <= 1e-4
+    assert report["verified"]["clear_but_other"] == 0
 
 
 def test_int8_at_another_size(cli: Any, exported: Any, runs: Path) -> None:
@@ -95,8 +95,8 @@ def test_int8_at_another_size(cli: Any, exported: Any, runs: Path) -> None:
         *("export", runs / "tiny", "--onnx", "--int8", "--max-drop", "100", "--size", "48")
     )
     assert result.status == 0, result.err
-    for told in ("accuracy", "known accepted", "H-score", "source images of unknown", "verdict"):
-        assert told in result.out, result.out
+    for item in ("accuracy", "known accepted", "H-score", "source images of unknown", "verdict"):
+        assert item in result.out, result.out
     path = runs / "tiny" / "student-int8.onnx"
     data, info = read_model(path)
     assert (info.size, info.precision) == (48, "int8")

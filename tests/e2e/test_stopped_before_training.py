@@ -22,7 +22,7 @@ def test_what_has_too_little_memory_goes_on_with_smaller_batches(
     less = ["--set", "teacher.batch=6", "--set", "train.batch_per_domain=3"]
     result = cli(*args, *less, env=env)
     assert result.status == 0, result.err
-    found = load_recipe(run / "recipe.toml")
-    assert (found.teacher.batch, found.train.batch_per_domain) == (6, 3)
+    saved = load_recipe(run / "recipe.toml")
+    assert (saved.teacher.batch, saved.train.batch_per_domain) == (6, 3)
     # What was trained is kept from a third one.
     cli(*args, env=env).assert_refused(run, "teacher.batch: 6, 128")

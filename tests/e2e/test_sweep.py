@@ -81,8 +81,8 @@ def test_a_killed_sweep_goes_on_and_repeats_nothing(cli: Any, sweep: Path, tmp_p
     running.wait_for(first.exists)
     running.kill(signal.SIGKILL)
     running.wait()
-    kept = first.read_bytes()
-    metrics = json.loads(kept)
+    written = first.read_bytes()
+    metrics = json.loads(written)
     assert (metrics["protocol"], metrics["hybridness"]) == ("hdg", 0)
 
     again = cli(*FORKED, sweep, "--out", tmp_path)
@@ -92,7 +92,7 @@ def test_a_killed_sweep_goes_on_and_repeats_nothing(cli: Any, sweep: Path, tmp_p
     assert "for the 1 runs not finished" in again.out
     lines = [line for line in again.err.splitlines() if line.startswith(("1/2", "2/2"))]
     assert len(lines) == 1 and lines[0].startswith("2/2 erm: accuracy ")
-    assert first.read_bytes() == kept
+    assert first.read_bytes() == written
 
     with open(out / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -175,8 +175,8 @@ def test_a_run_that_cannot_work_is_reported(cli: Any, sweep: Path, tmp_path: Pat
 def test_what_the_data_cannot_give_stops_a_sweep_before_it_starts(
     cli: Any, sweep: Path, tmp_path: Path, field: str, value: str, culprit: str
 ) -> None:
-    kept = SWEEP.replace("data.hybridness = 0\n", "") if field == "hybridness" else SWEEP
-    sweep.write_text(kept.replace("[variants", f"data.{field} = {value}\n[variants"))
+    text = SWEEP.replace("data.hybridness = 0\n", "") if field == "hybridness" else SWEEP
+    sweep.write_text(text.replace("[variants", f"data.{field} = {value}\n[variants"))
     result = cli(*FORKED, sweep, "--out", tmp_path)
     result.assert_refused("run scipd", culprit)
     assert not (tmp_path / "pair" / "runs").exists()

@@ -48,5 +48,5 @@ def test_a_run_of_two_processes(recipe: Path, tmp_path: Path) -> None:
 def test_bad_input_is_said_once(recipe: Path, tmp_path: Path) -> None:
     result = torchrun("run", recipe, "--runs", tmp_path, "--set", "data.target=see")
     assert result.returncode != 0
-    said = [line for line in result.stderr.splitlines() if line.startswith("edgedistill: ")]
-    assert len(said) == 1 and "did you mean 'sea'" in said[0], result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("edgedistill: ")]
+    assert len(errors) == 1 and "did you mean 'sea'" in errors[0], result.stderr

@@ -122,9 +122,13 @@ class Page:
 
     def choose(self, element: str, *files: Path) -> None:
         """Choose files in a file input, as its dialog would."""
-        found = self.send("Runtime.evaluate", expression=f"document.getElementById('{element}')")
+        element_object = self.send(
+            "Runtime.evaluate", expression=f"document.getElementById('{element}')"
+        )
         names = [str(file) for file in files]
-        self.send("DOM.setFileInputFiles", files=names, objectId=found["result"]["objectId"])
+        self.send(
+            "DOM.setFileInputFiles", files=names, objectId=element_object["result"]["objectId"]
+        )
 
     def key(self, key: str) -> None:
         codes = {"Tab": 9, "Enter": 13, "ArrowRight": 39, "Home": 36}

@@ -64,8 +64,8 @@ def opened(page: Any, address: str) -> Any:
 
 def shots(page: Any, count: int) -> list[dict[str, str]]:
     page.until(f"document.querySelectorAll('#shots li[data-state]').length === {count}")
-    found: list[dict[str, str]] = page.js(SHOTS)
-    return found
+    shown: list[dict[str, str]] = page.js(SHOTS)
+    return shown
 
 
 def set_threshold(page: Any, value: float) -> None:
@@ -92,10 +92,10 @@ def test_labels_and_scores_are_those_of_the_python_runtime(
         opened.until(f"document.getElementById('model').innerText.includes('{named}')")
     files = sorted(pictures.iterdir())
     opened.choose("files", *files)
-    found = shots(opened, len(files))
+    shown = shots(opened, len(files))
     classifier = Classifier(model, threads=1)
     expected = classifier.predict(files, batch_size=1)
-    for file, shot, prediction in zip(files, found, expected, strict=True):
+    for file, shot, prediction in zip(files, shown, expected, strict=True):
         assert shot["name"] == file.name
         assert float(shot["score"]) == pytest.approx(prediction.score, abs=near), file.name
         first, second = (share for _, share in prediction.top(2))
@@ -128,8 +128,8 @@ def test_pixels_are_those_of_training(opened: Any, pictures: Path, soft_picture:
     files = [*sorted(pictures.iterdir()), soft_picture]
     opened.choose("kept", *files)
     size = 20
-    found = opened.js(PIXELS.replace("SIZE", str(size)))
-    for file, line in zip(files, found, strict=True):
+    pixels = opened.js(PIXELS.replace("SIZE", str(size)))
+    for file, line in zip(files, pixels, strict=True):
         image = np.frombuffer(base64.b64decode(line), np.uint8).reshape(size, size, 3)
         # A canvas keeps half-transparent colours premultiplied, and so one step less exactly.
         allowed = 1 if file == soft_picture else 0
@@ -154,9 +154,11 @@ def test_an_unknown_picture_is_shown_as_such_and_the_slider_changes_it(
     opened.js("document.getElementById('threshold').focus()")
     opened.key("Home")
     assert opened.js("document.getElementById('label').innerText") == prediction.nearest
-    said = opened.js("document.getElementById('threshold').getAttribute('aria-valuetext')")
+    lowest = opened.js("document.getElementById('threshold').getAttribute('aria-valuetext')")
     opened.key("ArrowRight")
-    assert opened.js("document.getElementById('threshold').getAttribute('aria-valuetext')") != said
+    assert (
+        opened.js("document.getElementById('threshold').getAttribute('aria-valuetext')") != lowest
+    )
     opened.js("document.getElementById('reset').click()")
     limit = Classifier(exported, threads=1).threshold
     shown = opened.js("document.getElementById('threshold-value').valueAsNumber")
@@ -180,8 +182,8 @@ def test_bad_files_are_named_and_the_page_goes_on(
         ((empty, "not an image"), (text, "not an image"), (huge, "too many"))
     ):
         opened.choose("files", path)
-        found = shots(opened, number + 1)
-        assert found[-1]["caption"] == "unreadable"
+        shown = shots(opened, number + 1)
+        assert shown[-1]["caption"] == "unreadable"
         problem = opened.js("document.getElementById('problem').innerText")
         assert path.name in problem and why in problem
     broken = tmp_path / "broken.onnx"

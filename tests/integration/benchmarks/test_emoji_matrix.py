@@ -93,20 +93,20 @@ def test_holm_by_hand() -> None:
 
 @given(values=st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_only_raises_and_keeps_the_order(values: list[float]) -> None:
-    found = stats.holm(values)
-    assert all(1 >= after >= before for before, after in zip(values, found, strict=True))
+    adjusted = stats.holm(values)
+    assert all(1 >= after >= before for before, after in zip(values, adjusted, strict=True))
     order = np.argsort(values, kind="stable")
-    assert all(np.diff([found[i] for i in order]) >= 0)
+    assert all(np.diff([adjusted[i] for i in order]) >= 0)
 
 
 def test_methods_are_compared_within_a_student_on_shared_pairs() -> None:
     rows = [r for r in full() if (r["method"], r["seed"]) != ("erm", 4)]
-    found = stats.methods_compared(rows, "h_score")
-    assert {(c.group, c.a, c.b) for c in found} == {(s, "erm", "scipd") for s in STUDENTS}
-    assert all(c.pairs == 8 and c.agree == c.targets == 2 for c in found)
-    assert all(c.difference == pytest.approx(-0.3) and c.significant for c in found)
-    assert stats.beaten(found, "resnet18", "scipd") == ["erm"]
-    assert stats.beaten(found, "resnet18", "erm") == []
+    comparisons = stats.methods_compared(rows, "h_score")
+    assert {(c.group, c.a, c.b) for c in comparisons} == {(s, "erm", "scipd") for s in STUDENTS}
+    assert all(c.pairs == 8 and c.agree == c.targets == 2 for c in comparisons)
+    assert all(c.difference == pytest.approx(-0.3) and c.significant for c in comparisons)
+    assert stats.beaten(comparisons, "resnet18", "scipd") == ["erm"]
+    assert stats.beaten(comparisons, "resnet18", "erm") == []
 
 
 def test_document_of_the_whole_matrix() -> None:
@@ -182,14 +182,14 @@ def test_times_are_shown_with_their_noise_and_paired_by_round() -> None:
         {"student": "resnet18", "method": "erm", "precision": "int8", "p50_ms": 1.5}
         | {"rounds_ms": [1.0, 2.5, 1.5]},
     ]
-    found = record(full(), latency=latency, measured={"resnet18": session("Some CPU", "noisy")})
-    assert "| resnet18 | 4.00 | 1.00 | 4.00 | 1.50 | 0.50 |" in tables.document(found)
+    measured = record(full(), latency=latency, measured={"resnet18": session("Some CPU", "noisy")})
+    assert "| resnet18 | 4.00 | 1.00 | 4.00 | 1.50 | 0.50 |" in tables.document(measured)
     assert "resnet18: 1 thread on Some CPU, two equal files came out within 2 %" in (
-        tables.document(found)
+        tables.document(measured)
     )
-    assert "too noisy to rank" in tables.document(found)
-    assert "did not take turns" not in tables.document(found)
-    assert "1 thread on Some CPU" in tables.summary(found)
+    assert "too noisy to rank" in tables.document(measured)
+    assert "did not take turns" not in tables.document(measured)
+    assert "1 thread on Some CPU" in tables.summary(measured)
 
 
 def test_students_timed_on_different_days_are_told_apart() -> None:
@@ -202,12 +202,12 @@ def test_students_timed_on_different_days_are_told_apart() -> None:
     assert "resnet18 and mobilenet_v3_small: 1 thread on One CPU" in text
     assert "did not take turns" not in text
     apart = {"resnet18": session("One CPU"), "mobilenet_v3_small": session("Another CPU")}
-    found = record(full(), latency=latency, measured=apart)
-    text = tables.document(found)
+    measured = record(full(), latency=latency, measured=apart)
+    text = tables.document(measured)
     assert "resnet18: 1 thread on One CPU" in text
     assert "mobilenet_v3_small: 1 thread on Another CPU with avx512f, two equal" in text
     assert "students of different sessions did not take turns" in text
-    assert "1 thread on One CPU or 1 thread on Another CPU with avx512f" in tables.summary(found)
+    assert "1 thread on One CPU or 1 thread on Another CPU with avx512f" in tables.summary(measured)
 
 
 def test_start_weights_are_read_not_assumed() -> None:
@@ -219,11 +219,11 @@ def test_start_weights_are_read_not_assumed() -> None:
 
 def test_marks_of_one_script_leave_those_of_another_alone() -> None:
     text = "a <!-- results -->\nold\n<!-- results --> b <!-- matrix --><!-- matrix --> c\n"
-    made = between(text, "<!-- matrix -->", "new", "doc.md")
-    assert made == text.replace(
+    new_text = between(text, "<!-- matrix -->", "new", "doc.md")
+    assert new_text == text.replace(
         "<!-- matrix --><!-- matrix -->", "<!-- matrix -->\nnew\n<!-- matrix -->"
     )
-    assert between(made, "<!-- matrix -->", "new", "doc.md") == made
+    assert between(new_text, "<!-- matrix -->", "new", "doc.md") == new_text
     with raises(EdgeDistillError, "doc.md", "<!-- peers -->", 0):
         between(text, "<!-- peers -->", "new", "doc.md")
 
@@ -287,16 +287,16 @@ def test_collected_from_what_the_sweep_wrote(tmp_path: Path) -> None:
         "method": {"threads": [1]},
         "noise": {"verdict": "quiet", "worst": 0.01, "limit": 0.1},
     }
-    made = {"files": {run.name: entry}, "bench": bench}
-    (tmp_path / "files.json").write_text(json.dumps(made))
-    found = matrix.collect(plan, folder)
-    assert [row["run"] for row in found["rows"]] == [run.name] and found["planned"] == 240
-    assert found["rows"][0]["identity"] == identity
-    assert found["measured"]["resnet18"]["machine"] == {"cpu": "some", "flags": []}
-    assert [(row["run"], row["precision"], row["p50_ms"]) for row in found["latency"]] == [
+    written = {"files": {run.name: entry}, "bench": bench}
+    (tmp_path / "files.json").write_text(json.dumps(written))
+    collected = matrix.collect(plan, folder)
+    assert [row["run"] for row in collected["rows"]] == [run.name] and collected["planned"] == 240
+    assert collected["rows"][0]["identity"] == identity
+    assert collected["measured"]["resnet18"]["machine"] == {"cpu": "some", "flags": []}
+    assert [(row["run"], row["precision"], row["p50_ms"]) for row in collected["latency"]] == [
         (run.name, "int8", 2.0)
     ]
-    assert json.loads(matrix.to_text(found)) == found
+    assert json.loads(matrix.to_text(collected)) == collected
 
 
 def planned(plan: Plan, student: str, value: float, count: int = 2) -> list[dict[str, Any]]:
@@ -320,25 +320,25 @@ def test_what_is_done_another_day_is_added_to_the_record() -> None:
     small = planned(plan, "mobilenet_v3_small", 0.5)
     old = timed(small, "first")
     new = timed(planned(plan, "resnet18", 0.6), "second")
-    found, left_out = matrix.merged(old, new, plan)
+    merged, left_out = matrix.merged(old, new, plan)
     assert left_out == 0
     order = [run.name for run in plan.runs]
-    names = [row["run"] for row in found["rows"]]
+    names = [row["run"] for row in merged["rows"]]
     assert names == sorted(names, key=order.index) and len(names) == 4
-    cpus = {student: where["machine"]["cpu"] for student, where in found["measured"].items()}
+    cpus = {student: where["machine"]["cpu"] for student, where in merged["measured"].items()}
     assert cpus == {"mobilenet_v3_small": "first", "resnet18": "second"}
-    assert {entry["student"] for entry in found["latency"]} == set(cpus)
+    assert {entry["student"] for entry in merged["latency"]} == set(cpus)
 
     # One run of a student again replaces that run, and the times of the other session's stay.
-    again, _ = matrix.merged(found, record(planned(plan, "mobilenet_v3_small", 0.7)[1:]), plan)
+    again, _ = matrix.merged(merged, record(planned(plan, "mobilenet_v3_small", 0.7)[1:]), plan)
     mine = [row for row in again["rows"] if row["student"] == "mobilenet_v3_small"]
     assert [row["fp32"]["accuracy"] for row in mine] == [0.5, 0.7]
-    assert again["measured"] == found["measured"] and again["latency"] == found["latency"]
+    assert again["measured"] == merged["measured"] and again["latency"] == merged["latency"]
     # The same files once more, by a sweep that did not time them.
-    again, _ = matrix.merged(found, record(small), plan)
-    assert again["measured"] == found["measured"] and again["latency"] == found["latency"]
+    again, _ = matrix.merged(merged, record(small), plan)
+    assert again["measured"] == merged["measured"] and again["latency"] == merged["latency"]
     # What was timed was made anew: its times are of files that are gone.
-    again, _ = matrix.merged(found, record(planned(plan, "mobilenet_v3_small", 0.7)[:1]), plan)
+    again, _ = matrix.merged(merged, record(planned(plan, "mobilenet_v3_small", 0.7)[:1]), plan)
     assert set(again["measured"]) == {"resnet18"}
     assert {entry["student"] for entry in again["latency"]} == {"resnet18"}
 
@@ -349,12 +349,12 @@ def test_runs_from_other_start_weights_leave_the_record(monkeypatch: pytest.Monk
     shipped = matrix.start_file
     monkeypatch.setattr(matrix, "start_file", lambda s: "new" if s == "resnet18" else shipped(s))
     new = record(planned(plan, "resnet18", 0.6, count=1))
-    found, left_out = matrix.merged(old, new, plan)
+    merged, left_out = matrix.merged(old, new, plan)
     assert left_out == 1
-    assert [row["fp32"]["accuracy"] for row in found["rows"] if row["student"] == "resnet18"] == [
+    assert [row["fp32"]["accuracy"] for row in merged["rows"] if row["student"] == "resnet18"] == [
         0.6
     ]
-    assert sum(row["student"] == "mobilenet_v3_small" for row in found["rows"]) == 2
+    assert sum(row["student"] == "mobilenet_v3_small" for row in merged["rows"]) == 2
     assert shipped("mobilenet_v3_small") and shipped("resnet50") is None
 
 
@@ -364,13 +364,13 @@ def test_what_the_plan_has_otherwise_now_leaves_the_record() -> None:
     small[0]["lr"] = 123.0
     gone = {**small[1], "run": "a-run-of-another-name"}
     old = timed([*small, gone], "first")
-    found, left_out = matrix.merged(old, timed(planned(plan, "resnet18", 0.6), "second"), plan)
+    merged, left_out = matrix.merged(old, timed(planned(plan, "resnet18", 0.6), "second"), plan)
     assert left_out == 2
-    assert [row["run"] for row in found["rows"] if row["student"] != "resnet18"] == [
+    assert [row["run"] for row in merged["rows"] if row["student"] != "resnet18"] == [
         small[1]["run"]
     ]
     # What was timed was the run that left.
-    assert set(found["measured"]) == {"resnet18"}
+    assert set(merged["measured"]) == {"resnet18"}
 
 
 @pytest.mark.parametrize("what", ["teacher", "images"])

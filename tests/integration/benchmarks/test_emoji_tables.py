@@ -38,8 +38,8 @@ class TestDifferences:
     )
 
     def test_only_runs_of_one_seed_and_target_are_compared(self) -> None:
-        found = swept.differences(self.rows, "double-softmax", "corrected")
-        assert found["auroc"] == pytest.approx([0.0, -0.02])
+        differences = swept.differences(self.rows, "double-softmax", "corrected")
+        assert differences["auroc"] == pytest.approx([0.0, -0.02])
         assert swept.differences(self.rows, "faithful", "corrected")["accuracy"] == []
 
     def test_the_table(self) -> None:
@@ -77,8 +77,8 @@ class TestMethods:
         rows = [
             r for r in self.rows() if (r["method"], r["target"], r["seed"]) != ("kd", "line", 1)
         ]
-        kept = results.complete(rows)
-        assert {(r["target"], r["seed"]) for r in kept} == {
+        complete = results.complete(rows)
+        assert {(r["target"], r["seed"]) for r in complete} == {
             ("line", 0),
             ("camera", 0),
             ("camera", 1),

@@ -64,11 +64,11 @@ def test_the_exported_teacher_is_the_zero_shot_teacher(
     np.testing.assert_allclose(score, expected.scores, atol=1e-5)
     assert (probabilities.argmax(dim=1).numpy() == expected.predictions).all()
     if pool == "best":
-        made = contenders.zero_shot_teacher("teacher", teacher, text, tmp_path, 1)
-        answers = made.answers(pixels)
+        contender = contenders.zero_shot_teacher("teacher", teacher, text, tmp_path, 1)
+        answers = contender.answers(pixels)
         np.testing.assert_allclose(answers.score, score, atol=1e-5)
         np.testing.assert_allclose(answers.probabilities, probabilities, atol=1e-4)
-        assert made.bytes == sum(part.stat().st_size for part in tmp_path.iterdir())
+        assert contender.bytes == sum(part.stat().st_size for part in tmp_path.iterdir())
 
 
 def test_every_loading_of_a_module_is_a_copy_of_its_own(
@@ -116,17 +116,17 @@ def answers_of(right: int, score: float) -> Callable[[int], ModelOutputs]:
 def test_shares_of_the_teacher_are_of_the_same_images_and_rule() -> None:
     labels = np.array([0] * 10 + [-1] * 5)
     figures, scored = {}, {}
-    for name, made in (("student", answers_of(4, 1.0)), ("teacher", answers_of(8, 5.0))):
-        figures[name], scored[name] = worth.judged(made(0), made(5), labels, 0.9)
+    for name, answers in (("student", answers_of(4, 1.0)), ("teacher", answers_of(8, 5.0))):
+        figures[name], scored[name] = worth.judged(answers(0), answers(5), labels, 0.9)
     # Nine of ten known images are kept by both, each at a threshold of its own scale.
     assert figures["student"]["known_acceptance"] == figures["teacher"]["known_acceptance"] == 1
     assert figures["student"]["threshold"] == pytest.approx(1.0)
-    found = worth.shares_of(scored, "teacher", figures)
-    assert found["student"]["accuracy"]["value"] == pytest.approx(0.5)
-    assert found["teacher"]["h_score"] == {"value": 1, "low": 1, "high": 1}
-    low, high = (found["student"]["h_score"][key] for key in ("low", "high"))
+    shares = worth.shares_of(scored, "teacher", figures)
+    assert shares["student"]["accuracy"]["value"] == pytest.approx(0.5)
+    assert shares["teacher"]["h_score"] == {"value": 1, "low": 1, "high": 1}
+    low, high = (shares["student"]["h_score"][key] for key in ("low", "high"))
     assert low is not None and high is not None and low < 2 * 0.4 / 1.4 / (2 * 0.8 / 1.8) < high
-    assert worth.shares_of(scored, "teacher", figures) == found
+    assert worth.shares_of(scored, "teacher", figures) == shares
 
 
 def test_the_peers_table_answers_the_question() -> None:

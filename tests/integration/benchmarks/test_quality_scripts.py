@@ -18,19 +18,19 @@ def test_zero_shot_worth_by_hand() -> None:
     bank = TextBank(axes[:2], torch.tensor([0, 1]), axes[:2], "mean", 1.0)
     # Three known drawings, the last one named wrong; one unknown far from both texts, one near.
     rows = torch.stack([axes[0], axes[1], axes[0], axes[2], 0.9 * axes[0]])
-    found = start_quality.worth(lambda x: x, bank, rows, np.array([0, 1, 1, -1, -1]))
-    assert found == "66.7 100.0"
+    rates = start_quality.worth(lambda x: x, bank, rows, np.array([0, 1, 1, -1, -1]))
+    assert rates == "66.7 100.0"
     rows[4] = 2 * axes[0]
-    found = start_quality.worth(lambda x: x, bank, rows, np.array([0, 1, 1, -1, -1]))
-    assert found == "66.7 50.0"
+    rates = start_quality.worth(lambda x: x, bank, rows, np.array([0, 1, 1, -1, -1]))
+    assert rates == "66.7 50.0"
 
 
 def test_weights_are_mixed_in_the_precision_of_the_first() -> None:
     first = {"w": torch.tensor([0.0, 2.0]).half(), "count": torch.tensor(3)}
     second = {"w": torch.tensor([1.0, 4.0]), "count": torch.tensor(5)}
-    found = average.mixed(first, second, 0.25)
-    assert found["w"].dtype == torch.float16
-    assert found["w"].tolist() == [0.25, 2.5] and found["count"] == 3
+    mixture = average.mixed(first, second, 0.25)
+    assert mixture["w"].dtype == torch.float16
+    assert mixture["w"].tolist() == [0.25, 2.5] and mixture["count"] == 3
 
 
 def test_start_weights_without_a_projection_have_no_worth_to_show() -> None:
@@ -54,6 +54,6 @@ def test_the_drawn_answers_are_what_the_coverage_page_says() -> None:
 
 
 def test_coverage_is_a_share_of_test_sets() -> None:
-    found = interval_coverage.coverage(30, 30, repeats=4, resamples=20)
-    assert set(found) == set(interval_coverage.FIGURES)
-    assert all(share in (0, 0.25, 0.5, 0.75, 1) for share in found.values())
+    shares = interval_coverage.coverage(30, 30, repeats=4, resamples=20)
+    assert set(shares) == set(interval_coverage.FIGURES)
+    assert all(share in (0, 0.25, 0.5, 0.75, 1) for share in shares.values())

@@ -63,9 +63,9 @@ def test_a_page_is_what_its_record_says(name: str) -> None:
     page, mark, record, render, without = PAGES[name]
     text = (ROOT / page).read_text(encoding="utf-8")
     there = record.is_file()
-    made = render(json.loads(record.read_text(encoding="utf-8"))) if there else without
+    rendered = render(json.loads(record.read_text(encoding="utf-8"))) if there else without
     shown = text.split(mark)[1]
-    expected = between(text, mark, made, page).split(mark)[1]
+    expected = between(text, mark, rendered, page).split(mark)[1]
     # Without a record there may be no empty line either.
     assert shown.strip() == expected.strip(), "run the script again with --render"
 

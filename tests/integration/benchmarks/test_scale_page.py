@@ -56,8 +56,8 @@ def rendered(page: Path) -> str:
 
 def row(text: str, first: str) -> list[str]:
     """The cells after the first one of the only row that begins so."""
-    (found,) = re.findall(rf"^\| {re.escape(first)} \| (.*) \|$", text, re.MULTILINE)
-    return found.split(" | ")
+    (cells,) = re.findall(rf"^\| {re.escape(first)} \| (.*) \|$", text, re.MULTILINE)
+    return cells.split(" | ")
 
 
 def test_rates_become_bytes_passes_and_hours(page: Path) -> None:

@@ -50,9 +50,9 @@ def test_the_commit_says_when_files_differ(
 
 def test_recipes_do_not_share_runs_or_results(script: Script) -> None:
     view_counts = script("view_counts")
-    kept = Path("runs/view_counts"), SPEED / "results" / "view_counts.json"
-    assert view_counts.places(view_counts.RECIPE) == kept
-    assert view_counts.places(Path("recipes/mobilenet_scipd.toml")) == kept
+    shipped = Path("runs/view_counts"), SPEED / "results" / "view_counts.json"
+    assert view_counts.places(view_counts.RECIPE) == shipped
+    assert view_counts.places(Path("recipes/mobilenet_scipd.toml")) == shipped
     assert view_counts.places(Path("recipes/mobilenet_kd.toml")) == (
         Path("runs/view_counts-mobilenet_kd"),
         SPEED / "results" / "view_counts-mobilenet_kd.json",
@@ -80,6 +80,6 @@ def test_formats_lose_nothing(script: Script) -> None:
     image = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     for options in formats.FORMATS.values():
         assert np.array_equal(formats.decode(formats.encode(image, options)), image)
-    found = formats.compare([image], rounds=1)
-    assert found.keys() == formats.FORMATS.keys()
-    assert all(min(f.values()) > 0 for f in found.values())
+    result = formats.compare([image], rounds=1)
+    assert result.keys() == formats.FORMATS.keys()
+    assert all(min(f.values()) > 0 for f in result.values())

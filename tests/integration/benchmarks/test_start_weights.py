@@ -136,9 +136,9 @@ class TestLite0:
                     setattr(module, name, nn.ReLU6())
         x = torch.randn(2, 3, 64, 64)
         with torch.no_grad():
-            found, expected = backbone.eval()(x), lite(x)
+            features, expected = backbone.eval()(x), lite(x)
         assert float(expected.std()) > 0.1
-        assert float((found - expected).abs().max()) < 1e-3
+        assert float((features - expected).abs().max()) < 1e-3
 
     def test_tensors_that_do_not_line_up_are_refused(self, lite: nn.Module) -> None:
         backbone, _ = build_backbone("efficientnet_b0")

@@ -40,15 +40,15 @@ def info(limit: float) -> ModelInfo:
 
 
 def test_higher_thresholds_keep_fewer_and_reject_more() -> None:
-    found = threshold.curves(VALIDATION, TARGET)
-    assert len({len(values) for values in found.values()}) == 1
-    assert (np.diff(found["kept"]) <= 0).all() and (np.diff(found["rejected"]) >= 0).all()
-    assert (found["source_kept"][0], found["kept"][0], found["rejected"][0]) == (1, 1, 0)
-    assert (found["source_kept"][-1], found["kept"][-1], found["rejected"][-1]) == (0, 0, 1)
-    middle = int(np.searchsorted(found["threshold"], 70))
-    assert found["kept"][middle] == pytest.approx(1 / 3) and found["rejected"][middle] == 1
+    curves = threshold.curves(VALIDATION, TARGET)
+    assert len({len(values) for values in curves.values()}) == 1
+    assert (np.diff(curves["kept"]) <= 0).all() and (np.diff(curves["rejected"]) >= 0).all()
+    assert (curves["source_kept"][0], curves["kept"][0], curves["rejected"][0]) == (1, 1, 0)
+    assert (curves["source_kept"][-1], curves["kept"][-1], curves["rejected"][-1]) == (0, 0, 1)
+    middle = int(np.searchsorted(curves["threshold"], 70))
+    assert curves["kept"][middle] == pytest.approx(1 / 3) and curves["rejected"][middle] == 1
     # Accepted and right: the first; every unknown image is rejected.
-    assert found["h_score"][middle] == pytest.approx(2 * (1 / 3) / (1 / 3 + 1))
+    assert curves["h_score"][middle] == pytest.approx(2 * (1 / 3) / (1 / 3 + 1))
 
 
 def test_the_table_has_a_row_for_every_share() -> None:
@@ -66,6 +66,6 @@ def test_the_table_has_a_row_for_every_share() -> None:
 
 @pytest.mark.parametrize("limit", [9.0, LOWEST])
 def test_the_picture_is_a_picture(limit: float) -> None:
-    found = threshold.curves(VALIDATION, TARGET)
-    with Image.open(BytesIO(png(threshold.picture(found, info(limit), "sea")))) as image:
+    curves = threshold.curves(VALIDATION, TARGET)
+    with Image.open(BytesIO(png(threshold.picture(curves, info(limit), "sea")))) as image:
         assert image.width > 800 and image.format == "PNG"

@@ -60,10 +60,16 @@ class TestDraws:
     def test_every_trial_is_a_recipe_of_its_own_length(self, method: str) -> None:
         average = load_recipe(tune.recipe_path(method)).train.average
         fields = search.draws(method)[1] | search.lengths(60, average)
-        made = load_recipe(tune.recipe_path(method), [f"{k}={v}" for k, v in fields.items()])
-        assert (made.train.steps, made.train.warmup_steps, made.train.eval_every) == (60, 6, 15)
-        assert made.train.lr == fields["train.lr"]
-        assert made.train.sma_start == (30 if method == "scmd" else 300)
+        trial_recipe = load_recipe(
+            tune.recipe_path(method), [f"{k}={v}" for k, v in fields.items()]
+        )
+        assert (
+            trial_recipe.train.steps,
+            trial_recipe.train.warmup_steps,
+            trial_recipe.train.eval_every,
+        ) == (60, 6, 15)
+        assert trial_recipe.train.lr == fields["train.lr"]
+        assert trial_recipe.train.sma_start == (30 if method == "scmd" else 300)
 
 
 class TestChoice:
@@ -80,8 +86,8 @@ class TestChoice:
 
     def test_the_longest_rung_decides(self) -> None:
         trials = [result(0, 60, 0.9), result(1, 60, 0.8), result(1, 200, 0.6), result(0, 200, 0.5)]
-        found = search.chosen(trials, ACCEPTANCES)
-        assert (found["trial"], found["steps"], found["h_score"]) == (1, 200, 0.6)
+        choice = search.chosen(trials, ACCEPTANCES)
+        assert (choice["trial"], choice["steps"], choice["h_score"]) == (1, 200, 0.6)
 
     def test_values_near_an_end_are_named(self) -> None:
         fields = {"train.lr": 2.9e-2, "train.weight_decay": 5e-4, "method.weight": 0.25}
@@ -117,15 +123,15 @@ class TestWriting:
         before = tune.recipe_path(method).read_text(encoding="utf-8")
         path = tmp_path / "recipe.toml"
         path.write_text(tuning_text.applied(before, choice), encoding="utf-8")
-        made, old = load_recipe(path), load_recipe(tune.recipe_path(method))
-        assert (made.openset.score, made.openset.keep) == ("energy", old.openset.keep)
-        assert made.train.lr == search.draws(method)[1]["train.lr"]
-        assert made.train.weight_decay == search.draws(method)[1]["train.weight_decay"]
+        new, old = load_recipe(path), load_recipe(tune.recipe_path(method))
+        assert (new.openset.score, new.openset.keep) == ("energy", old.openset.keep)
+        assert new.train.lr == search.draws(method)[1]["train.lr"]
+        assert new.train.weight_decay == search.draws(method)[1]["train.weight_decay"]
         for field in search.OWN[method]:
             name = field.removeprefix("method.")
-            assert made.method.hyper[name] == search.draws(method)[1][field]
+            assert new.method.hyper[name] == search.draws(method)[1][field]
         allowed = {"train.lr", "train.weight_decay", "openset.score"}
-        changed = {line.partition(":")[0] for line in differences(made, old)}
+        changed = {line.partition(":")[0] for line in differences(new, old)}
         assert changed <= allowed | search.OWN[method].keys()
         lines = zip(before.splitlines(), path.read_text().splitlines(), strict=True)
         for old_line, new_line in lines:

@@ -127,7 +127,7 @@ def _comparison(
 @pytest.fixture
 def bench_result() -> Result:
     """student.onnx, its int8 file, and another method's file that is worse and slower."""
-    found: Any = {
+    result: Any = {
         "schema": 1,
         "machine": {
             "cpu": "Example CPU @ 2.40GHz",
@@ -218,4 +218,4 @@ def bench_result() -> Result:
             ],
         },
     }
-    return found
+    return result

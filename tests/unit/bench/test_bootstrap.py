@@ -56,8 +56,8 @@ CASES = st.tuples(
 @given(CASES)
 def test_a_resample_has_the_metrics_of_the_images_it_drew(case: tuple) -> None:
     answers, labels, threshold = made(*case)
-    found = resample([scored(answers, labels, threshold)], resamples=3, seed=case[0])[0]
-    assert set(found) == set(QUALITY_METRICS)
+    metrics = resample([scored(answers, labels, threshold)], resamples=3, seed=case[0])[0]
+    assert set(metrics) == set(QUALITY_METRICS)
     counts = np.concatenate(list(_draws(labels >= 0, 3, case[0])))
     assert (counts[:, labels >= 0].sum(axis=1) == (labels >= 0).sum()).all()
     assert (counts[:, labels < 0].sum(axis=1) == (labels < 0).sum()).all()
@@ -66,7 +66,7 @@ def test_a_resample_has_the_metrics_of_the_images_it_drew(case: tuple) -> None:
         drawn = ModelOutputs(answers.label[rows], answers.score[rows], answers.probabilities[rows])
         expected = measure_answers(drawn, labels[rows], threshold)
         for metric in QUALITY_METRICS:
-            assert found[metric][number] == pytest.approx(expected[metric], abs=1e-12), metric
+            assert metrics[metric][number] == pytest.approx(expected[metric], abs=1e-12), metric
 
 
 @settings(max_examples=25)
@@ -76,10 +76,10 @@ def test_an_interval_holds_its_figure(case: tuple) -> None:
     values = measure_answers(answers, labels, threshold)
     draws = resample([scored(answers, labels, threshold)], resamples=40)[0]
     for metric in QUALITY_METRICS:
-        found = interval(values[metric], draws[metric], smaller=min(case[1], case[2]))
-        assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
-        assert found["low"] < found["high"]
-        assert found["value"] == values[metric]
+        bounds = interval(values[metric], draws[metric], smaller=min(case[1], case[2]))
+        assert 0 <= bounds["low"] <= bounds["value"] <= bounds["high"] <= 1
+        assert bounds["low"] < bounds["high"]
+        assert bounds["value"] == values[metric]
 
 
 @settings(max_examples=25)
@@ -89,11 +89,11 @@ def test_a_model_does_not_differ_from_itself(case: tuple) -> None:
     one, two = resample([model, model], resamples=20)
     exact = exact_tests(model, model)
     for metric in QUALITY_METRICS:
-        found = difference(0.0, one[metric] - two[metric], exact.get(metric))
-        assert (found["value"], found["p"]) == (0, 1)
-        assert found["low"] == -found["high"]
+        bounds = difference(0.0, one[metric] - two[metric], exact.get(metric))
+        assert (bounds["value"], bounds["p"]) == (0, 1)
+        assert bounds["low"] == -bounds["high"]
         # That no image showed a difference is no proof that none would.
-        assert (found["high"] > 0) == (metric in exact)
+        assert (bounds["high"] > 0) == (metric in exact)
 
 
 def test_blocks_cover_all_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,9 +136,9 @@ def test_the_interval_of_a_share_is_scipys() -> None:
 
 def test_a_share_of_all_images_is_not_certain() -> None:
     ones = np.ones(500)
-    found = interval(1.0, ones, 20)
+    bounds = interval(1.0, ones, 20)
     # So rare that 20 right ones in a row have a chance of 2.5 %.
-    assert found["low"] == pytest.approx(0.025 ** (1 / 20)) and found["high"] == 1
+    assert bounds["low"] == pytest.approx(0.025 ** (1 / 20)) and bounds["high"] == 1
     assert interval(0.0, 0 * ones, 20)["high"] == pytest.approx(1 - 0.025 ** (1 / 20))
     assert interval(1.0, ones) == {"value": 1, "low": 1, "high": 1}
 
@@ -163,8 +163,8 @@ def test_an_auroc_of_few_images_is_held_by_its_interval_as_often_as_said() -> No
         score = rng.normal(size=16) + known
         model = Scored(known, known, score, some, some, 0.5)
         figure = float(np.mean(score[known][:, None] > score[~known]))
-        found = interval(figure, resample([model], 200)[0]["auroc"], smaller=8)
-        held += found["low"] <= truth <= found["high"]
+        bounds = interval(figure, resample([model], 200)[0]["auroc"], smaller=8)
+        held += bounds["low"] <= truth <= bounds["high"]
     assert held >= 190
 
 
@@ -214,9 +214,9 @@ def test_a_difference_holds_the_ends_of_its_exact_test() -> None:
     ones = np.ones(100)
     one, two = resample([Scored(ones > 0, m, ones, ones, ones, 0) for m in (model, baseline)])
     exact = mcnemar(model, baseline)
-    found = difference(-0.05, one["accuracy"] - two["accuracy"], exact)
-    assert found["p"] == pytest.approx(2 / 2**5)
-    assert found["low"] < -0.08 and found["high"] > 0
+    bounds = difference(-0.05, one["accuracy"] - two["accuracy"], exact)
+    assert bounds["p"] == pytest.approx(2 / 2**5)
+    assert bounds["low"] < -0.08 and bounds["high"] > 0
 
 
 def test_p_is_the_share_of_resamples_across_zero() -> None:

@@ -44,18 +44,18 @@ def test_a_machine_is_noisy_when_one_setting_is(again: float, verdict: str) -> N
     quiet = [taken(5.0), taken(2.0), taken(2.0)]
     # The second model is the baseline; what is last is its second loading.
     pairs = [_Pair(quiet, quiet), _Pair(quiet, [taken(5.0), taken(2.0), taken(2.0 * again)])]
-    found = _noise(plan, pairs, 1)
-    assert (found["verdict"], found["limit"]) == (verdict, NOISY)
-    assert found["worst"] == pytest.approx(abs(again - 1))
-    assert [row["batch"] for row in found["settings"]] == [1, 8]
-    assert found["settings"][0]["model"] == {"value": 1, "low": 1, "high": 1, "noise": 0}
-    assert found["settings"][1]["decision"]["value"] == pytest.approx(again)
+    noise = _noise(plan, pairs, 1)
+    assert (noise["verdict"], noise["limit"]) == (verdict, NOISY)
+    assert noise["worst"] == pytest.approx(abs(again - 1))
+    assert [row["batch"] for row in noise["settings"]] == [1, 8]
+    assert noise["settings"][0]["model"] == {"value": 1, "low": 1, "high": 1, "noise": 0}
+    assert noise["settings"][1]["decision"]["value"] == pytest.approx(again)
 
 
 def test_the_generated_picture_is_a_photo_in_size_and_weight(tmp_path: Path) -> None:
-    said = describe_image(write_picture(tmp_path))
-    size, unit = said.split(", ")[1].split()
-    assert said.startswith("640x480 JPEG, ") and unit == "bytes"
+    description = describe_image(write_picture(tmp_path))
+    size, unit = description.split(", ")[1].split()
+    assert description.startswith("640x480 JPEG, ") and unit == "bytes"
     assert 40_000 < int(size) < 90_000
 
 

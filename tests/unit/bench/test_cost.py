@@ -25,7 +25,7 @@ def convolutional(proto: Callable[..., onnx.ModelProto], int8: bool) -> onnx.Mod
     graph = model.graph
     rng = np.random.default_rng(0)
     kernel = rng.integers(-9, 9, (4, 3, 3, 3)).astype(np.int8 if int8 else np.float32)
-    made = {
+    initializers = {
         "kernel": kernel,
         "bias": np.zeros(4, np.float32),
         "weight": np.ones((3, 4), np.float32),
@@ -33,7 +33,9 @@ def convolutional(proto: Callable[..., onnx.ModelProto], int8: bool) -> onnx.Mod
         "scale": np.full(4, 0.1, np.float32),
         "zero": np.zeros(4, np.int8),
     }
-    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in made.items())
+    graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in initializers.items()
+    )
     weight = "kernel"
     nodes = [helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2])]
     if int8:
@@ -48,9 +50,9 @@ def convolutional(proto: Callable[..., onnx.ModelProto], int8: bool) -> onnx.Mod
         helper.make_node("Flatten", ["pooled"], ["features"]),
         helper.make_node("Gemm", ["features", "weight", "offset"], ["logits"], transB=1),
     ]
-    kept = [n for n in graph.node if n.op_type not in ("ReduceMean", "MatMul")]
+    others = [n for n in graph.node if n.op_type not in ("ReduceMean", "MatMul")]
     del graph.node[:]
-    graph.node.extend([kept[0], *nodes, *kept[1:]])
+    graph.node.extend([others[0], *nodes, *others[1:]])
     return model
 
 

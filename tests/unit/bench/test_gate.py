@@ -20,9 +20,9 @@ from edgedistill.errors import BenchError, EdgeDistillError
     space=st.sampled_from(["", " ", "  "]),
 )
 def test_what_is_written_is_what_is_read(name: str, compare: Any, value: float, space: str) -> None:
-    found = parse(f"{space}{name}{space}{compare}{space}{value:g}{space}")
-    assert found == Requirement(name, compare, value)
-    assert parse(str(found)) == found
+    requirement = parse(f"{space}{name}{space}{compare}{space}{value:g}{space}")
+    assert requirement == Requirement(name, compare, value)
+    assert parse(str(requirement)) == requirement
 
 
 @given(st.text(max_size=30))
@@ -100,7 +100,7 @@ def test_failing_lines(bench_result: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("requirement", "said"),
+    ("requirement", "reason"),
     [
         # 4.314051 MB; four digits would hold.
         ("size_mb<=4.314", "4.3141"),
@@ -111,11 +111,11 @@ def test_failing_lines(bench_result: Any) -> None:
     ],
 )
 def test_what_is_said_breaks_the_requirement_too(
-    bench_result: Any, requirement: str, said: str
+    bench_result: Any, requirement: str, reason: str
 ) -> None:
     bench_result["models"][0]["latency"][0]["model"]["images_per_second"] = 12345.49
-    found = failures(bench_result, [parse(requirement)], ["student.onnx"])
-    assert found[0].partition("does not hold: ")[2].split()[0] == said
+    lines = failures(bench_result, [parse(requirement)], ["student.onnx"])
+    assert lines[0].partition("does not hold: ")[2].split()[0] == reason
 
 
 def test_figures_that_the_images_say_nothing_about_are_refused(bench_result: Any) -> None:

@@ -40,27 +40,27 @@ def root(folder: Path, **files: str) -> Path:
 def test_an_x86_machine(tmp_path: Path) -> None:
     governor = "sys__devices__system__cpu__cpu0__cpufreq__scaling_governor"
     place = root(tmp_path, proc__cpuinfo=X86, **{governor: "powersave\n"})
-    found = machine(Moment(0.5, 1000, 10), Moment(1.5, 3000, 110), NOW, place)
-    assert found["cpu"] == "Example(R) CPU @ 2.40GHz"
-    assert found["flags"] == ["avx", "avx2", "avx512f", "avx512_vnni"]
-    assert found["governor"] == "powersave"
-    assert (found["load_before"], found["load_after"]) == (0.5, 1.5)
-    assert found["steal"] == pytest.approx(0.05)
-    assert found["date"] == "2026-01-02T02:04:05+00:00"
+    description = machine(Moment(0.5, 1000, 10), Moment(1.5, 3000, 110), NOW, place)
+    assert description["cpu"] == "Example(R) CPU @ 2.40GHz"
+    assert description["flags"] == ["avx", "avx2", "avx512f", "avx512_vnni"]
+    assert description["governor"] == "powersave"
+    assert (description["load_before"], description["load_after"]) == (0.5, 1.5)
+    assert description["steal"] == pytest.approx(0.05)
+    assert description["date"] == "2026-01-02T02:04:05+00:00"
 
 
 def test_an_arm_machine(tmp_path: Path) -> None:
-    found = machine(NOTHING, NOTHING, NOW, root(tmp_path, proc__cpuinfo=ARM))
-    assert (found["cpu"], found["flags"]) == ("Example Pi 5", ["asimd", "asimddp"])
+    description = machine(NOTHING, NOTHING, NOW, root(tmp_path, proc__cpuinfo=ARM))
+    assert (description["cpu"], description["flags"]) == ("Example Pi 5", ["asimd", "asimddp"])
 
 
 def test_a_system_that_tells_nothing(tmp_path: Path) -> None:
     before = moment(tmp_path)
     assert (before.ticks, before.stolen) == (None, None)
-    found = machine(NOTHING, NOTHING, datetime.now(UTC), tmp_path)
+    description = machine(NOTHING, NOTHING, datetime.now(UTC), tmp_path)
     unknown = ("governor", "steal", "load_before", "load_after")
-    assert [found[key] for key in unknown] == [None] * 4  # type: ignore[literal-required]
-    assert found["cpu"] and found["cores"] == available_cpus() >= 1
+    assert [description[key] for key in unknown] == [None] * 4  # type: ignore[literal-required]
+    assert description["cpu"] and description["cores"] == available_cpus() >= 1
 
 
 @pytest.mark.parametrize("text", ["", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8 9"])
@@ -70,5 +70,5 @@ def test_a_foreign_stat_file(text: str, tmp_path: Path) -> None:
 
 def test_stolen_time_is_the_eighth_number_and_guests_are_not_counted_twice(tmp_path: Path) -> None:
     text = "cpu  1 2 3 4 5 6 7 80 900 900\ncpu0 1 2 3 4 5 6 7 8 9 9\n"
-    found = moment(root(tmp_path, proc__stat=text))
-    assert (found.ticks, found.stolen) == (108, 80)
+    sample = moment(root(tmp_path, proc__stat=text))
+    assert (sample.ticks, sample.stolen) == (108, 80)

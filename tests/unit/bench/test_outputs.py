@@ -47,12 +47,12 @@ def texts(figure: Figure) -> str:
 
 @pytest.fixture
 def without_data(bench_result: Any) -> Any:
-    found = copy.deepcopy(bench_result)
-    for model in found["models"]:
+    result = copy.deepcopy(bench_result)
+    for model in result["models"]:
         model["quality"] = None
-    for each in found["comparisons"]:
+    for each in result["comparisons"]:
         each["quality"] = None
-    return found
+    return result
 
 
 def test_the_example_is_of_the_schema(bench_result: Any, mismatches: Mismatches) -> None:
@@ -88,11 +88,11 @@ def test_the_documented_keys_are_those_of_the_schema() -> None:
         ("method", MeasurementSettings),
         ("comparisons[]", Comparison),
     ):
-        said = set(re.findall(r"`(\w+)(?:\[\])?`", rows[name]))
+        documented = set(re.findall(r"`(\w+)(?:\[\])?`", rows[name]))
         inner = {
             part.rpartition(".")[2].strip("[]") for part in rows if part.startswith("models[]")
         }
-        assert get_type_hints(hint).keys() <= said | inner, name
+        assert get_type_hints(hint).keys() <= documented | inner, name
 
 
 def test_table_is_the_golden_one(bench_result: Any) -> None:
@@ -153,10 +153,10 @@ def test_a_noisy_machine_is_said_so(bench_result: Any) -> None:
     batched["model"]["noise"] = 0.31
     # The picture shows the first setting, which is quiet.
     assert "noisy" not in texts(pareto(bench_result))
-    said = "\n".join(notes(bench_result))
-    assert "2.0 % (model) and 1.0 % (image to decision) with 1 thread, batch 1;" in said
-    assert "31.0 % (model) and 1.0 % (image to decision) with 1 thread, batch 8." in said
-    assert "Above the limit of 5 %: this machine is too noisy" in said
+    text = "\n".join(notes(bench_result))
+    assert "2.0 % (model) and 1.0 % (image to decision) with 1 thread, batch 1;" in text
+    assert "31.0 % (model) and 1.0 % (image to decision) with 1 thread, batch 8." in text
+    assert "Above the limit of 5 %: this machine is too noisy" in text
     bench_result["noise"]["settings"][0]["model"]["noise"] = 0.12
     assert "noisy, ± 12 %" in texts(pareto(bench_result))
 

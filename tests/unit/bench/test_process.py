@@ -23,11 +23,11 @@ def test_a_start_answers_and_its_memory_is_its_own(
     monkeypatch.chdir(tmp_path)
     parents = bytearray(b"1") * 300_000_000
     ticks = iter([10.0, 12.5])
-    found = start(model, photos / "red.png", 1, CPU, lambda: next(ticks))
-    assert found.seconds == 2.5
-    assert found.user_s > 0
+    measured = start(model, photos / "red.png", 1, CPU, lambda: next(ticks))
+    assert measured.seconds == 2.5
+    assert measured.user_s > 0
     if sys.platform == "linux":
-        assert found.peak_bytes is not None and 1e6 < found.peak_bytes < len(parents)
+        assert measured.peak_bytes is not None and 1e6 < measured.peak_bytes < len(parents)
 
 
 def test_a_process_that_cannot_answer_is_one_line(photos: Path, tmp_path: Path) -> None:

@@ -33,13 +33,13 @@ def model(tmp_path: Path, proto: Callable[..., onnx.ModelProto]) -> Callable[...
         classes: tuple[str, ...] = CLASSES,
         scale: float = 12.0,
     ) -> Path:
-        made = proto(classes, size, threshold, scale)
-        said = {p.key: p.value for p in made.metadata_props}
-        del made.metadata_props[:]
+        changed = proto(classes, size, threshold, scale)
+        metadata = {p.key: p.value for p in changed.metadata_props}
+        del changed.metadata_props[:]
         target = {"edgedistill.metrics": json.dumps({"target": {"domain": "sea"}})}
-        helper.set_model_props(made, said | target)
+        helper.set_model_props(changed, metadata | target)
         path = tmp_path / f"{name}.onnx"
-        path.write_bytes(seal(made.SerializeToString()))
+        path.write_bytes(seal(changed.SerializeToString()))
         return path
 
     return write
@@ -65,8 +65,8 @@ def quality_of(models: dict[str, Path], photos: Path, baseline: str) -> tuple:
 
 def test_metrics_by_hand(model: Callable[..., Path], photos: Path) -> None:
     _, quality, differences = quality_of({"a": model("a")}, photos, "a")
-    found = quality["a"]
-    values = {metric: found[metric]["value"] for metric in QUALITY_METRICS}
+    metrics = quality["a"]
+    values = {metric: metrics[metric]["value"] for metric in QUALITY_METRICS}
     right = 11 / 12
     assert values == {
         "accuracy": right,
@@ -79,11 +79,11 @@ def test_metrics_by_hand(model: Callable[..., Path], photos: Path) -> None:
         "fpr95": 0,
         "oscr": pytest.approx(right),
     }
-    assert found["accuracy"]["low"] < right < found["accuracy"]["high"]
-    assert (found["known"], found["unknown"], found["unreadable"]) == (12, 4, 0)
-    assert found["unknown_classes"] == ["grey"] and found["data"] == str(photos)
-    assert found["target"] is None and found["own_target"] == "sea"
-    assert found["threshold"] == 6
+    assert metrics["accuracy"]["low"] < right < metrics["accuracy"]["high"]
+    assert (metrics["known"], metrics["unknown"], metrics["unreadable"]) == (12, 4, 0)
+    assert metrics["unknown_classes"] == ["grey"] and metrics["data"] == str(photos)
+    assert metrics["target"] is None and metrics["own_target"] == "sea"
+    assert metrics["threshold"] == 6
     assert differences == {}
 
 
@@ -101,10 +101,10 @@ def test_models_of_other_sizes_and_class_orders_are_compared(
     assert list(differences) == ["same", "turned", "open"]
     # Shares of 12 known and of 4 unknown images, of which none showed a difference.
     shares = {"accuracy": 12, "known_acceptance": 12, "unknown_rejection": 4}
-    for metric, found in differences["same"].items():
+    for metric, difference in differences["same"].items():
         most = 1 - 0.025 ** (1 / shares[metric]) if metric in shares else 0
         expected = {"value": 0, "low": -most, "high": most, "p": 1}
-        assert found == pytest.approx(expected), metric
+        assert difference == pytest.approx(expected), metric
     # It calls red blue, and blue green: right about the one image that the other gets wrong.
     assert quality["turned"]["accuracy"]["value"] == pytest.approx(1 / 12)
     assert differences["turned"]["accuracy"]["value"] == pytest.approx(-10 / 12)

@@ -78,9 +78,9 @@ def test_no_subject_always_follows_the_same_other_one_and_the_order_repeats() ->
         measure([[machine.subject(name, 0.01) for name in "abc"]], 20, machine.clock)
         return [entry[-1] for entry in machine.log if entry.startswith("load")]
 
-    found = order()
-    assert found == order()
-    rounds = [found[i : i + 3] for i in range(0, len(found), 3)]
+    loads = order()
+    assert loads == order()
+    rounds = [loads[i : i + 3] for i in range(0, len(loads), 3)]
     assert all(sorted(names) == ["a", "b", "c"] for names in rounds)
     followed = {pair for names in rounds for pair in pairwise(names)}
     assert followed == set(permutations("abc", 2))
@@ -111,32 +111,32 @@ def test_a_machine_that_grows_slower_changes_times_and_not_ratios() -> None:
     base, half, again = measure([group], 12, machine.clock)[0]
     assert base.medians[-1] > 1.5 * base.medians[0]
     noise = self_ratio(again, base)["noise"]
-    found = ratio(half, base, noise)
-    assert found["value"] == pytest.approx(0.5, rel=0.05)
-    assert found["verdict"] == "faster" and noise < 0.1
+    result = ratio(half, base, noise)
+    assert result["value"] == pytest.approx(0.5, rel=0.05)
+    assert result["verdict"] == "faster" and noise < 0.1
 
 
 @pytest.mark.parametrize(("time", "rarest", "most"), [(1.0, 0, 0.01), (0.9, 0, 0.2), (0.8, 0.8, 1)])
 def test_files_are_ranked_as_often_as_said(time: float, rarest: float, most: float) -> None:
     """The shares of docs/explanation/measurement.md; a file takes `time` of the baseline's."""
     rng = np.random.default_rng(0)
-    said: list[str] = []
+    verdicts: list[str] = []
     for _ in range(300):
         first, again, other = np.exp(rng.normal(0, 0.05, (3, 10)))
         noise = self_ratio(samples([*again]), samples([*first]))["noise"]
-        said.append(ratio(samples([*(time * other)]), samples([*first]), noise)["verdict"])
-    assert rarest <= said.count("faster") / len(said) <= most
-    assert said.count("slower") <= 0.01 * len(said)
+        verdicts.append(ratio(samples([*(time * other)]), samples([*first]), noise)["verdict"])
+    assert rarest <= verdicts.count("faster") / len(verdicts) <= most
+    assert verdicts.count("slower") <= 0.01 * len(verdicts)
 
 
 def test_the_noise_is_the_farther_end_of_the_self_ratio() -> None:
-    found = self_ratio(samples([1.0, 1.1, 0.96]), samples([1.0, 1.0, 1.0]))
-    assert (found["value"], found["low"], found["high"]) == (1.0, 0.96, 1.1)
-    assert found["noise"] == pytest.approx(0.1)
+    result = self_ratio(samples([1.0, 1.1, 0.96]), samples([1.0, 1.0, 1.0]))
+    assert (result["value"], result["low"], result["high"]) == (1.0, 0.96, 1.1)
+    assert result["noise"] == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("low", "high", "expected"),
     [
         (0.7, 0.94, "faster"),
         (0.7, 0.96, "not ranked"),
@@ -146,8 +146,8 @@ def test_the_noise_is_the_farther_end_of_the_self_ratio() -> None:
         (1.06, 1.3, "slower"),
     ],
 )
-def test_only_beyond_the_noise_there_is_a_verdict(low: float, high: float, said: str) -> None:
-    assert verdict(low, high, 0.05) == said
+def test_only_beyond_the_noise_there_is_a_verdict(low: float, high: float, expected: str) -> None:
+    assert verdict(low, high, 0.05) == expected
 
 
 def test_a_summary_says_no_percentile_it_has_too_few_calls_for() -> None:

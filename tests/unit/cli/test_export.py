@@ -18,5 +18,5 @@ from edgedistill.cli.export import int8_verdict
     ],
 )
 def test_the_better_file_is_named(time_ratio: float, better: str) -> None:
-    said = int8_verdict(time_ratio)
-    assert said.startswith(better) and f"{time_ratio:.2f} of fp32's time" in said
+    text = int8_verdict(time_ratio)
+    assert text.startswith(better) and f"{time_ratio:.2f} of fp32's time" in text

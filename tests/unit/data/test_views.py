@@ -94,9 +94,9 @@ def test_numbers_stay_what_they_are() -> None:
     """Raise views.VERSION before changing these: caches depend on them."""
     key = np.array([image_key("paint/circle/00.png")], dtype=np.uint64)
     assert int(key[0]) == 2077907568578071502
-    found = view_parameters(SPEC, key, np.array([1]))[0]
+    parameters = view_parameters(SPEC, key, np.array([1]))[0]
     assert np.allclose(
-        found,
+        parameters,
         [-0.02457, 0.12337, 0.95496, 0.85722, -1.0, 1.11281, 0.71754, 0.91224, 0.09087, 0.0],
         atol=1e-5,
     )

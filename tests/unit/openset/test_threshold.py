@@ -51,8 +51,8 @@ def test_scores_that_are_not_numbers_are_refused() -> None:
 def test_the_calibration_images_themselves_are_kept(
     scores: list[float], target_keep_rate: float
 ) -> None:
-    kept = np.mean(np.array(scores) >= calibrate(np.array(scores), target_keep_rate))
-    assert kept >= target_keep_rate - (1 - target_keep_rate) / len(scores) - 1e-12
+    keep_rate = np.mean(np.array(scores) >= calibrate(np.array(scores), target_keep_rate))
+    assert keep_rate >= target_keep_rate - (1 - target_keep_rate) / len(scores) - 1e-12
 
 
 @given(

@@ -67,17 +67,17 @@ def student() -> Student:
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )
-    made = Student(backbone, _method().head(16, CLASSES))
+    student = Student(backbone, _method().head(16, CLASSES))
     rng = np.random.default_rng(11)
     with torch.no_grad():
-        for parameter in made.parameters():
+        for parameter in student.parameters():
             values = rng.normal(0, 0.3, tuple(parameter.shape)) if parameter.ndim > 1 else 0.1
             parameter.copy_(torch.as_tensor(values))
-    return made.eval()
+    return student.eval()
 
 
 def test_labels_scores_and_probabilities(
-    files: Path, student: Student, told: Callable[..., dict[str, str]], tmp_path: Path
+    files: Path, student: Student, metadata_of: Callable[..., dict[str, str]], tmp_path: Path
 ) -> None:
     index = read_folder(files)
     stored = open_store(index, SIZE).images(np.arange(len(index)))
@@ -94,9 +94,9 @@ def test_labels_scores_and_probabilities(
     classes = tuple("abcd")
     model = export_graph(Deployed(student, head), SIZE, CLASSES, threshold)
     stored = next(t for t in model.graph.initializer if t.name == "threshold")
-    said = told(classes, SIZE, float(np.frombuffer(stored.raw_data, np.float32)[0]))
+    entries = metadata_of(classes, SIZE, float(np.frombuffer(stored.raw_data, np.float32)[0]))
     path = tmp_path / "student.onnx"
-    path.write_bytes(to_bytes(model, said))
+    path.write_bytes(to_bytes(model, entries))
 
     answers = Classifier(path, threads=1).predict([index.path(row) for row in range(len(index))])
     assert np.ptp(outputs.probabilities, axis=0).max() > 0.1

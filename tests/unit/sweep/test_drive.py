@@ -40,7 +40,7 @@ def finishing(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
 
 
 class Sweep:
-    """Drives a plan and keeps what was said and how often results were collected."""
+    """Drives a plan and keeps its lines and how often results were collected."""
 
     def __init__(self, plan: Plan, path: Path) -> None:
         self.plan, self.folder = plan, SweepFolder(path)
@@ -91,14 +91,14 @@ def test_finished_runs_stay_and_the_rest_goes_on(sweep: Sweep) -> None:
     first = sweep.plan.runs[0]
 
     def only_first(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
-        return finishing(folder, run) if run is first else (*PYTHON, "-c", "raise SystemExit(3)")
+        return finishing(folder, run) if run is first else program("end", 3)
 
     assert list(sweep(only_first)) == ["s1"]
-    kept = (sweep.folder.run("s0") / "metrics.json").stat().st_mtime_ns
+    written = (sweep.folder.run("s0") / "metrics.json").stat().st_mtime_ns
     sweep.lines.clear()
     assert sweep() == {}
     assert [line.split(":")[0] for line in sweep.lines] == ["2/2 s1"]
-    assert (sweep.folder.run("s0") / "metrics.json").stat().st_mtime_ns == kept
+    assert (sweep.folder.run("s0") / "metrics.json").stat().st_mtime_ns == written
     assert sweep(lambda folder, run: ("/does/not/matter",)) == {}
 
 
@@ -116,7 +116,7 @@ def test_a_run_that_fails_twice_is_reported_and_stops_no_other(sweep: Sweep) -> 
     def crash(folder: SweepFolder, run: PlannedRun) -> tuple[str, ...]:
         if run.values["seed"] == 1:
             return finishing(folder, run)
-        return (*PYTHON, "-c", "import os; os.kill(os.getpid(), 9)")
+        return program("kill_itself")
 
     failed = sweep(crash)
     assert list(failed) == ["s0"] and failed["s0"].startswith("killed by SIGKILL (out of memory?)")
@@ -125,7 +125,7 @@ def test_a_run_that_fails_twice_is_reported_and_stops_no_other(sweep: Sweep) -> 
 
 
 def test_an_exit_without_metrics_is_a_failure(sweep: Sweep) -> None:
-    failed = sweep(lambda folder, run: (*PYTHON, "-c", "pass"))
+    failed = sweep(lambda folder, run: program("end", 0))
     assert list(failed) == ["s0", "s1"] and "exit status 0: no word" in failed["s0"]
 
 
@@ -185,7 +185,7 @@ def test_stopping_lets_the_processes_save(tmp_path: Path) -> None:
     for folder in folders:
         folder.mkdir()
     jobs = [Job(f.name, program("endless", f), f, f / "log") for f in folders]
-    quick = Job("quick", (*PYTHON, "-c", ""), tmp_path, tmp_path / "log")
+    quick = Job("quick", program("end", 0), tmp_path, tmp_path / "log")
     # The quick one's outcome hands over control while the two others run on.
     with closing(run_jobs([*jobs, quick], 3, lambda name, text: None)) as outcomes:
         assert next(outcomes).name == "quick"
@@ -240,7 +240,7 @@ def test_time_is_estimated_from_runs_of_the_same_kind(plan_of: PlanOf) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (600, "10 min"), (11_100, "3 h 05 min")]
 )
-def test_durations_are_spoken(seconds: float, text: str) -> None:
+def test_durations(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
 
 

@@ -12,14 +12,13 @@ import pytest
 from edgedistill.sweep import pdeathsig
 
 PROGRAMS = Path(__file__).with_name("programs")
+PARENT = (sys.executable, "-S", PROGRAMS / "start_session.py")
 START = (sys.executable, "-S", pdeathsig.__file__, sys.executable, "-S")
-# Starts its arguments as a program of a session of its own, and waits.
-PARENT = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True).wait()"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals the death of a parent")
 def test_it_saves_when_its_parent_is_killed(tmp_path: Path) -> None:
-    command = (sys.executable, "-S", "-c", PARENT, *START, PROGRAMS / "endless.py", tmp_path)
+    command = (*PARENT, *START, PROGRAMS / "endless.py", tmp_path)
     with subprocess.Popen(command) as parent:
         while not (tmp_path / "started").exists():
             time.sleep(0.01)
@@ -29,6 +28,6 @@ def test_it_saves_when_its_parent_is_killed(tmp_path: Path) -> None:
 
 
 def test_arguments_output_and_status_are_the_programs() -> None:
-    script = "import sys; print(sys.argv[1:]); raise SystemExit(7)"
-    ended = subprocess.run((*START, "-c", script, "a b"), capture_output=True, text=True)
+    command = (*START, PROGRAMS / "print_arguments.py", "a b")
+    ended = subprocess.run(command, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (7, "['a b']\n")

@@ -57,17 +57,17 @@ def embeddings() -> Tensor:
 
 
 def test_rows_templates_and_owners() -> None:
-    found = bank("mean")
-    assert np.allclose(found.names.numpy(), np.concatenate(expected_rows()), atol=1e-6)
-    assert found.owner.tolist() == [0, 0, 0, 1, 2, 2]
-    assert torch.allclose(found.names.norm(dim=1), torch.ones(6), atol=1e-6)
+    texts = bank("mean")
+    assert np.allclose(texts.names.numpy(), np.concatenate(expected_rows()), atol=1e-6)
+    assert texts.owner.tolist() == [0, 0, 0, 1, 2, 2]
+    assert torch.allclose(texts.names.norm(dim=1), torch.ones(6), atol=1e-6)
 
 
 def test_mean_on_the_sphere(embeddings: Tensor) -> None:
     pooled = unit(np.stack([rows.mean(0) for rows in expected_rows()]))
-    found = bank("mean")
-    assert np.allclose(found.pooled.numpy(), pooled, atol=1e-6)
-    assert np.allclose(found.cosines(embeddings).numpy(), embeddings.numpy() @ pooled.T, atol=1e-6)
+    texts = bank("mean")
+    assert np.allclose(texts.pooled.numpy(), pooled, atol=1e-6)
+    assert np.allclose(texts.cosines(embeddings).numpy(), embeddings.numpy() @ pooled.T, atol=1e-6)
 
 
 def test_best_match_is_the_maximum_over_a_class(embeddings: Tensor) -> None:

@@ -69,8 +69,8 @@ def _make_context(
     student.to(memory_format=torch.channels_last)
 
     def teacher_fn(batch: Batch, views: ViewBatch, rows: torch.Tensor | None) -> torch.Tensor:
-        found = vectors[batch.positions]
-        return found if rows is None else found[rows]
+        embeddings = vectors[batch.positions]
+        return embeddings if rows is None else embeddings[rows]
 
     section = {
         "precision": "fp32",

@@ -224,8 +224,8 @@ def test_a_signal_to_one_stops_all_at_the_same_step_and_they_resume(
         # Each needs names of its own in the store.
         assert Processes()(2, work) == [0, 0]
         if work is cut:
-            said = {(tmp_path / f"{rank}.txt").read_text() for rank in range(2)}
-            assert said == {"stopped at step 4 of 8"}
+            messages = {(tmp_path / f"{rank}.txt").read_text() for rank in range(2)}
+            assert messages == {"stopped at step 4 of 8"}
     assert np.array_equal(np.load(tmp_path / "whole.npy"), np.load(tmp_path / "cut.npy"))
 
 
@@ -255,11 +255,11 @@ def test_what_ends_one_ends_all_and_is_said_once(
         trained(replace(context, processes=processes, teacher_fn=teacher_fn), tmp_path)
 
     statuses = together(2, work)
-    said = capfd.readouterr().err
-    assert statuses[rank] == (2 if how == "error" else -signal.SIGKILL), said
-    assert statuses[1 - rank] == 2, said
-    assert said.count("the disk is full") == (how == "error")
-    assert said.count("another process of this run ended without a word") == (how == "kill")
+    error_output = capfd.readouterr().err
+    assert statuses[rank] == (2 if how == "error" else -signal.SIGKILL), error_output
+    assert statuses[1 - rank] == 2, error_output
+    assert error_output.count("the disk is full") == (how == "error")
+    assert error_output.count("another process of this run ended without a word") == (how == "kill")
 
 
 def test_a_checkpoint_that_only_one_process_sees_is_refused(

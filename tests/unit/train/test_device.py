@@ -38,8 +38,8 @@ def test_other_errors_are_not_about_memory() -> None:
 def test_arrays_that_cannot_be_written_to_are_copied(recwarn: pytest.WarningsRecorder) -> None:
     array = np.arange(3)
     array.flags.writeable = False
-    found = to_device(array, torch.device("cpu"))
-    found[0] = 7
+    copied = to_device(array, torch.device("cpu"))
+    copied[0] = 7
     assert array[0] == 0 and not recwarn.list
 
 
@@ -71,9 +71,9 @@ def test_half_precision_on_a_gpu_is_bfloat16_where_it_has_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for has_bf16, expected in ((True, torch.bfloat16), (False, torch.float16)):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda found=has_bf16: found)
-        found = autocast_dtype("auto", torch.device("cuda"), "mobilenet_v3_small")
-        assert found is expected
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda dtype=has_bf16: dtype)
+        dtype = autocast_dtype("auto", torch.device("cuda"), "mobilenet_v3_small")
+        assert dtype is expected
 
 
 def test_what_the_cpu_can_do_is_known() -> None:

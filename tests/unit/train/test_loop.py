@@ -273,8 +273,10 @@ class TestDivergence:
 
         def teacher_fn(batch: Batch, views: ViewBatch, rows: torch.Tensor | None) -> torch.Tensor:
             calls.append(1)
-            found = torch.nn.functional.normalize(torch.ones(len(batch.positions), WIDTH), dim=1)
-            return found * torch.nan if len(calls) == 5 else found
+            embeddings = torch.nn.functional.normalize(
+                torch.ones(len(batch.positions), WIDTH), dim=1
+            )
+            return embeddings * torch.nan if len(calls) == 5 else embeddings
 
         with raises(DivergedError, "step 5", "loss"):
             fit(replace(context, teacher_fn=teacher_fn), tmp_path / "c", Callback())

@@ -67,8 +67,8 @@ def test_a_step_reads_nothing_back(name: str, on_meta: MakeMeta) -> None:
 
     def teacher_fn(batch: Batch, views: ViewBatch, rows: Tensor | None) -> Tensor:
         seen.append(rows)
-        found = torch.empty(len(batch), 8, device=META)
-        return found if rows is None else found[rows]
+        embeddings = torch.empty(len(batch), 8, device=META)
+        return embeddings if rows is None else embeddings[rows]
 
     context, optimizers = on_meta(name, teacher_fn)
     losses = train_step(context, context.student, optimizers, off(), 0)

@@ -103,7 +103,7 @@ def test_an_instance_is_on_one_side_whatever_the_domain_and_the_target(
             _, cls, file = PurePosixPath(path).parts
             if cls in split.known:
                 sides.setdefault((cls, file), set()).add(role)
-    assert all(len(found) == 1 for found in sides.values())
+    assert all(len(roles_of_instance) == 1 for roles_of_instance in sides.values())
 
 
 @settings(max_examples=30, deadline=None)

@@ -28,9 +28,9 @@ def section(**values: object) -> DataSection:
 
 
 def test_facts_are_consistent() -> None:
-    found = benchmarks()
-    assert list(found) == ["pacs", "officehome", "domainnet", "vlcs", "terraincognita"]
-    totals = {n: [sum(e.values()) for e in f.editions.values()] for n, f in found.items()}
+    facts_by_name = benchmarks()
+    assert list(facts_by_name) == ["pacs", "officehome", "domainnet", "vlcs", "terraincognita"]
+    totals = {n: [sum(e.values()) for e in f.editions.values()] for n, f in facts_by_name.items()}
     assert totals == {
         "pacs": [9991],
         "officehome": [15588],
@@ -38,7 +38,7 @@ def test_facts_are_consistent() -> None:
         "vlcs": [10729],
         "terraincognita": [24330],
     }
-    for facts in found.values():
+    for facts in facts_by_name.values():
         assert list(facts.domains) == sorted(facts.domains)
         assert len({key(c) for c in facts.classes}) == len(facts.classes)
         assert all(set(e) == set(facts.domains) for e in facts.editions.values())
@@ -52,7 +52,7 @@ def test_facts_are_consistent() -> None:
                 assert lists["test"] == published
                 assert (lists["train"] or 0) + (lists["val"] or 0) == published
             assert sum(facts.hdg.target_images[domain]) == lists["test"]
-    assert {n: (len(f.known), len(f.unknown)) for n, f in found.items() if f.hdg} == {
+    assert {n: (len(f.known), len(f.unknown)) for n, f in facts_by_name.items() if f.hdg} == {
         "pacs": (6, 1),
         "officehome": (54, 11),
         "domainnet": (270, 75),
@@ -132,8 +132,8 @@ def test_the_lists_give_every_published_split(pacs: Path) -> None:
             data = section(root=str(pacs), target=target, protocol="hdg", hybridness=value)
             split = split_of(data, index)
             assert (split.known, split.unknown) == (facts.known, facts.unknown)
-            found = (len(split.target_known), len(split.target_unknown))
-            assert found == facts.hdg.target_images[target]
+            counts = (len(split.target_known), len(split.target_unknown))
+            assert counts == facts.hdg.target_images[target]
             for source, published in sources.items():
                 domain = index.domains.index(source)
                 parts = [int((index.domain[r] == domain).sum()) for r in (split.train, split.val)]
@@ -221,5 +221,5 @@ def test_any_folder_has_splits_of_a_hybridness(shapes: Path) -> None:
         {index.classes[c] for c in index.label[split.train[index.domain[split.train] == d]]}
         for d in range(4)
     ]
-    assert [len(found) for found in by_domain] == [2, 1, 1, 0] or sum(map(len, by_domain)) == 4
+    assert [len(classes) for classes in by_domain] == [2, 1, 1, 0] or sum(map(len, by_domain)) == 4
     assert set().union(*by_domain) == {"circle", "cross", "square", "tall_bar"}

@@ -36,18 +36,18 @@ def index(tmp_path: Path) -> Index:
 
 def test_pixels_are_those_of_read_rgb_in_the_order_asked_for(index: Index, tmp_path: Path) -> None:
     rows = np.array([13, 2, 7, 0], dtype=np.int64)
-    found = open_store(index, 8, tmp_path / "cache", workers=2).images(rows)
-    assert np.array_equal(found.rows, rows)
-    assert found.problems == ()
-    for image, row in zip(found[:], rows, strict=True):
+    images = open_store(index, 8, tmp_path / "cache", workers=2).images(rows)
+    assert np.array_equal(images.rows, rows)
+    assert images.problems == ()
+    for image, row in zip(images[:], rows, strict=True):
         assert np.array_equal(image, read_rgb(index.path(int(row)), 8))
 
 
 def test_a_domain_is_a_view_of_the_file(index: Index, tmp_path: Path) -> None:
     store = open_store(index, 8, tmp_path / "cache")
-    found = store.images(np.flatnonzero(index.domain == 1).astype(np.int64))
-    assert isinstance(found.pixels, np.memmap)
-    assert found.pixels.shape == (8, 8, 8, 3)
+    images = store.images(np.flatnonzero(index.domain == 1).astype(np.int64))
+    assert isinstance(images.pixels, np.memmap)
+    assert images.pixels.shape == (8, 8, 8, 3)
     mixed = store.images(np.arange(16, dtype=np.int64))
     assert mixed.pixels is not None and not mixed.pixels.flags.writeable
 
@@ -78,8 +78,8 @@ def test_domains_may_be_interleaved(index: Index, tmp_path: Path) -> None:
             "label": index.label[order],
         }
     )
-    found = open_store(shuffled, 8, tmp_path / "cache").images(np.arange(16, dtype=np.int64))
-    for image, row in zip(found[:], found.rows, strict=True):
+    images = open_store(shuffled, 8, tmp_path / "cache").images(np.arange(16, dtype=np.int64))
+    for image, row in zip(images[:], images.rows, strict=True):
         assert np.array_equal(image, read_rgb(shuffled.path(int(row)), 8))
 
 
@@ -88,10 +88,10 @@ def test_unreadable_files_are_dropped_and_reported_once(index: Index, tmp_path: 
     frames = [Image.new("RGB", (4, 4), c) for c in ("red", "blue")]
     frames[0].save(index.path(5), format="GIF", save_all=True, append_images=frames[1:])
     rows = np.arange(16, dtype=np.int64)
-    found = open_store(index, 8, tmp_path / "cache").images(rows)
-    assert np.array_equal(found.rows, np.delete(rows, 3))
-    assert len(found) == 15
-    assert found.problems == (
+    images = open_store(index, 8, tmp_path / "cache").images(rows)
+    assert np.array_equal(images.rows, np.delete(rows, 3))
+    assert len(images) == 15
+    assert images.problems == (
         "a/cat/3.png: the file is empty; skipped",
         "a/dog/1.png: has several frames, the first is used",
     )

@@ -157,24 +157,24 @@ def test_kinds_of_nodes() -> None:
 @pytest.mark.parametrize("kinds", [{"pointwise"}, EVERYTHING, EVERYTHING | {"classifier"}])
 def test_int8_answers_nearly_as_float(kinds: frozenset[str]) -> None:
     model, pixels = network(), pictures()
-    made = in_int8(model, of_kinds(model, frozenset(kinds)), pictures(seed=1))
-    onnx.checker.check_model(made, full_check=True)
+    int8_model = in_int8(model, of_kinds(model, frozenset(kinds)), pictures(seed=1))
+    onnx.checker.check_model(int8_model, full_check=True)
     expected = run_model(open_session(model.SerializeToString()), pixels)
-    found = run_model(open_session(made.SerializeToString()), pixels)
+    int8_outputs = run_model(open_session(int8_model.SerializeToString()), pixels)
     spread = expected.probabilities.std(axis=0).max()
-    assert np.abs(found.probabilities - expected.probabilities).mean() < 0.25 * spread
-    assert (found.label == expected.label).mean() >= 0.8
-    assert [i.name for i in made.graph.input] == ["image", "threshold"]
+    assert np.abs(int8_outputs.probabilities - expected.probabilities).mean() < 0.25 * spread
+    assert (int8_outputs.label == expected.label).mean() >= 0.8
+    assert [i.name for i in int8_model.graph.input] == ["image", "threshold"]
 
 
 def test_everything_chosen_runs_in_integers(tmp_path: Path) -> None:
     model = network()
-    made = in_int8(model, of_kinds(model, EVERYTHING), pictures())
-    found = kernels(made, tmp_path)
-    assert found["QLinearConv"] == 6 and not found["Conv"] + found["FusedConv"]
+    int8_model = in_int8(model, of_kinds(model, EVERYTHING), pictures())
+    node_kernels = kernels(int8_model, tmp_path)
+    assert node_kernels["QLinearConv"] == 6 and not node_kernels["Conv"] + node_kernels["FusedConv"]
     # The residual sum and the two hard gates; the products of hard-swish, gate and SiLU.
-    assert found["QLinearAdd"] == 3 and found["QLinearMul"] >= 3
-    assert not {"HardSwish", "HardSigmoid", "Relu", "Sigmoid"} & set(found)
+    assert node_kernels["QLinearAdd"] == 3 and node_kernels["QLinearMul"] >= 3
+    assert not {"HardSwish", "HardSigmoid", "Relu", "Sigmoid"} & set(node_kernels)
 
 
 @pytest.mark.parametrize("kind", ["HardSwish", "HardSigmoid"])
@@ -193,42 +193,42 @@ def test_a_hard_gate_in_integers_is_that_gate(kind: str) -> None:
     gate = np.clip(x / 6 + 0.5, 0, 1)
     expected = x * gate if kind == "HardSwish" else gate
     y = float(expected.min()), float(expected.max())
-    made = quantize(model, ["gate"], {"x": (-20.0, 8.0), "y": y})
-    found = open_session(made.SerializeToString()).run(None, {"x": x})[0]
+    int8_model = quantize(model, ["gate"], {"x": (-20.0, 8.0), "y": y})
+    gated = open_session(int8_model.SerializeToString()).run(None, {"x": x})[0]
     # Steps of 11 / 255 going in (nothing below -3 matters) and as many coming out.
-    np.testing.assert_allclose(found, expected, atol=0.1 if kind == "HardSwish" else 0.02)
+    np.testing.assert_allclose(gated, expected, atol=0.1 if kind == "HardSwish" else 0.02)
 
 
 def test_a_chosen_first_convolution_reads_the_images_bytes(tmp_path: Path) -> None:
     model, pixels = network(), pictures()
     ready = prepare(model, ["stem"])
-    expected, found = (_outputs(m, "stem.out", pixels)[:, :, 1:-1, 1:-1] for m in (model, ready))
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    made = in_int8(model, ["stem"], pixels)
-    assert not {"Cast", "Sub"} & {node.op_type for node in made.graph.node}
+    expected, actual = (_outputs(m, "stem.out", pixels)[:, :, 1:-1, 1:-1] for m in (model, ready))
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
+    int8_model = in_int8(model, ["stem"], pixels)
+    assert not {"Cast", "Sub"} & {node.op_type for node in int8_model.graph.node}
     # What is quantised is the result alone; the image's own bytes are exact.
-    assert Counter(n.op_type for n in made.graph.node)["QuantizeLinear"] == 1
+    assert Counter(n.op_type for n in int8_model.graph.node)["QuantizeLinear"] == 1
     exact = _outputs(model, "stem.out", pixels)[:, :, 1:-1, 1:-1]
-    near = _outputs(made, "stem.out:dequantized", pixels)[:, :, 1:-1, 1:-1]
+    near = _outputs(int8_model, "stem.out:dequantized", pixels)[:, :, 1:-1, 1:-1]
     assert np.abs(near - exact).mean() < 0.01 * np.ptp(exact)
     # A first convolution that stays float keeps its exact border.
     assert prepare(model, ["point"]) == model
 
 
 def _outputs(model: ModelProto, name: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    made = ModelProto()
-    made.CopyFrom(model)
-    made.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    session = open_session(made.SerializeToString())
-    found: NDArray[np.float32] = session.run([name], {"image": pixels})[0]
-    return found
+    extended = ModelProto()
+    extended.CopyFrom(model)
+    extended.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    session = open_session(extended.SerializeToString())
+    outputs: NDArray[np.float32] = session.run([name], {"image": pixels})[0]
+    return outputs
 
 
 def test_two_products_fit_sixteen_bits() -> None:
     """Or processors without integer dot products would answer differently."""
     model = network()
-    made = in_int8(model, of_kinds(model, EVERYTHING), pictures())
-    weights = [numpy_helper.to_array(t) for t in made.graph.initializer]
+    int8_model = in_int8(model, of_kinds(model, EVERYTHING), pictures())
+    weights = [numpy_helper.to_array(t) for t in int8_model.graph.initializer]
     largest = [int(np.abs(w.astype(int)).max()) for w in weights if w.dtype == np.int8 and w.any()]
     assert len(largest) == 6 and set(largest) == {64}
     assert 2 * 255 * 64 < 2**15
@@ -236,9 +236,9 @@ def test_two_products_fit_sixteen_bits() -> None:
 
 def test_nodes_that_are_not_chosen_stay_float(tmp_path: Path) -> None:
     model = network()
-    made = in_int8(model, ["wide"], pictures())
-    assert Counter(n.op_type for n in made.graph.node)["QuantizeLinear"] == 2
-    assert [t.name for t in made.graph.initializer if t.data_type == TensorProto.INT8] == [
+    int8_model = in_int8(model, ["wide"], pictures())
+    assert Counter(n.op_type for n in int8_model.graph.node)["QuantizeLinear"] == 2
+    assert [t.name for t in int8_model.graph.initializer if t.data_type == TensorProto.INT8] == [
         *("wide.weight:q", "wide.weight:zero")
     ]
 
@@ -264,9 +264,9 @@ def test_a_tiny_weight_does_not_lose_its_bias() -> None:
     value[0] = 1e-20
     weight.CopyFrom(numpy_helper.from_array(value, weight.name))
     expected = extremes(model, ["point.out"], pictures())["point.out"]
-    made = in_int8(model, ["point"], pictures())
-    found = extremes(made, ["point.out:dequantized"], pictures())["point.out:dequantized"]
-    np.testing.assert_allclose(found, expected, atol=0.1)
+    int8_model = in_int8(model, ["point"], pictures())
+    bounds = extremes(int8_model, ["point.out:dequantized"], pictures())["point.out:dequantized"]
+    np.testing.assert_allclose(bounds, expected, atol=0.1)
 
 
 @given(
@@ -317,8 +317,8 @@ def test_the_block_that_costs_most_answers_is_left_out_first() -> None:
     errors = {}
     for name in chosen:
         alone = quantize(prepare(model, [name]), [name], ranges(seen.extremes, 1.0))
-        found = run_model(open_session(alone.SerializeToString()), pictures())
-        errors[name] = float(np.square(found.probabilities - seen.probabilities).mean())
+        outputs = run_model(open_session(alone.SerializeToString()), pictures())
+        errors[name] = float(np.square(outputs.probabilities - seen.probabilities).mean())
     costly = max(chosen, key=lambda name: errors[name])
     tries = list(fallback_sets(seen, chosen))
     assert tries[0] == chosen
@@ -356,11 +356,13 @@ def test_rates_of_a_file_are_those_of_the_evaluation() -> None:
     given_answers = ModelOutputs(
         np.zeros(4, np.int64), np.array([3.0, 1.0, 2.0, 0.5]), probabilities
     )
-    found = measure_answers(given_answers, np.array([0, 0, 0, -1]), 1.5)
-    assert found["accuracy"] == pytest.approx(2 / 3)
-    assert found["known_acceptance"] == pytest.approx(2 / 3)
-    assert found["unknown_rejection"] == 1
-    assert found["h_score"] == pytest.approx(2 * (2 / 3) / (2 / 3 + 1))
-    assert (found["images_known"], found["images_unknown"]) == (3, 1)
-    rates = {rate.name: rate.drop for rate in compare_metrics(found, {**found, "accuracy": 0.0})}
+    metrics = measure_answers(given_answers, np.array([0, 0, 0, -1]), 1.5)
+    assert metrics["accuracy"] == pytest.approx(2 / 3)
+    assert metrics["known_acceptance"] == pytest.approx(2 / 3)
+    assert metrics["unknown_rejection"] == 1
+    assert metrics["h_score"] == pytest.approx(2 * (2 / 3) / (2 / 3 + 1))
+    assert (metrics["images_known"], metrics["images_unknown"]) == (3, 1)
+    rates = {
+        rate.name: rate.drop for rate in compare_metrics(metrics, {**metrics, "accuracy": 0.0})
+    }
     assert rates == {"accuracy": pytest.approx(2 / 3), "known accepted": 0, "H-score": 0}

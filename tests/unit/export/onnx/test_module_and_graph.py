@@ -126,13 +126,13 @@ def test_the_module_gives_the_scores_of_the_evaluation(score: str, pool: str) ->
     module = Deployed(run.student, run.openset)
     threshold = float(np.median(torch_answers(run, ImageSet.from_array(pixels), 0.0).score))
     expected = torch_answers(run, ImageSet.from_array(pixels), threshold)
-    label, found, probabilities = module(torch.from_numpy(pixels), torch.tensor(threshold))
-    assert (label.dtype, found.dtype, probabilities.dtype) == (
+    label, module_scores, probabilities = module(torch.from_numpy(pixels), torch.tensor(threshold))
+    assert (label.dtype, module_scores.dtype, probabilities.dtype) == (
         torch.int64,
         torch.float32,
         torch.float32,
     )
-    got = ModelOutputs(label.numpy(), found.numpy(), probabilities.numpy())
+    got = ModelOutputs(label.numpy(), module_scores.numpy(), probabilities.numpy())
     result = compare_answers(expected, got, threshold)
     assert result.probability < 1e-6 and result.score < 1e-5
     assert result.clear_but_other == 0 and result.clear >= 14
@@ -150,8 +150,8 @@ def test_the_file_is_the_student(score: str) -> None:
 def test_the_file_keeps_the_contract(exported: tuple[FinishedRun, bytes]) -> None:
     model = onnx.load_from_string(exported[1])
     assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
-    said = {p.key: p.value for p in model.metadata_props}
-    assert said == {"a": "é", "b": "2", CHECKSUM_KEY: said[CHECKSUM_KEY]}
+    metadata = {p.key: p.value for p in model.metadata_props}
+    assert metadata == {"a": "é", "b": "2", CHECKSUM_KEY: metadata[CHECKSUM_KEY]}
     kinds = {
         v.name: (v.type.tensor_type.elem_type, [d.dim_param or d.dim_value for d in dims(v)])
         for v in (*model.graph.input, *model.graph.output)
@@ -202,8 +202,8 @@ def test_a_threshold_moves_the_answers_without_another_file(
     middle = float(np.median(by_default.score))
     moved = run_model(session, pixels, middle)
     assert ((moved.label == UNKNOWN_LABEL) == (moved.score < np.float32(middle))).all()
-    kept = moved.label != UNKNOWN_LABEL
-    assert (moved.label[kept] == moved.probabilities.argmax(axis=1)[kept]).all()
+    known = moved.label != UNKNOWN_LABEL
+    assert (moved.label[known] == moved.probabilities.argmax(axis=1)[known]).all()
     np.testing.assert_array_equal(moved.score, by_default.score)
 
 
@@ -243,8 +243,8 @@ def test_a_clear_label_has_margins_to_the_next_class_and_the_threshold() -> None
     probabilities = np.array([[0.6, 0.4], [0.50001, 0.49999], [0.9, 0.1], [0.5, 0.5]])
     score = np.array([1.0, 1.0, 0.50001, 0.2])
     expected = ModelOutputs(np.array([0, 0, 0, UNKNOWN_LABEL]), score, probabilities)
-    found = ModelOutputs(np.array([0, 1, UNKNOWN_LABEL, UNKNOWN_LABEL]), score, probabilities)
-    result = compare_answers(expected, found, 0.5)
+    compared = ModelOutputs(np.array([0, 1, UNKNOWN_LABEL, UNKNOWN_LABEL]), score, probabilities)
+    result = compare_answers(expected, compared, 0.5)
     assert (result.same_label, result.clear, result.clear_but_other) == (2, 2, 0)
-    swapped = dataclasses.replace(found, label=np.array([1, 0, 0, 0]))
+    swapped = dataclasses.replace(compared, label=np.array([1, 0, 0, 0]))
     assert compare_answers(expected, swapped, 0.5).clear_but_other == 2

@@ -236,11 +236,11 @@ def test_a_changed_image_is_computed_again(
     pixels[3] = 255 - pixels[3]
     changed = replace(source, pixels=pixels)
     assert rows_done(tmp_path, teacher, changed) == 1
-    found = build(tmp_path, teacher, changed)
+    rebuilt = build(tmp_path, teacher, changed)
     row = source.rows[3]
-    assert not np.array_equal(found.embeddings[row], whole.embeddings[row])
+    assert not np.array_equal(rebuilt.embeddings[row], whole.embeddings[row])
     others = np.delete(source.rows, 3)
-    assert np.array_equal(found.embeddings[others], whole.embeddings[others])
+    assert np.array_equal(rebuilt.embeddings[others], whole.embeddings[others])
     # And back: the old pixels are not served from before.
     assert same(build(tmp_path, teacher, source), whole, source)
 
@@ -339,8 +339,8 @@ def test_the_teacher_is_never_shown_more_views_at_once_than_it_may_be(
     positions = np.repeat(np.arange(len(source.rows)), count)
     views = np.tile(np.arange(count), len(source.rows))
     expected = embed_views(teacher, source, positions, views, SPEC, None)
-    found = torch.from_numpy(built.embeddings[source.rows].astype(np.float32))
-    assert torch.allclose(found.flatten(0, 1), expected, atol=6e-4, rtol=0)
+    embeddings = torch.from_numpy(built.embeddings[source.rows].astype(np.float32))
+    assert torch.allclose(embeddings.flatten(0, 1), expected, atol=6e-4, rtol=0)
 
 
 def test_memory_does_not_grow_with_the_images(tmp_path: Path, teacher: Teacher) -> None:
@@ -357,9 +357,9 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path, teacher: Teacher) 
         )
         tracemalloc.start()
         build_view_cache(tmp_path / str(images), teacher, source, SPEC, 2, batch=64)
-        _, found = tracemalloc.get_traced_memory()
+        _, traced_peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        return found
+        return traced_peak
 
     peak(32)
     small, large = peak(64), peak(320)

@@ -405,9 +405,9 @@ def test_a_teacher_that_gives_no_numbers_fills_nothing(
 ) -> None:
     class Broken(Teacher):
         def encode_images(self, pixels: torch.Tensor, *more: Any) -> torch.Tensor:
-            found = super().encode_images(pixels, *more)
-            found[0, 0] = torch.nan
-            return found
+            embeddings = super().encode_images(pixels, *more)
+            embeddings[0, 0] = torch.nan
+            return embeddings
 
     broken = Broken(**vars(teacher))
     with raises(WeightsError, source.paths[0], "finite"):

@@ -128,9 +128,9 @@ def test_narrow_convolutions_keep_the_direct_output() -> None:
     torch.testing.assert_close(fast(x), out, rtol=0, atol=1e-6)
     grad = torch.randn_like(out)
     expected = torch.autograd.grad(out, conv.weight, grad)[0]
-    found = torch.autograd.grad(fast(x), fast.weight, grad)[0]
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
-    assert not torch.equal(found, expected)
+    gradient = torch.autograd.grad(fast(x), fast.weight, grad)[0]
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-3)
+    assert not torch.equal(gradient, expected)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A run that works until there is a file `go`; each start leaves a file, a stop the file `saved`.
 
-python until_told.py FOLDER
+python wait_for_file.py FOLDER
 """
 
 import pathlib
