@@ -195,20 +195,23 @@ def per_class(
     `accuracy` is closed-set, `accepted` the share accepted, `deployed_accuracy` the share that is
     right and accepted; None for a class without images. Arguments as in `confusion`.
     """
-    rows: list[dict[str, Any]] = []
-    for label, name in enumerate(names):
-        mine = labels == label
-        right = predictions[mine] == label
-        rows.append(
-            {
-                "class": name,
-                "images": int(mine.sum()),
-                "accuracy": _share(right),
-                "accepted": _share(accepted[mine]),
-                "deployed_accuracy": _share(right & accepted[mine]),
-            }
-        )
-    return rows
+    of_class = labels >= 0
+    right = predictions == labels
+
+    def counts(mask: Bools) -> list[int]:
+        return np.bincount(labels[mask & of_class], minlength=len(names)).tolist()
+
+    columns = (counts(m) for m in (of_class, right, accepted, right & accepted))
+    return [
+        {
+            "class": name,
+            "images": images,
+            "accuracy": correct / images if images else None,
+            "accepted": answered / images if images else None,
+            "deployed_accuracy": deployed / images if images else None,
+        }
+        for name, images, correct, answered, deployed in zip(names, *columns, strict=True)
+    ]
 
 
 def h2_cv(values: Sequence[float] | Floats, ddof: int = 0) -> float | None:

@@ -6,10 +6,14 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.figure import Figure
+
 from edgedistill._utils import atomic
+from edgedistill._utils.tested_on import tested_on
 from edgedistill.openset import metrics
-from edgedistill.report import plots
-from edgedistill.report.data import ReportData
+from edgedistill.report import gallery, plots
+from edgedistill.report.data import ReportData, SampleImages, worst_confusions
 from edgedistill.report.page import data_uri, environment
 from edgedistill.report.style import png
 
@@ -69,31 +73,56 @@ _MEANING = (
 )
 
 
+# A matrix of more classes than these is no longer read; a table of the worst pairs is.
+MATRIX_CLASSES = 80
+# Above these the matrix has no numbers in its cells, and the table stands beside it.
+NUMBERED_CLASSES = 23
+CLASS_ROWS = 100
+
+
 def figures(data: ReportData) -> dict[str, bytes]:
-    """The pictures of a report: file name -> PNG bytes, in reading order."""
-    known = data.target_labels >= 0
-    correct = data.target_predictions == data.target_labels
-    counts = metrics.confusion(
-        data.target_predictions, data.target_labels, data.accepted, len(data.known)
-    )
-    curves = {
-        f"target ({data.domain})": (data.target_scores[known], correct[known]),
-        "source validation": (data.source_val_scores, data.source_val_correct),
-    }
-    drawn = {
-        "scores.png": plots.score_histogram(
-            data.source_val_scores,
-            data.target_scores[known],
-            data.target_scores[~known],
-            data.threshold,
-            data.score,
-        ),
-        "answers.png": plots.answers(data.samples, data.known),
-        "confusion.png": plots.confusion_matrix(counts, data.known),
-        "risk_coverage.png": plots.risk_coverage_curve(curves, data.threshold),
-        "curves.png": plots.training_curves(data.history),
-    }
+    """The pictures of a report: file name -> PNG bytes, in reading order.
+
+    Those that need labels or images that a run was not tested on are left out, and the confusion
+    matrix of more than `MATRIX_CLASSES` classes.
+    """
+    drawn = {"scores.png": _scores(data)}
+    curves = {"source validation": (data.source_val_scores, data.source_val_correct)}
+    if data.test_kind == "unlabelled":
+        drawn["answers.png"] = gallery.unlabelled_answers(data.samples, data.known)
+    elif data.test_kind != "none":
+        known = data.target_labels >= 0
+        correct = data.target_predictions == data.target_labels
+        curves = {data.test_name: (data.target_scores[known], correct[known])} | curves
+        by_keep = data.metrics.get("h_score_by_keep")
+        if by_keep:
+            drawn["keep.png"] = plots.keep_curve(
+                by_keep["points"], data.metrics["openset"]["acceptance"]
+            )
+        assert data.samples is None or isinstance(data.samples, SampleImages)
+        drawn["answers.png"] = gallery.labelled_answers(data.samples, data.known)
+        if len(data.known) <= MATRIX_CLASSES:
+            counts = metrics.confusion(
+                data.target_predictions, data.target_labels, data.accepted, len(data.known)
+            )
+            drawn["confusion.png"] = plots.confusion_matrix(counts, data.known)
+    drawn["risk_coverage.png"] = plots.risk_coverage_curve(curves, data.threshold)
+    drawn["curves.png"] = plots.training_curves(data.history)
     return {name: png(figure) for name, figure in drawn.items()}
+
+
+def _scores(data: ReportData) -> Figure:
+    known = data.target_labels >= 0
+    nothing = data.target_scores[:0]
+    unlabelled = data.test_kind == "unlabelled"
+    return plots.score_histogram(
+        data.source_val_scores,
+        data.target_scores[known],
+        nothing if unlabelled else data.target_scores[~known],
+        data.threshold,
+        data.score,
+        unlabelled=data.target_scores if unlabelled else None,
+    )
 
 
 def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
@@ -105,10 +134,17 @@ def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
     source_val = data.metrics.get("source_val") or {}
     teacher = data.metrics.get("teacher") or {}
     openset = data.metrics.get("openset") or {}
+    tested = data.test_kind not in ("none", "unlabelled")
     return page.from_string(source).render(
         data=data,
+        tested_on=tested_on(data.metrics),
+        tested=tested,
         target=target,
+        unlabelled=data.metrics.get("unlabelled") or {},
+        cards=_cards(data),
+        by_keep=data.metrics.get("h_score_by_keep"),
         teacher_accuracy=teacher.get("target_accuracy"),
+        images=len(data.target_labels),
         images_known=int((data.target_labels >= 0).sum()),
         images_unknown=int((data.target_labels < 0).sum()),
         accepts_all=data.threshold == -inf,
@@ -119,9 +155,9 @@ def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
             if target.get(key) is not None or source_val.get(key) is not None
         ],
         openset=_flatten(openset),
-        classes=metrics.per_class(
-            data.target_predictions, data.target_labels, data.accepted, data.known
-        ),
+        classes=_classes(data),
+        class_rows=CLASS_ROWS,
+        confusions=_confusions(data) if tested else [],
         environment=_flatten(data.environment),
         pictures={
             name.removesuffix(".png"): data_uri(content) for name, content in pictures.items()
@@ -129,11 +165,68 @@ def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
     )
 
 
-def write_report(folder: Path, data: ReportData) -> list[Path]:
-    """Write the PNGs and report.html into `folder`, each atomically.
+def _cards(data: ReportData) -> list[tuple[str, str, str]]:
+    """Name, value and remark of the key figures, the most telling first."""
+    target, source_val = (data.metrics.get(name) or {} for name in ("target", "source_val"))
+    teacher = (data.metrics.get("teacher") or {}).get("target_accuracy")
+    if data.test_kind in ("none", "unlabelled"):
+        unlabelled = data.metrics.get("unlabelled") or {}
+        accepted = ("Accepted", unlabelled.get("acceptance"), "of the images without labels")
+        figures = [
+            *([accepted] if data.test_kind == "unlabelled" else []),
+            ("Accuracy", source_val.get("accuracy"), "source validation, nothing rejected"),
+            ("Known accepted", source_val.get("known_acceptance"), "source validation"),
+        ]
+    else:
+        rejected = target.get("unknown_rejection")
+        remark = "closed-set, nothing rejected"
+        if teacher is not None:
+            remark = f"CLIP teacher, zero-shot: {_percent(teacher)}"
+        figures = [
+            ("H-score", target.get("h_score"), "known right and unknown rejected, in balance"),
+            ("Accuracy", target.get("accuracy"), remark),
+            (
+                "Known accepted",
+                target.get("known_acceptance"),
+                "of images of known classes get an answer",
+            ),
+            ("Unknown rejected", rejected, "of images of unknown classes are held back"),
+        ]
+    return [(name, _percent(value), text) for name, value, text in figures if value is not None]
 
-    scores.png, answers.png, confusion.png, risk_coverage.png, curves.png, report.html. The page
-    embeds the plots, so it can be mailed alone.
+
+def _classes(data: ReportData) -> list[dict[str, Any]]:
+    """Rows of the table of classes, of many classes those that need attention."""
+    if data.test_kind == "none":
+        return []
+    if data.test_kind == "unlabelled":
+        answered, accepted = (
+            np.bincount(data.target_predictions[mask], minlength=len(data.known)).tolist()
+            for mask in (np.ones(len(data.accepted), bool), data.accepted)
+        )
+        rows = [
+            {"class": name, "images": images, "accepted": images and kept / images}
+            for name, images, kept in zip(data.known, answered, accepted, strict=True)
+        ]
+        shown = sorted(rows, key=lambda row: -row["images"])[:CLASS_ROWS]
+        return shown if len(rows) > CLASS_ROWS else rows
+    rows = metrics.per_class(data.target_predictions, data.target_labels, data.accepted, data.known)
+    if len(rows) <= CLASS_ROWS:
+        return rows
+    having_images = [row for row in rows if row["images"]]
+    return sorted(having_images, key=lambda row: row["deployed_accuracy"])[:CLASS_ROWS]
+
+
+def _confusions(data: ReportData) -> list[dict[str, Any]]:
+    if len(data.known) <= NUMBERED_CLASSES:
+        return []
+    return worst_confusions(data.target_labels, data.target_predictions, data.accepted, data.known)
+
+
+def write_report(folder: Path, data: ReportData) -> list[Path]:
+    """Write the PNGs of `figures` and report.html into `folder`, each atomically.
+
+    The page embeds the plots, so it can be mailed alone.
 
     Returns:
         The paths.

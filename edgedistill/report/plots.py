@@ -21,7 +21,7 @@ from scipy.special import expit, logit
 
 from edgedistill.openset.metrics import risk_coverage
 from edgedistill.registries import SCORES
-from edgedistill.report.data import Kind, SampleImages, kinds
+from edgedistill.report.gallery import shorten
 from edgedistill.report.style import (
     BLUE,
     GREEN,
@@ -34,13 +34,6 @@ from edgedistill.report.style import (
     styled,
 )
 
-KIND_STYLE = {
-    Kind.CORRECT: (GREEN, "✓"),
-    Kind.MISCLASSIFIED: (VERMILION, "✗"),
-    Kind.FALSE_REJECT: (ORANGE, "✗"),
-    Kind.TRUE_REJECT: (BLUE, "✓"),
-    Kind.FALSE_ACCEPT: (PURPLE, "✗"),
-}
 _NOT_LOSSES = ("step", "epoch", "seconds", "time")
 
 
@@ -109,23 +102,31 @@ def score_histogram(
     unknown: NDArray[np.floating],
     threshold: float,
     score: str,
+    *,
+    unlabelled: NDArray[np.floating] | None = None,
 ) -> Figure:
-    """Distribution of the score on source validation, known and unknown target images.
+    """Distribution of the score on source validation, known, unknown and unlabelled test images.
 
     Each is a float array of any length, 0 included; `threshold` is drawn in unless it is infinite.
     """
     figure = Figure(figsize=(8.4, 4), layout="constrained")
     axes = figure.subplots()
     groups = [
-        (known, BLUE, "target, known classes"),
-        (unknown, ORANGE, "target, unknown classes"),
+        (known, BLUE, "test, known classes"),
+        (unknown, ORANGE, "test, unknown classes"),
+        (np.zeros(0) if unlabelled is None else unlabelled, BLUE, "without labels"),
         (source_val, INK, "source validation"),
     ]
     everything = np.concatenate([np.asarray(values, float) for values, _, _ in groups])
     entry = SCORES.get(score)
     score_label = entry.label or entry.summary if entry else score
     axes.set(xlabel=f"{score_label}  →  more known", ylabel="share of images")
-    axes.set_title("Scores of known and unknown images")
+    title = "Scores of known and unknown images"
+    if unlabelled is not None:
+        title = "Scores of images without labels"
+    elif not len(unknown):
+        title = "Scores of images of known classes"
+    axes.set_title(title)
     if not everything.size:
         _say(axes, "no images")
         return figure
@@ -165,9 +166,9 @@ def score_histogram(
             color=VERMILION,
             fontweight="bold",
         )
-        axes.set_title(f"Scores of known and unknown images; threshold {threshold:.4g}")
+        axes.set_title(f"{title}; threshold {threshold:.4g}")
     else:
-        axes.set_title("Scores of known and unknown images; no threshold, all accepted")
+        axes.set_title(f"{title}; no threshold, all accepted")
     return figure
 
 
@@ -192,7 +193,7 @@ def _bins(axes: Axes, low: float, high: float, *, probability: bool) -> NDArray[
 def confusion_matrix(counts: NDArray[np.integer], names: Sequence[str]) -> Figure:
     """Counts int [K + 1, K + 1], last row and column = unknown, coloured by share of the row."""
     size = len(counts)
-    labels = [_short(name, 18) for name in names] + ["unknown"]
+    labels = [shorten(name, 18) for name in names] + ["unknown"]
     side = float(np.clip(0.52 * size, 3.2, 11))
     figure = Figure(figsize=(side + 2.6, side + 1.6), layout="constrained")
     axes = figure.subplots()
@@ -204,14 +205,10 @@ def confusion_matrix(counts: NDArray[np.integer], names: Sequence[str]) -> Figur
     # Separates what was learnt from what was not.
     for line in (axes.axhline, axes.axvline):
         line(size - 1.5, color=VERMILION, linewidth=1.5)
-    if size <= 81:
-        cell_points = 72 * side / size
-        font = float(np.clip(0.6 * cell_points, 3.5, 9.5))
-        axes.set_xticks(range(size), labels, rotation=90 if size > 5 else 0, fontsize=font)
-        axes.set_yticks(range(size), labels, fontsize=font)
-    else:
-        axes.set_xticks([size - 1], ["unknown"])
-        axes.set_yticks([size - 1], ["unknown"])
+    cell_points = 72 * side / size
+    font = float(np.clip(0.6 * cell_points, 3.5, 9.5))
+    axes.set_xticks(range(size), labels, rotation=90 if size > 5 else 0, fontsize=font)
+    axes.set_yticks(range(size), labels, fontsize=font)
     axes.tick_params(length=0)
     if size <= 24:
         for row, column in zip(*np.nonzero(counts), strict=True):
@@ -229,6 +226,46 @@ def confusion_matrix(counts: NDArray[np.integer], names: Sequence[str]) -> Figur
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     bar.outline.set_visible(False)
     bar.set_label("share of the row's images")
+    return figure
+
+
+@styled
+def keep_curve(points: Sequence[Mapping[str, float]], keep: float) -> Figure:
+    """H-score of the test images over the share of known source-validation images to keep.
+
+    `points` are those of `openset.keep_curve.h_score_by_keep`; marked are the one of `keep`, which
+    the run was calibrated to, and the best one, which only the test's labels can tell.
+    """
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    x = [point["keep"] for point in points]
+    for name, label, color in (
+        ("known_acceptance", "known images accepted", BLUE),
+        ("unknown_rejection", "unknown images rejected", ORANGE),
+    ):
+        y = [point[name] for point in points]
+        axes.plot(x, y, color=color, linewidth=1.2, linestyle=(0, (4, 2)), label=label)
+    axes.plot(x, [point["h_score"] for point in points], color=INK, linewidth=2, label="H-score")
+    best = max(points, key=lambda point: (point["h_score"], point["keep"]))
+    for text, marker, color, marked in (
+        ("best", "D", GREEN, best),
+        ("deployed", "o", VERMILION, next(p for p in points if p["keep"] == keep)),
+    ):
+        label = f"{text}: {marked['h_score']:.1%} at {marked['keep']:g}"
+        position, height = marked["keep"], marked["h_score"]
+        axes.plot(
+            position, height, marker, color=color, markersize=8, markeredgecolor="white",
+            linestyle="none", label=label,
+        )  # fmt: skip
+    axes.set(
+        title="H-score over the share to keep",
+        xlabel="openset.keep: share of source validation to keep",
+        ylabel="share of test images",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+    )
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
 
@@ -275,71 +312,6 @@ def risk_coverage_curve(
     else:
         _say(axes, "no known images")
     return figure
-
-
-@styled
-def answers(samples: SampleImages | None, known: Sequence[str]) -> Figure:
-    """Test images with their true class and answer, grouped by the kind of answer."""
-    columns, tile, header, caption = 8, 1.3, 0.42, 0.66
-    every = [] if samples is None else kinds(samples.labels, samples.predictions, samples.accepted)
-    groups = {kind: [i for i, k in enumerate(every) if k is kind] for kind in Kind}
-    groups = {kind: rows for kind, rows in groups.items() if rows}
-    lines = sum(-(-len(rows) // columns) for rows in groups.values())
-    width = columns * (tile + 0.12) + 0.2
-    height = max(len(groups) * header + lines * (tile + caption) + 0.1, 0.8)
-    figure = Figure(figsize=(width, height))
-    if samples is None or not groups:
-        figure.text(0.5, 0.5, "no images to show", ha="center", va="center", color=MUTED)
-        return figure
-    y = height - 0.05
-    for kind, rows in groups.items():
-        color, mark = KIND_STYLE[kind]
-        figure.text(
-            0.16 / width,
-            (y - 0.26) / height,
-            f"{mark} {kind.value}",
-            color=color if kind is not Kind.FALSE_REJECT else "#9a6a00",
-            fontsize=11,
-            fontweight="bold",
-        )
-        y -= header
-        for number, row in enumerate(rows):
-            column = number % columns
-            if number and column == 0:
-                y -= tile + caption
-            x = 0.16 + column * (tile + 0.12)
-            axes = figure.add_axes((x / width, (y - tile) / height, tile / width, tile / height))
-            axes.imshow(samples.images[row])
-            axes.set(xticks=[], yticks=[])
-            axes.grid(visible=False)
-            for spine in axes.spines.values():
-                spine.set(visible=True, color=color, linewidth=3)
-            for line, text in enumerate(_caption(samples, row, known)):
-                figure.text(
-                    (x + tile / 2) / width,
-                    (y - tile - 0.19 - 0.155 * line) / height,
-                    text,
-                    ha="center",
-                    fontsize=8,
-                    fontweight="bold" if line == 0 else "normal",
-                    color=MUTED if line == 2 else INK,
-                )
-        y -= tile + caption
-    return figure
-
-
-def _caption(samples: SampleImages, row: int, known: Sequence[str]) -> tuple[str, str, str]:
-    answer = known[int(samples.predictions[row])] if samples.accepted[row] else "unknown"
-    return (
-        _short(samples.names[row], 17),
-        f"→ {_short(answer, 18)}",
-        f"score {samples.scores[row]:.3g}",
-    )
-
-
-def _short(text: str, width: int) -> str:
-    text = " ".join(str(text).replace("_", " ").split())
-    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
 
 
 def _column(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def load_finished(folder: RunFolder) -> FinishedRun:
     metrics = _read_json(folder.metrics)
     openset = _read_json(folder.openset)
     try:
-        classes = tuple(str(row["class"]) for row in metrics["target"]["per_class"])
+        classes = _classes(metrics)
         value = openset["threshold"]
         calibration = Calibration(
             score=str(openset["score"]),
@@ -63,6 +64,13 @@ def load_finished(folder: RunFolder) -> FinishedRun:
         calibration=calibration,
         metrics=metrics,
     )
+
+
+def _classes(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    if "classes" in metrics:
+        return tuple(str(name) for name in metrics["classes"])
+    # Earlier versions named them with their metrics alone.
+    return tuple(str(row["class"]) for row in metrics["target"]["per_class"])
 
 
 def _student(folder: RunFolder, recipe: Recipe, classes: int) -> tuple[Student, Method[Any, Any]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from edgedistill.data.protocols.split import training_hybridness
 from edgedistill.openset import Outputs, calibrate, evaluate
+from edgedistill.openset.keep_curve import h_score_by_keep
 from edgedistill.recipe.schema import OpenSetSection
 from edgedistill.runs.stages.calibrate import Calibrated
 from edgedistill.runs.stages.prepare import Prepared
@@ -60,9 +61,12 @@ class Evaluate:
                 "domain": dataset.split.target,
                 **evaluate(target, threshold=threshold, known=known),
             },
+            "h_score_by_keep": h_score_by_keep(calibrated.val.scores, target, self.openset.keep),
             "source_val": {
                 key: source[key] for key in ("accuracy", "known_acceptance", "images_known")
             },
+            "sources": list(dataset.split.sources),
+            "classes": list(known),
             "protocol": self.protocol,
             "hybridness": training_hybridness(dataset.index, dataset.split),
             "teacher": self._teacher(prepared),

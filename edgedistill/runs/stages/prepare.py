@@ -105,8 +105,8 @@ class Prepare:
         device = workspace.device
         dataset = resolve_split(self.data)
         _announce(self.data.dataset, dataset)
-        _warn_of_omissions(dataset)
-        _warn_of_similar_names(dataset)
+        for line in data_warnings(dataset):
+            callbacks.current().on_warning(line)
         kind = METHODS[self.method.name]
         teacher = find_teacher(self.teacher, device, required=kind.needs_teacher)
         text = None
@@ -255,26 +255,24 @@ def fingerprints(
 
 
 def _announce(name: str, dataset: OpenSetSplit) -> None:
-    split, callback = dataset.split, callbacks.current()
-    callback.on_note(
+    split = dataset.split
+    callbacks.current().on_note(
         f"{name}: {len(split.train)} training and {len(split.val)} validation images from "
         f"{', '.join(split.sources)}; target {split.target}: {len(split.target_known)} known, "
         f"{len(split.target_unknown)} unknown images"
     )
-    for line in dataset.notes:
-        callback.on_warning(line)
 
 
-def _warn_of_omissions(dataset: OpenSetSplit) -> None:
-    omitted = dataset.index.omitted
-    if omitted:
-        callbacks.current().on_warning(f"data: {dataset.index.root}: left out {'; '.join(omitted)}")
-
-
-def _warn_of_similar_names(dataset: OpenSetSplit) -> None:
-    similar = similar_names(dataset.index)
+def data_warnings(dataset: OpenSetSplit) -> list[str]:
+    """What a dataset left out, and names in it that may mean the same, a line each."""
+    index = dataset.index
+    lines = list(dataset.notes)
+    if index.omitted:
+        lines.append(f"data: {index.root}: left out {'; '.join(index.omitted)}")
+    similar = similar_names(index)
     if similar:
-        callbacks.current().on_warning(f"data: {'; '.join(similar)}")
+        lines.append(f"data: {'; '.join(similar)}")
+    return lines
 
 
 def _refuse_empty_domains(dataset: OpenSetSplit, train: LabelledImages) -> None:

@@ -1,5 +1,6 @@
 """Report: report.html with its pictures, and metrics.json, which marks a run as finished."""
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ from edgedistill.report import ReportData, SampleImages, sample_rows, write_repo
 from edgedistill.runs.folder import RunFolder
 from edgedistill.runs.stages.calibrate import Calibrated
 from edgedistill.runs.stages.evaluate import Evaluated
-from edgedistill.runs.stages.prepare import Prepared
+from edgedistill.runs.stages.prepare import Prepared, data_warnings
 from edgedistill.runs.stages.train import Trained
 
 
@@ -52,6 +53,8 @@ class Report:
             ),
             recipe=folder.recipe.read_text(encoding="utf-8"),
             environment=prepared.environment,
+            warnings=data_warnings(prepared.dataset),
+            next_command=f"edgedistill export {shlex.quote(str(folder.path))} --onnx",
         )
         write_report(folder.path, data)
         write_json(folder.metrics, metrics)

@@ -9,7 +9,7 @@ from culprits import raises
 from PIL import Image
 
 from edgedistill.errors import OutputError
-from edgedistill.report import ReportData, write_report
+from edgedistill.report import AnsweredImages, ReportData, SampleImages, write_report
 from edgedistill.report.html import figures, render
 
 PICTURES = {"curves.png", "scores.png", "confusion.png", "risk_coverage.png", "answers.png"}
@@ -66,7 +66,7 @@ def test_names_cannot_break_out_of_the_page(data: ReportData, pictures: dict[str
     page = _Page(html)
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "iframe", "link"})
     assert not any(key.startswith("on") for _, attributes in page.tags for key in attributes)
-    for text in (*data.known, data.name, data.domain, data.recipe.strip()):
+    for text in (*data.known, data.name, data.test_name, data.recipe.strip()):
         assert text in page.text
 
 
@@ -101,7 +101,8 @@ def test_a_target_without_unknown_images(
     assert plain.accepted.all()
     write_report(tmp_path, plain)
     text = _flat(_Page((tmp_path / "report.html").read_text("utf-8")).text)
-    assert "none of unknown classes" in text and "needs known and unknown images" in text
+    assert "none of unknown classes" in text and "H-score" not in text
+    assert text.index("90.0 %") < text.index("The numbers")
     assert "No threshold is set" in text and "AUROC" not in text and "None" not in text
 
 
@@ -128,3 +129,133 @@ def test_a_target_without_any_image(data: ReportData, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(data: ReportData, tmp_path: Path) -> None:
     with raises(OutputError, tmp_path / "absent"):
         write_report(tmp_path / "absent", data)
+
+
+@pytest.fixture(scope="module")
+def light(data: ReportData) -> ReportData:
+    """The run without sample images and history, whose plots are then drawn fast."""
+    return replace(data, samples=None, history=[])
+
+
+def _rendered(data: ReportData, folder: Path) -> tuple[str, set[str]]:
+    write_report(folder, data)
+    page = (folder / "report.html").read_text("utf-8")
+    return _flat(_Page(page).text), {path.name for path in folder.glob("*.png")}
+
+
+def test_held_out_images_are_called_that(light: ReportData, tmp_path: Path) -> None:
+    metrics = dict(light.metrics) | {"test_kind": "held-out", "sources": ["photos & scans"]}
+    metrics["target"] = dict(metrics["target"]) | {"domain": None}
+    text, pictures = _rendered(replace(light, metrics=metrics), tmp_path)
+    assert "held-out images of the same domain (photos & scans)" in text
+    assert "never saw" not in text and "None" not in text and pictures == PICTURES
+
+
+def test_a_run_that_tested_on_nothing_shows_source_validation(
+    light: ReportData, tmp_path: Path
+) -> None:
+    metrics = {
+        "test_kind": "none",
+        "target": None,
+        "source_val": {"accuracy": 0.973, "known_acceptance": 0.951},
+        "openset": light.metrics["openset"],
+    }
+    empty = np.zeros(0, np.int64)
+    nothing = replace(
+        light,
+        metrics=metrics,
+        target_scores=empty.astype(float),
+        target_labels=empty,
+        target_predictions=empty,
+    )
+    text, pictures = _rendered(nothing, tmp_path)
+    assert "tested on no image" in text and "97.3 %" in text and "95.1 %" in text
+    assert "n/a" not in text and "Class by class" not in text
+    assert pictures == {"scores.png", "risk_coverage.png", "curves.png"}
+
+
+@pytest.mark.parametrize("far", [True, False])
+def test_answers_without_labels_get_no_metrics(data: ReportData, tmp_path: Path, far: bool) -> None:
+    metrics = {
+        "test_kind": "unlabelled",
+        "target": None,
+        "unlabelled": {
+            "domain": "new camera",
+            "acceptance": 0.625,
+            "shift": {"auroc": 0.813, "bound": 0.7, "p_value": 0.0, "far": far},
+        },
+        "source_val": {"accuracy": 0.973},
+        "teacher": None,
+        "openset": data.metrics["openset"],
+    }
+    assert isinstance(data.samples, SampleImages)
+    shown = data.samples
+    unlabelled = replace(
+        data,
+        metrics=metrics,
+        target_labels=np.full(len(data.target_labels), -1),
+        samples=AnsweredImages(shown.images, shown.predictions, shown.scores, shown.accepted),
+    )
+    text, pictures = _rendered(unlabelled, tmp_path)
+    assert "80 images without labels from new camera" in text and "62.5 %" in text
+    assert ("far from the training domains" in text) == ("81.3 %" in text) == far
+    assert not any(name in text for name in ("H-score", "AUROC", "Closed-set", "closed-set, n"))
+    assert pictures == PICTURES - {"confusion.png"}
+
+
+def test_the_h_score_of_other_shares_to_keep_is_shown_as_a_ceiling(
+    light: ReportData, tmp_path: Path
+) -> None:
+    points = [
+        {"keep": keep, "h_score": h, "known_acceptance": keep, "unknown_rejection": 1 - keep}
+        for keep, h in ((0.5, 0.444), (0.7, 0.612), (0.9, 0.333))
+    ]
+    by_keep = {"reads": "target labels", "points": points, "best": points[1]}
+    text, pictures = _rendered(
+        replace(light, metrics=dict(light.metrics) | {"h_score_by_keep": by_keep}), tmp_path
+    )
+    assert pictures == PICTURES | {"keep.png"}
+    assert "At 0.7 the H-score would be 61.2 %" in text and "takes the labels" in text
+
+
+def test_warnings_of_the_data_and_the_next_command_are_in_the_page(
+    light: ReportData, tmp_path: Path
+) -> None:
+    lines = ("left out 3 files: <broken> links", "classes cat and Cat look alike")
+    command = "edgedistill export 'runs/a b' --onnx"
+    text, _ = _rendered(replace(light, warnings=lines, next_command=command), tmp_path)
+    assert all(line in text for line in lines)
+    assert text.index(command) > text.index("To repeat this run")
+
+
+def test_a_thousand_classes_stay_readable(light: ReportData, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    count, names = 200_000, [f"class_{number:04d}" for number in range(1000)]
+    labels = rng.integers(-1, 1000, count)
+    predictions = np.where(rng.random(count) < 0.7, labels % 1000, rng.integers(0, 1000, count))
+    # One pair stands out, and one class is never right.
+    predictions[labels == 7] = 8
+    scores = rng.random(count).astype(np.float32)
+    threshold = 0.05
+    metrics = {
+        "target": {"domain": "street", "accuracy": 0.7, "h_score": 0.1},
+        "openset": {"score": "max_softmax", "threshold": threshold, "acceptance": 0.95},
+    }
+    large = replace(
+        light,
+        metrics=metrics,
+        known=names,
+        source_val_scores=rng.random(40_000),
+        source_val_correct=rng.random(40_000) < 0.8,
+        target_scores=scores,
+        target_labels=labels,
+        target_predictions=predictions,
+    )
+    text, pictures = _rendered(large, tmp_path)
+    assert pictures == PICTURES - {"confusion.png"}
+    assert (tmp_path / "report.html").stat().st_size < 2_000_000
+    assert max(path.stat().st_size for path in tmp_path.iterdir()) < 2_000_000
+    worst = text.index("Worst confusions")
+    assert text.index("class_0007") == text.index("class_0007", worst)
+    assert text.index("class_0008") < text.index("Class by class")
+    assert "100 of 1,000 classes" in text and text.count("class_0") < 1000
