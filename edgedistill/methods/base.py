@@ -74,6 +74,9 @@ class Method(ABC, Generic[HyperT, HeadT]):
     """Whether `losses` reads the teacher's embeddings."""
     default_score: ClassVar[str] = "max_logit"
     """Openness score where a recipe names none; every head has logits."""
+    projection_weight: ClassVar[str | None] = None
+    """Name of the head's matrix from features into the teacher's space, which a later student may
+    start from; None for a head without one."""
     authors_recipe: ClassVar[Mapping[str, Any]] = {}
     """Dotted recipe key outside [method] -> the value with which the authors' code trained."""
 

@@ -98,6 +98,7 @@ class SCIPD(Method[SCIPDHyper, TextHead]):
     needs_teacher: ClassVar[bool] = True
     # The head's hidden layer is an embedding among the class texts, as the teacher's.
     default_score: ClassVar[str] = "max_cosine"
+    projection_weight: ClassVar[str | None] = "hidden.weight"
     authors_recipe: ClassVar[Mapping[str, Any]] = {
         **HDG_DISTILLATION,
         "openset.score": "max_logit",

@@ -94,6 +94,7 @@ class SCMD(Method[SCMDHyper, ProjectionHead]):
     needs_teacher: ClassVar[bool] = True
     # The projection is an embedding among the class texts, as the teacher's.
     default_score: ClassVar[str] = "max_cosine"
+    projection_weight: ClassVar[str | None] = "projector.weight"
     authors_recipe: ClassVar[Mapping[str, Any]] = DOMAINBED
 
     @classmethod

@@ -213,7 +213,8 @@ class StudentSection(Section):
     )
     weights: str = Field(
         default="embedded",
-        description="'embedded', 'imagenet', 'imagenet-v2', 'none' (random), or a safetensors file",
+        description="'embedded', 'imagenet', 'imagenet-v2', 'none' (random), a file of weights, or "
+        "the folder of a finished run",
     )
     size: Size = Field(
         default=224,

@@ -33,7 +33,8 @@ def assemble_student(
         WeightsError: weights that cannot be had or do not fit.
     """
     backbone, width = build_backbone(model, weights, size)
-    projection = start_projection(model, weights, teacher) if teacher else None
+    embedding_dim = None if method.text is None else method.text.pooled.shape[1]
+    projection = start_projection(model, weights, teacher, embedding_dim) if teacher else None
     head = method.head(width, classes, projection)
     network = architecture(model)
     return Student(backbone, head, freeze_bn=freeze_bn, mean=network.mean, std=network.std)

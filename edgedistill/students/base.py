@@ -7,6 +7,7 @@ registering a function that returns an `nn.Module` (see `custom.py`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -36,6 +37,11 @@ class Architecture(ABC):
         return None
 
     @property
+    def classifiers(self) -> tuple[str, ...]:
+        """Names of the modules that the published network has and the trunk has not."""
+        return ()
+
+    @property
     @abstractmethod
     def summary(self) -> str:
         """One line for tables."""
@@ -60,3 +66,16 @@ class Architecture(ABC):
             f"student.weights: no weights {weights!r} come with this student; use 'none' or a "
             "safetensors file"
         )
+
+    def trunk_state(
+        self, state: Mapping[str, Tensor], trunk: nn.Module
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """Tensors of a state of the published network that `trunk` has, and the others' names.
+
+        Only the classifiers' tensors are left out: whatever else the trunk lacks stays, for
+        `load_into` to refuse.
+        """
+        own = trunk.state_dict()
+        prefixes = tuple(f"{name}." for name in self.classifiers)
+        omitted = [k for k in state if k not in own and k.startswith(prefixes)]
+        return {k: t for k, t in state.items() if k not in omitted}, omitted

@@ -11,6 +11,7 @@ import contextlib
 import difflib
 import pickle
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from edgedistill._utils.cache_dir import cache_dir
+from edgedistill._utils.hub import hub_unless_unreachable, is_offline_error
 from edgedistill.data.normalization import Channels
 from edgedistill.errors import RecipeError, WeightsError
 from edgedistill.registries import STUDENTS
@@ -81,17 +83,46 @@ class TimmArchitecture(Architecture):
             raise WeightsError(f"timm has no '{weights}' weights for {self.name}:{known}")
         file = self.placed_file()
         overlay = {"file": str(file)} if file.is_file() else None
+        unreachable = ""
         try:
             # The whole network, so that timm refuses a file that lacks some of its tensors.
-            with contextlib.redirect_stdout(sys.stderr):
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+                if hub and overlay is None:
+                    unreachable = stack.enter_context(hub_unless_unreachable())
                 network = self._network(size, pretrained=True, pretrained_cfg_overlay=overlay)
         except _UNREADABLE as error:
             published = f"model.safetensors of huggingface.co/{hub}" if hub else self._config.url
+            reason = unreachable if is_offline_error(error) else one_line(error)[:200]
             raise WeightsError(
-                f"cannot load timm's weights of {self.name} ({one_line(error)[:200]}): put "
+                f"cannot load timm's weights of {self.name} ({reason}): put "
                 f"{published} at {file} by hand"
             ) from error
         return network.state_dict()
+
+    @property
+    def classifiers(self) -> tuple[str, ...]:
+        """timm's names of them."""
+        names = self._config.classifier or ()
+        return (names,) if isinstance(names, str) else tuple(names)
+
+    def trunk_state(
+        self, state: Mapping[str, Tensor], trunk: nn.Module
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """As of every architecture; position embeddings are resampled to the trunk's grid."""
+        tensors, omitted = super().trunk_state(state, trunk)
+        own, given = getattr(trunk, "pos_embed", None), tensors.get("pos_embed")
+        grid = getattr(getattr(trunk, "patch_embed", None), "grid_size", None)
+        if own is None or given is None or grid is None or own.shape == given.shape:
+            return tensors, omitted
+        if own.ndim == given.ndim == 3 and own.shape[-1] == given.shape[-1]:
+            from timm.layers import resample_abs_pos_embed
+
+            prefix = own.shape[1] - grid[0] * grid[1]
+            tensors["pos_embed"] = resample_abs_pos_embed(
+                given.float(), list(grid), num_prefix_tokens=prefix
+            )
+        return tensors, omitted
 
     def placed_file(self) -> Path:
         """Path at which published weights are looked for before the hub is asked."""

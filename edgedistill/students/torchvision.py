@@ -85,10 +85,19 @@ class TorchvisionArchitecture(Architecture):
                 f"cannot load the ImageNet weights of {self.name} ({one_line(error)}): "
                 f"put {file} into {folder} by hand"
             ) from error
+        return self.trunk_state(state, self._trunk)[0]
+
+    @property
+    def classifiers(self) -> tuple[str, ...]:
+        """The attribute that has the linear layers behind the pooling."""
+        attribute, _ = _remove_classifier(_outline(self.name))
+        return (attribute,)
+
+    @property
+    def _trunk(self) -> nn.Module:
         trunk = _outline(self.name)
-        attribute, _ = _remove_classifier(trunk)
-        own = trunk.state_dict().keys()
-        return {k: t for k, t in state.items() if k in own or not k.startswith(f"{attribute}.")}
+        _remove_classifier(trunk)
+        return trunk
 
 
 def _outline(name: str) -> nn.Module:

@@ -60,8 +60,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(
-            f"no weights at '{path}': give a safetensors file, or one of none, embedded, "
-            f"{', '.join(PUBLISHED)}"
+            f"no weights at '{path}': give a file of weights, a finished run's folder, or one of "
+            f"none, embedded, {', '.join(PUBLISHED)}"
         )
     try:
         return dequantize_tensors(load_file(path))
@@ -72,11 +72,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_into(backbone: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Load a state of the same names and shapes; a projection in it is left out.
+    """Load a state of the same names and shapes.
 
     Raises WeightsError that names `origin` and the first tensor that does not fit.
     """
-    state = {key: value for key, value in state.items() if key != PROJECTION}
     expected = backbone.state_dict()
     # Weights saved before batch norm counted its batches lack the counters; nothing reads them.
     missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
@@ -88,11 +87,23 @@ def load_into(backbone: nn.Module, state: Mapping[str, Tensor], origin: str) -> 
         ("of another shape", misshapen),
     ):
         if keys:
+            first = f"'{keys[0]}'"
+            if keys is misshapen:
+                given, own = (list(s[keys[0]].shape) for s in (state, expected))
+                first += f", {given} instead of {own}"
             raise WeightsError(
                 f"{origin} does not fit the student: {len(keys)} tensor(s) {problem}, "
-                f"first '{keys[0]}'"
+                f"first {first}{_hint(state, expected)}"
             )
     backbone.load_state_dict(dict(state), strict=False)
+
+
+def _hint(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Advice for a state with the names that timm gives the same network's tensors."""
+    stems = ("conv_stem.weight", "patch_embed.proj.weight")
+    if any(name in state and name not in expected for name in stems):
+        return '; its names are timm\'s: ask for that network, student.model = "timm/NAME"'
+    return ""
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgedistill._utils.hub import hub_unless_unreachable, is_offline_error
 from edgedistill._utils.suggestions import choices
 from edgedistill.data.normalization import Channels
 from edgedistill.data.pixels import normalize
@@ -115,8 +116,12 @@ def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
         raise RecipeError(f"teacher.pretrained: {model!r} brings its own weights; leave it out")
     if source.startswith("local-dir:"):
         _check_folder(Path(source.removeprefix("local-dir:")))
+    unreachable = ""
     try:
-        with _quiet():
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_quiet())
+            if not source.startswith("local-dir:") and not Path(pretrained).is_file():
+                unreachable = stack.enter_context(hub_unless_unreachable())
             net = open_clip.create_model(
                 source,
                 pretrained=pretrained or None,
@@ -127,7 +132,7 @@ def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
             )
             tokenizer = open_clip.get_tokenizer(source, **_tokenizer_files(source))
     except Exception as error:
-        raise WeightsError(_explain(model, pretrained, error)) from error
+        raise WeightsError(_explain(model, pretrained, error, unreachable)) from error
     net.eval().requires_grad_(False)
     net.to(memory_format=torch.channels_last)
     size = net.visual.image_size
@@ -197,8 +202,10 @@ def _tokenizer_files(source: str) -> dict[str, str]:
     return {"bpe_path": str(folder / path)} if path else {}
 
 
-def _explain(model: str, pretrained: str, error: Exception) -> str:
+def _explain(model: str, pretrained: str, error: Exception, unreachable: str = "") -> str:
     reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
+    if unreachable and is_offline_error(error):
+        reason = unreachable
     if isinstance(error, pickle.UnpicklingError):
         reason = "the file holds code or no weights, and only plain tensors are loaded"
     if pretrained and Path(pretrained).is_file():
