@@ -19,9 +19,12 @@ from edgedistill.data.store.image_store import REPORT_FILE
 from edgedistill.errors import CacheError
 from edgedistill.teacher.view_cache import files as cache_files
 
+Kind = Literal["views", "plain", "images", "dataset"]
+
 # Only folders of these names are ours: the cache folder may be one that holds other things too.
-_KINDS: dict[Literal["views", "images", "dataset"], tuple[str, re.Pattern[str]]] = {
+_KINDS: dict[Kind, tuple[str, re.Pattern[str]]] = {
     "views": ("views", re.compile(r"[0-9a-f]{20}")),
+    "plain": ("plain", re.compile(r"[0-9a-f]{20}")),
     "images": ("store", re.compile(r"[0-9a-f]{32}")),
     "dataset": ("", re.compile(r"(emoji|icons)-v\d+-.+")),
 }
@@ -34,15 +37,15 @@ class Cache:
 
     Attributes:
         name: its folder's name.
-        kind: "views" (the teacher's embeddings), "images" (decoded), "dataset" (drawn), or
-            "leftover" (of a killed build).
+        kind: "views" and "plain" (the teacher's embeddings of views and of whole images), "images"
+            (decoded), "dataset" (drawn), or "leftover" (of a killed build).
         holds: its contents in words.
         bytes: what it takes on the disk.
         folder: where it lies.
     """
 
     name: str
-    kind: Literal["views", "images", "dataset", "leftover"]
+    kind: Kind | Literal["leftover"]
     holds: str
     bytes: int
     folder: Path
@@ -94,9 +97,14 @@ def _caches_below(root: Path) -> Iterator[Cache]:
                 yield Cache(folder.name, "leftover", holds, disk_bytes(folder), folder)
 
 
-def describe_cache(kind: Literal["views", "images", "dataset"], folder: Path) -> Cache:
+def describe_cache(kind: Kind, folder: Path) -> Cache:
     """The cache in a folder that exists."""
-    holds = {"views": _views, "images": _images, "dataset": _dataset}[kind]
+    holds = {
+        "views": _embeddings,
+        "plain": _embeddings,
+        "images": _images,
+        "dataset": _dataset,
+    }[kind]
     return Cache(folder.name, kind, holds(folder), disk_bytes(folder), folder)
 
 
@@ -106,17 +114,18 @@ def _folders(parent: Path) -> list[Path]:
     return []
 
 
-def _views(folder: Path) -> str:
+def _embeddings(folder: Path) -> str:
     header = cache_files.read_header(folder)
     if header is None:
-        return f"a view cache with a damaged {cache_files.HEADER}"
+        return f"a teacher's embeddings with a damaged {cache_files.HEADER}"
     done: int | str = "?"
+    files = cache_files.locate(folder.parent, header)
     with suppress(OSError, ValueError):
-        hashes = cache_files.locate(folder.parent, header).pixel_hashes()
-        done = int(np.count_nonzero(hashes))
+        done = int(np.count_nonzero(files.pixel_hashes()))
+    views = f"{header['count']} views of " if header["count"] else ""
     return (
-        f"{header['teacher']}, {header['count']} views of {done} of {header['images']} images, "
-        f"float16 x {header['width']}"
+        f"{header['teacher']}, {views}{done} of {header['images']} images, "
+        f"{files.dtype} x {header['width']}"
     )
 
 
@@ -134,7 +143,7 @@ def _dataset(folder: Path) -> str:
 
 
 def _is_busy(cache: Cache) -> bool:
-    if cache.kind == "views":
+    if cache.kind in ("views", "plain"):
         return cache_files.in_use(cache.folder)
     left = _LEFTOVER.fullmatch(cache.name)
     target = left[1] if left else cache.name

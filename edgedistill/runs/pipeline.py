@@ -53,6 +53,7 @@ class Stages:
             Evaluate(
                 openset=recipe.openset,
                 channels_last=channels_last,
+                teacher_batch=recipe.teacher.batch,
                 protocol=recipe.data.protocol,
                 method=recipe.method.name,
                 student=recipe.student.model,

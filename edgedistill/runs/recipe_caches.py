@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from edgedistill._utils.cache_dir import disk_bytes, remove_folder, size_text
-from edgedistill.callbacks import Callback, LoggingCallback, reporting
+from edgedistill.callbacks import Callback, CallbackList, LoggingCallback, reporting
+from edgedistill.data.index import Index
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
 from edgedistill.data.store.image_store import Store, open_store, store_folder
 from edgedistill.errors import CacheError, DamagedCacheError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
-from edgedistill.recipe.load import as_recipe, teacher_model
+from edgedistill.recipe.load import as_recipe
 from edgedistill.runs.caches import Cache, describe_cache
+from edgedistill.runs.stages.prepare import find_teacher
 from edgedistill.students import architecture
-from edgedistill.teacher.open_clip import Teacher, load_teacher
+from edgedistill.teacher.open_clip import Teacher
 from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.files import CacheFiles
+from edgedistill.teacher.view_cache.plain import (
+    locate_plain_cache,
+    open_plain_cache,
+    plain_disagreement,
+)
 from edgedistill.teacher.view_cache.settings import (
     ViewCacheSettings,
     disagreement,
@@ -53,12 +61,13 @@ class CacheCheck:
 
 @dataclass(frozen=True)
 class _RecipeCaches:
-    """The caches of a recipe; `teacher` and `views` are None if it caches no views."""
+    """The caches of a recipe; those that it does not use are None, as is a teacher it lacks."""
 
     recipe: Recipe
     dataset: OpenSetSplit
     teacher: Teacher | None
     views: CacheFiles | None
+    plain: CacheFiles | None
     stores: dict[int, Path]
 
 
@@ -68,7 +77,7 @@ def build_caches(
     overrides: Mapping[str, Any] | Sequence[str] = (),
     callbacks: Iterable[Callback] | None = None,
 ) -> list[Cache]:
-    """Store the images and fill the view cache as a run of the recipe would.
+    """Store the images and ask the teacher as a run of the recipe would.
 
     Args:
         recipe: a TOML file, a `Recipe`, or its sections as nested dictionaries.
@@ -85,19 +94,29 @@ def build_caches(
         resolved, dataset = caches.recipe, caches.dataset
         for size in caches.stores:
             open_store(dataset.index, size)
-        if caches.teacher is None:
-            active.on_note(f"{_no_views(resolved)}: only the images are stored")
-            return _existing(caches)
-        store = open_store(dataset.index, resolved.views.store_size)
+        if caches.views is None:
+            active.on_note(f"{_no_views(resolved)}: no views are stored")
+        if caches.teacher is not None:
+            _ask_teacher(caches, caches.teacher, active)
+    return _existing(caches)
+
+
+def _ask_teacher(caches: _RecipeCaches, teacher: Teacher, active: CallbackList) -> None:
+    recipe, dataset = caches.recipe, caches.dataset
+    if caches.views is not None:
+        store = open_store(dataset.index, recipe.views.store_size)
         with active.progress("teacher views", "images") as update:
             open_cache(
-                _settings(resolved),
-                caches.teacher,
+                _settings(recipe),
+                teacher,
                 store.images(dataset.split.train),
                 report=update,
                 waiting=lambda: active.on_note("other processes fill the rest; waiting for them"),
             )
-    return _existing(caches)
+    whole = open_store(dataset.index, teacher.size)
+    for part, rows in (("source validation", dataset.split.val), ("the target", dataset.target)):
+        images = whole.images(rows)
+        open_plain_cache(teacher, images, batch=recipe.teacher.batch, name=f"teacher on {part}")
 
 
 def recipe_caches(
@@ -123,7 +142,7 @@ def verify_caches(
         repair: drop what is damaged, so that it is made again when it is needed.
         checked: is called with each check as soon as it is done.
 
-    Raises CacheError when another process is filling the view cache.
+    Raises CacheError when another process is asking the teacher.
     """
     checks = []
     for check in _checks(_resolve(recipe, overrides), repair):
@@ -153,37 +172,55 @@ def _checks(caches: _RecipeCaches, repair: bool) -> Iterator[CacheCheck]:
         sound[size] = store
         message = f"images at {size} px: {size_text(disk_bytes(folder))}, sound"
         yield CacheCheck(folder, "sound", message)
-    if caches.teacher is None or caches.views is None:
+    if caches.views is None:
         yield CacheCheck(None, "missing", f"{_no_views(caches.recipe)}: no view cache to check")
-    elif not caches.views.folder.exists():
-        yield CacheCheck(caches.views.folder, "missing", "views: not computed yet")
-    elif cache_files.in_use(caches.views.folder):
-        raise CacheError(
-            f"{caches.views.folder}: another process is filling it; verify it when that has ended"
+    teacher = caches.teacher
+    if teacher is None:
+        return
+    if caches.views is not None:
+        yield _check_embeddings(
+            "views",
+            caches.views,
+            index,
+            sound.get(caches.recipe.views.store_size),
+            partial(disagreement, _settings(caches.recipe), teacher, index),
+            repair,
         )
-    elif fault := cache_files.validate(caches.views):
-        yield _damaged(fault, caches.views.folder, repair)
-    else:
-        cut_from = sound.get(caches.recipe.views.store_size)
-        yield _check_views(caches, caches.teacher, caches.views, cut_from, repair)
+    if caches.plain is not None:
+        yield _check_embeddings(
+            "plain images",
+            caches.plain,
+            index,
+            sound.get(teacher.size),
+            partial(plain_disagreement, teacher),
+            repair,
+        )
 
 
-def _check_views(
-    caches: _RecipeCaches,
-    teacher: Teacher,
+def _check_embeddings(
+    what: str,
     files: CacheFiles,
+    index: Index,
     store: Store | None,
+    distance_of: Callable[[Store, CacheFiles], float],
     repair: bool,
 ) -> CacheCheck:
-    """The embeddings; `store` holds the images that views are cut from, if they are sound."""
-    index = caches.dataset.index
+    """The teacher's embeddings; `store` holds the images that it was shown, if they are sound."""
+    if not files.folder.exists():
+        return CacheCheck(files.folder, "missing", f"{what}: not computed yet")
+    if cache_files.in_use(files.folder):
+        raise CacheError(
+            f"{files.folder}: another process is filling it; verify it when that has ended"
+        )
+    if fault := cache_files.validate(files):
+        return _damaged(fault, files.folder, repair)
     hashes = files.pixel_hashes()
     done = np.flatnonzero(hashes)
     wrong = cache_files.damaged_rows(files, done)
     if len(wrong):
         message = (
-            f"{files.folder / cache_files.EMBEDDINGS}: the embeddings of {len(wrong)} "
-            f"images, first {index.paths[wrong[0]]}"
+            f"{files.embeddings_file}: the embeddings of {len(wrong)} images, first "
+            f"{index.paths[wrong[0]]}"
         )
         if not repair:
             return CacheCheck(files.folder, "damaged", message)
@@ -193,7 +230,7 @@ def _check_views(
     stale = 0
     if store is not None:
         stale = int(np.count_nonzero(hashes[done] != store.hashes[done]))
-        distance = disagreement(_settings(caches.recipe), teacher, index, store, files)
+        distance = distance_of(store, files)
         if distance > _TOLERANCE:
             message = (
                 f"{files.folder}: the teacher's embeddings are {distance:.2g} (1 - cosine) from "
@@ -202,7 +239,7 @@ def _check_views(
             return _damaged(message, files.folder, repair)
     more = f"; {stale} images changed since and are computed again when needed" if stale else ""
     message = (
-        f"views: {len(done)} of {files.images} images, {size_text(disk_bytes(files.folder))}, "
+        f"{what}: {len(done)} of {files.images} images, {size_text(disk_bytes(files.folder))}, "
         f"sound{more}"
     )
     return CacheCheck(files.folder, "sound", message)
@@ -222,20 +259,18 @@ def _resolve(
 ) -> _RecipeCaches:
     recipe = as_recipe(source, overrides)
     dataset = resolve_split(recipe.data)
-    teacher = None
-    if METHODS[recipe.method.name].needs_teacher and recipe.views.count:
-        device = resolve_device(recipe.device)
-        model = teacher_model(recipe.teacher)
-        teacher = load_teacher(model, recipe.teacher.pretrained, device)
+    needed = METHODS[recipe.method.name].needs_teacher
+    device = resolve_device(recipe.device)
+    teacher = find_teacher(recipe.teacher, device, required=needed)
     sizes = {recipe.views.store_size, recipe.student.size}
-    sizes |= {teacher.size} if teacher else set()
-    return _RecipeCaches(
-        recipe,
-        dataset,
-        teacher,
-        locate_cache(_settings(recipe), teacher, dataset.index) if teacher else None,
-        {size: store_folder(dataset.index, size) for size in sorted(sizes)},
-    )
+    views = plain = None
+    if teacher is not None:
+        sizes.add(teacher.size)
+        plain = locate_plain_cache(teacher, dataset.index.paths, recipe.teacher.batch)
+        if needed and recipe.views.count:
+            views = locate_cache(_settings(recipe), teacher, dataset.index)
+    stores = {size: store_folder(dataset.index, size) for size in sorted(sizes)}
+    return _RecipeCaches(recipe, dataset, teacher, views, plain, stores)
 
 
 def _settings(recipe: Recipe) -> ViewCacheSettings:
@@ -249,6 +284,8 @@ def _existing(caches: _RecipeCaches) -> list[Cache]:
     ]
     if caches.views is not None and caches.views.folder.exists():
         entries.append(describe_cache("views", caches.views.folder))
+    if caches.plain is not None and caches.plain.folder.exists():
+        entries.append(describe_cache("plain", caches.plain.folder))
     return entries
 
 

@@ -16,6 +16,7 @@ from edgedistill.recipe.load import as_recipe, teacher_model
 from edgedistill.recipe.schema import DataSection, PromptsSection, TeacherSection
 from edgedistill.runs.stages.prepare import class_texts
 from edgedistill.teacher.open_clip import load_teacher
+from edgedistill.teacher.view_cache.plain import open_plain_cache
 from edgedistill.teacher.zero_shot import zero_shot
 from edgedistill.train.device import enough_memory, resolve_device
 
@@ -29,7 +30,7 @@ def evaluate_teacher(
     """Zero-shot accuracy and open-set metrics of the teacher: one row per domain.
 
     The target's row is on its test images; the sources' rows are on all their images of known and
-    unknown classes.
+    unknown classes. The teacher's embeddings of them are cached, as those of runs are.
 
     Args:
         recipe: a TOML file, a `Recipe`, or its sections as nested dictionaries.
@@ -59,7 +60,11 @@ def _scores(
         is_target = domain == split.target
         in_domain = np.flatnonzero((index.domain == number) & has_truth)
         selected = dataset.target if is_target else in_domain
-        outputs = zero_shot(model, text, dataset.label(store.images(selected)))
+        labelled = dataset.label(store.images(selected))
+        cache = open_plain_cache(
+            model, labelled.images, batch=teacher.batch, name=f"teacher on {domain}"
+        )
+        outputs = zero_shot(model, text, labelled, cache)
         metrics = evaluate(outputs, threshold=-math.inf, known=split.known)
         rows.append({"domain": domain, "target": is_target, **metrics})
     return rows

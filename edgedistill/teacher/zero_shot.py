@@ -1,28 +1,36 @@
 """The teacher as a classifier of whole images: what distillation starts from."""
 
-import numpy as np
 import torch
 
 from edgedistill.data.images import LabelledImages
-from edgedistill.data.pixels import to_chw_float
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.openset import Outputs
 from edgedistill.openset.head import OpenSetHead
 from edgedistill.teacher.open_clip import Teacher
+from edgedistill.teacher.view_cache.plain import PlainCache, embed_images
+
+_BATCH = 128
 
 
-def zero_shot(teacher: Teacher, text: TextBank, labelled: LabelledImages) -> Outputs:
+def zero_shot(
+    teacher: Teacher, text: TextBank, labelled: LabelledImages, cache: PlainCache | None = None
+) -> Outputs:
     """Scaled cosines as logits, and max_cosine as score, of images of the teacher's size.
 
-    `text` must be on the teacher's device.
+    Args:
+        text: on the teacher's device.
+        cache: has the teacher's embeddings of these images, see `open_plain_cache`; None asks the
+            teacher.
     """
     head = OpenSetHead("max_cosine", mean=teacher.mean, std=teacher.std, texts=text.references)
     head.to(teacher.device)
-    answers = []
-    for start in range(0, len(labelled), 128):
-        # A copy: torch warns of arrays it could write to and must not, as mapped files are.
-        pixels = torch.from_numpy(np.array(labelled.images[start : start + 128]))
-        embeddings = teacher.encode_images(to_chw_float(pixels.to(teacher.device)) / 255)
+    images, answers = labelled.images, []
+    for start in range(0, len(labelled), _BATCH):
+        rows = slice(start, start + _BATCH)
+        if cache is None:
+            embeddings = embed_images(teacher, images[rows])
+        else:
+            embeddings = torch.from_numpy(cache.lookup(images.rows[rows])).to(teacher.device)
         answers.append(head(text.cosines(embeddings) * text.logit_scale, embeddings))
     predictions, scores, probabilities = (
         torch.cat(parts).cpu().numpy() for parts in zip(*answers, strict=True)

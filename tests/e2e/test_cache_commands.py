@@ -28,12 +28,15 @@ def test_build_says_what_it_made(built: tuple[Path, Path, Any]) -> None:
     _, cache, result = built
     assert result.status == 0, result.err
     lines = result.out.splitlines()
-    assert [line.split()[0] for line in lines] == ["images", "images", "views"]
+    assert [line.split()[0] for line in lines] == ["images", "images", "views", "plain"]
     # Three source domains, four known classes of twelve images, a fifth of them for validation.
     done = int(lines[2].partition(" views of ")[2].split()[0])
     assert 90 < done < 144 and "2 views of" in lines[2] and "240 images" in lines[2]
+    # The rest of these 144, and the target's 48 with its 12 unknown ones.
+    plain = int(lines[3].partition(" of 240 images")[0].split()[-1])
+    assert plain == 144 - done + 60
     assert "teacher views" in result.err
-    assert {path.name for path in cache.iterdir()} == {"store", "views"}
+    assert {path.name for path in cache.iterdir()} == {"store", "views", "plain"}
 
 
 def test_build_again_computes_nothing(cached: Any) -> None:
@@ -48,21 +51,22 @@ def test_build_again_computes_nothing(cached: Any) -> None:
     ("change", "reason"),
     [("method.name=erm", "erm learns from no teacher"), ("views.count=0", "views.count = 0")],
 )
-def test_build_without_views_stores_the_images(
+def test_build_without_views_stores_the_images_and_asks_the_teacher_about_them(
     cli: Any, built: tuple[Path, Path, Any], tmp_path: Path, change: str, reason: str
 ) -> None:
     env = {"EDGEDISTILL_CACHE": str(tmp_path)}
     result = cli("cache", "build", built[0], "--set", change, env=env)
     assert result.status == 0
     assert reason in result.err
-    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+    assert {path.name for path in tmp_path.iterdir()} == {"store", "plain"}
 
 
 def test_info_lists_every_cache_with_its_size(cached: Any) -> None:
     (cached.folder / "notes").mkdir()
     record = json.loads(cached("info", "--json").out)
     assert record["folder"] == str(cached.folder)
-    assert sorted(entry["kind"] for entry in record["caches"]) == ["images", "images", "views"]
+    kinds = sorted(entry["kind"] for entry in record["caches"])
+    assert kinds == ["images", "images", "plain", "views"]
     assert record["bytes"] == sum(entry["bytes"] for entry in record["caches"]) > 0
     views = next(e for e in record["caches"] if e["kind"] == "views")
     # A few blocks: most rows of the sparse file are not filled.
@@ -90,14 +94,14 @@ def test_info_of_damaged_caches(cached: Any) -> None:
 def test_verify_finds_a_sound_cache_sound(cached: Any) -> None:
     result = cached("verify", cached.recipe)
     assert result.status == 0, result.out
-    assert result.out.count("sound") == 3
+    assert result.out.count("sound") == 4
 
 
 def test_verify_of_nothing(cached: Any) -> None:
     shutil.rmtree(cached.folder)
     result = cached("verify", cached.recipe)
     assert result.status == 0
-    assert result.out.count("not stored yet") == 2 and "not computed yet" in result.out
+    assert result.out.count("not stored yet") == 2 and result.out.count("not computed yet") == 2
 
 
 def test_an_edited_embedding_is_found_refused_and_repaired(cached: Any) -> None:
@@ -169,6 +173,7 @@ def test_images_that_change_or_vanish_are_noticed(
     (root / paths[row]).unlink()
     assert mine("build", recipe).status == 0
     assert len(list((mine.folder / "views").iterdir())) == 2
+    assert len(list((mine.folder / "plain").iterdir())) == 2
 
 
 def test_numbers_that_are_not_the_teachers_are_found(cached: Any) -> None:
@@ -191,14 +196,14 @@ def test_edited_pixels_are_found_and_repaired(cached: Any) -> None:
     assert result.status == 1 and "pixels of 1 images were edited" in result.out
     assert cached("verify", cached.recipe, "--repair").status == 0
     assert cached("build", cached.recipe).status == 0
-    assert cached("verify", cached.recipe).out.count("sound") == 3
+    assert cached("verify", cached.recipe).out.count("sound") == 4
 
 
 def test_clear_by_recipe_leaves_other_recipes(cached: Any) -> None:
     assert cached("build", cached.recipe, "--set", "views.seed=1").status == 0
     result = cached("clear", cached.recipe)
     assert result.status == 0
-    assert result.out.count("removed") == 3 and "freed" in result.out
+    assert result.out.count("removed") == 4 and "freed" in result.out
     left = json.loads(cached("info", "--json").out)["caches"]
     assert [entry["kind"] for entry in left] == ["views"]
 
@@ -210,7 +215,7 @@ def test_clear_all_leaves_what_is_not_ours(cached: Any) -> None:
     leftover.mkdir()
     result = cached("clear", "--all")
     assert result.status == 0
-    assert result.out.count("removed") == 4
+    assert result.out.count("removed") == 5
     left = {p.name for p in cached.folder.glob("*/*") if not p.name.endswith(".lock")}
     assert left == {"mine"}
 

@@ -30,7 +30,7 @@ def edit(file: Path) -> None:
         pixels.flush()
         return
     at = 5
-    if file.name == "embeddings.f16":
+    if file.stem == "embeddings":
         entries = np.fromfile(file.with_name("blocks") / "0.u64", np.uint64).reshape(-1, 2)
         at = int(np.flatnonzero(entries[:, 0])[0]) * (file.stat().st_size // 240) + 7
     elif file.suffix == ".u64":
@@ -62,6 +62,10 @@ HARM: list[tuple[str, Callable[[Path], None]]] = [
     ("views/*/embeddings.f16", Path.unlink),
     ("views/*/blocks/0.u64", edit),
     ("views/*/blocks/0.u64", shorten),
+    ("plain/*/header.json", edit),
+    ("plain/*/embeddings.f32", edit),
+    ("plain/*/embeddings.f32", Path.unlink),
+    ("plain/*/blocks/0.u64", edit),
     ("store/*/report.json", garble),
     ("store/*/hashes.npy", shorten),
     ("store/*/domain0.npy", edit),

@@ -8,9 +8,9 @@ from edgedistill.openset import Outputs, calibrate, evaluate
 from edgedistill.openset.keep_curve import h_score_by_keep
 from edgedistill.recipe.schema import OpenSetSection
 from edgedistill.runs.stages.calibrate import Calibrated
+from edgedistill.runs.stages.plain import zero_shot_outputs
 from edgedistill.runs.stages.prepare import Prepared
 from edgedistill.runs.workspace import Workspace
-from edgedistill.teacher.zero_shot import zero_shot
 from edgedistill.train.predict import predict
 
 
@@ -32,11 +32,13 @@ class Evaluate:
     """The stage that measures; nothing before it has seen a label of the target.
 
     Attributes:
+        teacher_batch: images that the teacher embeds at once, at most.
         protocol, method, student, seed: for metrics.json, whose reader may have no recipe.
     """
 
     openset: OpenSetSection
     channels_last: bool
+    teacher_batch: int
     protocol: str
     method: str
     student: str
@@ -83,13 +85,11 @@ class Evaluate:
 
     def _teacher(self, prepared: Prepared) -> dict[str, Any] | None:
         """Zero-shot on the target, with max cosine calibrated on the same validation images."""
-        teacher, text, images = prepared.teacher, prepared.text, prepared.images
-        if teacher is None or text is None:
+        outputs = zero_shot_outputs(prepared, self.teacher_batch)
+        if not outputs or prepared.teacher is None:
             return None
-        assert images.teacher_val is not None and images.teacher_target is not None
-        val = zero_shot(teacher, text, images.teacher_val)
-        target = zero_shot(teacher, text, images.teacher_target)
+        val, target = outputs
         threshold = calibrate(val.scores, self.openset.keep)
         metrics = evaluate(target, threshold=threshold, known=prepared.dataset.split.known)
         metrics.pop("per_class")
-        return {"name": teacher.name, "target_accuracy": metrics["accuracy"], **metrics}
+        return {"name": prepared.teacher.name, "target_accuracy": metrics["accuracy"], **metrics}

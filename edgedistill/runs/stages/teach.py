@@ -1,4 +1,4 @@
-"""Teach: the teacher's embeddings of the training views, from the view cache or on the fly."""
+"""Teach: the teacher's embeddings of training views, and of the images it is measured on."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from edgedistill import callbacks
 from edgedistill.data.views import ViewBatch
 from edgedistill.recipe.schema import TeacherSection, ViewsSection
+from edgedistill.runs.stages.plain import embed_plain_images
 from edgedistill.runs.stages.prepare import Prepared
 from edgedistill.teacher.open_clip import Teacher
 from edgedistill.teacher.view_cache.cache import ViewCache
@@ -19,7 +20,7 @@ from edgedistill.train.device import to_device
 
 @dataclass(frozen=True)
 class Teach:
-    """The stage that embeds the views of the training images, where the method asks for it."""
+    """The stage that asks the teacher, about training views only where the method wants them."""
 
     views: ViewsSection
     teacher: TeacherSection
@@ -27,8 +28,10 @@ class Teach:
     def __call__(self, prepared: Prepared) -> TeacherFn | None:
         """The function that gives training the teacher's embeddings; None if the method needs none.
 
-        Raises CacheError when the view cache cannot be written or was damaged.
+        Raises CacheError when a cache cannot be written or was damaged.
         """
+        # Before training, which a full disk or a damaged cache would otherwise come after.
+        embed_plain_images(prepared, self.teacher.batch)
         teacher, student = prepared.teacher, prepared.student
         if teacher is None or not prepared.method.needs_teacher:
             return None

@@ -111,8 +111,13 @@ def cache_header(
         # The rounding of matrix products depends on their size.
         "batch": min(batch, count * _images_at_once(batch, count)),
         "width": teacher.width,
-        "paths": hashlib.blake2b(os.fsencode("\n".join(paths)), digest_size=16).hexdigest(),
+        "paths": hash_paths(paths),
     }
+
+
+def hash_paths(paths: tuple[str, ...]) -> str:
+    """Hash of a list of images, hex; it names them and their order."""
+    return hashlib.blake2b(os.fsencode("\n".join(paths)), digest_size=16).hexdigest()
 
 
 def build_view_cache(
@@ -145,16 +150,39 @@ def build_view_cache(
     """
     store_size = images.size
     header = cache_header(teacher, images.paths, store_size, spec, count, normalization, batch)
-    folder = cache_files.locate(root, header).folder
     per_batch = _images_at_once(batch, count)
 
-    def compute(part: NDArray[np.int64]) -> NDArray[np.float16]:
+    def embed(part: NDArray[np.int64]) -> torch.Tensor:
+        positions, views = np.repeat(part, count), np.tile(np.arange(count), per_batch)
+        return embed_views(teacher, images, positions, views, spec, normalization, batch)
+
+    files = fill_cache(root, header, teacher, images, embed, per_batch, report, waiting)
+    return ViewCache(files.folder, files.embeddings())
+
+
+def fill_cache(
+    root: Path,
+    header: dict[str, Any],
+    teacher: Teacher,
+    images: ImageSet,
+    embed: Callable[[NDArray[np.int64]], torch.Tensor],
+    per_batch: int,
+    report: Report,
+    waiting: Callable[[], None],
+) -> CacheFiles:
+    """The files of a header's cache, after computing what is missing for `images.rows`.
+
+    Args:
+        embed: exactly `per_batch` positions in `images` to their embeddings, image by image.
+
+    Raises as `build_view_cache`.
+    """
+
+    def compute(part: NDArray[np.int64]) -> cache_files.Embeddings:
         # Always a full batch: an interrupted build must end with the numbers of an uninterrupted
         # one.
-        positions = np.repeat(np.resize(part, per_batch), count)
-        views = np.tile(np.arange(count), per_batch)
-        embeddings = embed_views(teacher, images, positions, views, spec, normalization, batch)
-        values = embeddings.to("cpu", torch.float16).numpy().reshape(per_batch, -1)[: len(part)]
+        embeddings = embed(np.resize(part, per_batch)).cpu().numpy().astype(files.dtype)
+        values = embeddings.reshape(per_batch, -1)[: len(part)]
         _refuse_not_finite(teacher, images, part, values)
         return values
 
@@ -166,10 +194,11 @@ def build_view_cache(
         cache_files.fill(
             files, images.rows, hashes, compute, per_batch, report=report, waiting=waiting
         )
-        return ViewCache(files.folder, files.embeddings())
+        return files
     except OSError as error:
+        folder = cache_files.locate(root, header).folder
         raise CacheError(
-            f"{folder}: cannot write the view cache: {error.strerror or error}; "
+            f"{folder}: cannot write the teacher's embeddings: {error.strerror or error}; "
             f"{cache_files.ADVICE}"
         ) from error
 
@@ -182,14 +211,14 @@ def _refuse_damage(files: CacheFiles, images: ImageSet, rows: NDArray[np.int64])
     damaged = cache_files.damaged_rows(files, rows)
     if len(damaged):
         raise CacheError(
-            f"view cache: {files.folder / cache_files.EMBEDDINGS}: the embeddings of "
+            f"teacher cache: {files.embeddings_file}: the embeddings of "
             f"{len(damaged)} images are not what was computed, first {images.paths[damaged[0]]}; "
             "compute them again with: edgedistill cache verify RECIPE --repair"
         )
 
 
 def _refuse_not_finite(
-    teacher: Teacher, images: ImageSet, part: NDArray[np.int64], values: NDArray[np.float16]
+    teacher: Teacher, images: ImageSet, part: NDArray[np.int64], values: cache_files.Embeddings
 ) -> None:
     not_finite = np.flatnonzero(~np.isfinite(values).all(1))
     if len(not_finite):

@@ -1,10 +1,11 @@
-"""Files of a view cache: layout, atomic writing, checking and repair. Needs no torch.
+"""Files of the teacher's embeddings: layout, atomic writing, checking and repair. Needs no torch.
 
 A cache is a folder named by the hash of its header, so the header vouches for the folder and the
 folder for the header. Inside:
 
     header.json      everything the embeddings depend on apart from the pixels
-    embeddings.f16   [images, views, D], sparse on disk until filled
+    embeddings.f16   [images, views, D], sparse on disk until filled; of plain images, which have
+                     one vector each, embeddings.f32
     blocks/N.u64     uint64 [rows, 2], an entry per row of block N: the hash of the pixels that it
                      was computed from (0: not computed), and a checksum of that hash and its bytes
     locks/           who creates the files, and who fills which block
@@ -36,7 +37,6 @@ from edgedistill.errors import CacheError, DamagedCacheError
 # Part of the header: raise it when the files are laid out in another way.
 FORMAT = 3
 HEADER = "header.json"
-EMBEDDINGS = "embeddings.f16"
 BLOCKS = "blocks"
 ADVICE = "free some space or set EDGEDISTILL_CACHE to another folder"
 # Rows that a process claims at once: seconds of a GPU's work, minutes of a laptop's.
@@ -44,28 +44,36 @@ BLOCK = 512
 # How much finished work a killed build may lose, beside the batch that it was at.
 FLUSH_SECONDS = 2.0
 
+# In the type of the cache.
+Embeddings = NDArray[np.floating[Any]]
 # Rows of the cache [n], their embeddings [n, views * D], the hashes of their pixels [n].
-Batch = tuple[NDArray[np.int64], NDArray[np.float16], NDArray[np.uint64]]
+Batch = tuple[NDArray[np.int64], Embeddings, NDArray[np.uint64]]
 
 
 @dataclass(frozen=True)
 class CacheFiles:
-    """Folder and shape of a cache."""
+    """Folder, shape and type of a cache; `count` is 1 for the embeddings of plain images."""
 
     folder: Path
     images: int
     count: int
     width: int
+    dtype: np.dtype[np.floating[Any]]
+
+    @property
+    def embeddings_file(self) -> Path:
+        """Path of the embeddings."""
+        return self.folder / f"embeddings.f{8 * self.dtype.itemsize}"
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one image's embeddings."""
-        return 2 * self.count * self.width
+        return self.dtype.itemsize * self.count * self.width
 
-    def embeddings(self) -> NDArray[np.float16]:
-        """float16 `[images, views, D]`, mapped read-only."""
+    def embeddings(self) -> Embeddings:
+        """`[images, views, D]`, mapped read-only."""
         shape = (self.images, self.count, self.width)
-        return np.memmap(self.folder / EMBEDDINGS, dtype=np.float16, mode="r", shape=shape)
+        return np.memmap(self.embeddings_file, dtype=self.dtype, mode="r", shape=shape)
 
     def pixel_hashes(self) -> NDArray[np.uint64]:
         """The pixel hash of every row, `[images]`; 0 where a row is not computed."""
@@ -103,7 +111,11 @@ class CacheFiles:
 def locate(root: Path, header: Mapping[str, Any]) -> CacheFiles:
     """The cache of a header under `root`; nothing is read or created."""
     return CacheFiles(
-        root / folder_name(header), header["images"], header["count"], header["width"]
+        root / folder_name(header),
+        images=header["images"],
+        count=header["count"] or 1,
+        width=header["width"],
+        dtype=np.dtype(header.get("dtype", "float16")),
     )
 
 
@@ -127,15 +139,15 @@ def open_files(root: Path, header: Mapping[str, Any]) -> CacheFiles:
         (folder / name).mkdir(parents=True, exist_ok=True)
     with lock(files.lock_file("open"), CacheError, ADVICE):
         clear_temporary(folder)
-        if not any((folder / name).exists() for name in (HEADER, EMBEDDINGS)):
+        if not any(path.exists() for path in (folder / HEADER, files.embeddings_file)):
             # First of all, so that no kill leaves numbers without their description.
             write_json(folder / HEADER, header)
-        if not (folder / EMBEDDINGS).exists() and not any((folder / BLOCKS).glob("*.u64")):
-            with replacing(folder / EMBEDDINGS) as temporary, open(temporary, "wb") as file:
+        if not files.embeddings_file.exists() and not any((folder / BLOCKS).glob("*.u64")):
+            with replacing(files.embeddings_file) as temporary, open(temporary, "wb") as file:
                 file.truncate(files.images * files.row_bytes)
     fault = validate(files)
     if fault is not None:
-        raise DamagedCacheError(f"view cache: {fault}", folder.name)
+        raise DamagedCacheError(f"teacher cache: {fault}", folder.name)
     return files
 
 
@@ -153,7 +165,7 @@ def validate(files: CacheFiles) -> str | None:
     """Fault of the header, of a file's size or of a block's file, with its path; None if none."""
     if read_header(files.folder) is None:
         return f"{files.folder / HEADER}: was edited, cut short or deleted"
-    path = files.folder / EMBEDDINGS
+    path = files.embeddings_file
     if not path.exists():
         return f"{path}: is missing"
     try:
@@ -194,7 +206,7 @@ def fill(
     files: CacheFiles,
     rows: NDArray[np.int64],
     hashes: NDArray[np.uint64],
-    compute: Callable[[NDArray[np.int64]], NDArray[np.float16]],
+    compute: Callable[[NDArray[np.int64]], Embeddings],
     per_batch: int,
     *,
     report: Callable[[int, int], None],
@@ -258,7 +270,7 @@ def _write_rows(
         _write_entries(files, block, entries)
     pending = entries.copy()
     flushed = time.monotonic()
-    with open(files.folder / EMBEDDINGS, "r+b") as file:
+    with open(files.embeddings_file, "r+b") as file:
 
         def commit() -> None:
             file.flush()
@@ -287,7 +299,7 @@ def _check_size(path: Path, size: int, expected: int) -> None:
         raise ValueError(f"{path}: has {size} bytes instead of {expected}")
 
 
-def _checksum(pixel_hash: np.uint64, values: NDArray[np.float16]) -> int:
+def _checksum(pixel_hash: np.uint64, values: Embeddings) -> int:
     # With the hash, so that a row can never pass for one of other pixels.
     salt = int(pixel_hash).to_bytes(8, sys.byteorder)
     digest = hashlib.blake2b(values.tobytes(), digest_size=8, salt=salt).digest()

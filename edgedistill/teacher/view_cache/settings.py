@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,10 +106,9 @@ def disagreement(
         The largest distance (1 - cosine) of a cached embedding to the teacher's; 0 if no row of
         the images as they are is cached.
     """
-    rows = np.flatnonzero((files.pixel_hashes() == store.hashes) & store.readable)
+    rows = spread_rows(files, store)
     if not len(rows):
         return 0.0
-    rows = rows[np.linspace(0, len(rows) - 1, min(_SPOT_CHECKS, len(rows))).astype(np.int64)]
     images = ImageSet.from_array(store.gather(rows), index.paths, rows)
     count = files.count
     positions, views = np.repeat(np.arange(len(rows)), count), np.tile(np.arange(count), len(rows))
@@ -121,14 +121,21 @@ def disagreement(
         settings.normalization,
         settings.batch,
     )
-    cached = files.embeddings()[rows].reshape(-1, files.width).astype(np.float64)
-    return float(np.max(1 - _cosines(computed.cpu().double().numpy(), cached)))
+    cached = files.embeddings()[rows].reshape(-1, files.width)
+    return cosine_distance(computed.cpu().numpy(), cached)
 
 
-def _cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+def spread_rows(files: CacheFiles, store: Store) -> NDArray[np.int64]:
+    """A few rows spread over those that are cached of the store's images as they are."""
+    rows = np.flatnonzero((files.pixel_hashes() == store.hashes) & store.readable)
+    return rows[np.linspace(0, len(rows) - 1, min(_SPOT_CHECKS, len(rows))).astype(np.int64)]
+
+
+def cosine_distance(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> float:
+    """The largest distance (1 - cosine) of a row of `a` `[n, D]` to that of `b`."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    cosines: NDArray[np.float64] = np.sum(a * b, axis=1) / np.maximum(lengths, 1e-12)
-    return cosines
+    return float(np.max(1 - np.sum(a * b, axis=1) / np.maximum(lengths, 1e-12)))
 
 
 def _root() -> Path:

@@ -76,7 +76,7 @@ def whole(
 
 
 def files_of(cache: ViewCache) -> CacheFiles:
-    return CacheFiles(cache.folder, *cache.embeddings.shape)
+    return CacheFiles(cache.folder, *cache.embeddings.shape, cache.embeddings.dtype)
 
 
 def computed(root: Path) -> int:
