@@ -36,6 +36,14 @@ def export(
     size: Annotated[
         int | None, typer.Option(min=32, max=1024, help="Input side, pixels [default: the run's].")
     ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="TOML file of other classes, by name, for students that can take them."),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="Folder class/* of images of --classes, to set the threshold on."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The file [default: student[-int8].onnx in the run]."),
@@ -49,6 +57,8 @@ def export(
         raise UsageError("export: say which format, --onnx or --format NAME")
     if int8 and max_drop < 0:
         raise UsageError("--max-drop: give the points int8 may lose, 0 or more")
+    if calibrate is not None and classes is None:
+        raise UsageError("--calibrate: is for other classes; name them with --classes FILE")
     finished = ed.load_run(run, runs=runs)
     exported = finished.export(
         output,
@@ -56,6 +66,8 @@ def export(
         precision="int8" if int8 else None,
         size=size,
         max_drop=max_drop / 100,
+        classes=classes,
+        calibrate=calibrate,
         callbacks=[ed.ConsoleCallback(quiet)],
     )
     from edgedistill.export.build import Exported
@@ -86,11 +98,7 @@ def _print(exported: "Exported") -> None:
     agreement, calibration = exported.agreement, exported.calibration
     share = f"{agreement.same_label} of {agreement.images}"
     title = f"onnxruntime {onnxruntime.__version__} beside torch {torch.__version__} on "
-    validation = min(calibration.images, agreement.images)
-    title += f"{validation} source-validation"
-    if agreement.images > validation:
-        title += f" and {agreement.images - validation} training"
-    title += " images"
+    title += _images_of(exported)
     if exported.int8 is None:
         rows = [
             ["max |Δprobability|", f"{agreement.probability:.1e}", f"{TOLERANCE:.0e}"],
@@ -110,12 +118,11 @@ def _print(exported: "Exported") -> None:
     ]
     print_table(title, ["", "found", "allowed"], rows)
     if exported.int8 is not None:
-        _print_int8(exported.int8, calibration.images)
+        _print_int8(exported.int8, calibration.images, _is_given(exported))
     print_lines(
-        f"threshold   {calibration.score} >= {calibration.threshold:.4g}, keeps "
-        f"{percent(exported.metrics['source_val']['known_acceptance'])} % of {calibration.images} "
-        f"source-validation images ({percent(calibration.target_keep_rate)} % asked for)",
+        f"threshold   {calibration.score} >= {calibration.threshold:.4g}, {_origin(exported)}",
         f"input       {exported.size} x {exported.size} RGB, {exported.precision}",
+        *_answers(exported),
         *(
             []
             if exported.int8 is None
@@ -125,16 +132,59 @@ def _print(exported: "Exported") -> None:
     )
 
 
-def _print_int8(int8: "Int8", validation: int) -> None:
+def _is_given(exported: "Exported") -> bool:
+    """Whether the images are those given with --calibrate."""
+    return exported.metrics.get("calibration") is not None
+
+
+def _images_of(exported: "Exported") -> str:
+    """The images that the file was compared with torch on."""
+    compared = exported.agreement.images
+    if _is_given(exported):
+        return f"{compared} images of --calibrate"
+    validation = min(exported.calibration.images, compared)
+    training = f" and {compared - validation} training" if compared > validation else ""
+    return f"{validation} source-validation{training} images"
+
+
+def _origin(exported: "Exported") -> str:
+    """What the threshold was calibrated on."""
+    calibration = exported.calibration
+    if calibration.carried_over:
+        return "carried over from the trained classes, not calibrated for these"
+    rates = exported.metrics.get("calibration") or exported.metrics["source_val"]
+    images = "images of --calibrate" if _is_given(exported) else "source-validation images"
+    return (
+        f"keeps {percent(rates['known_acceptance'])} % of {calibration.images} {images} "
+        f"({percent(calibration.target_keep_rate)} % asked for)"
+    )
+
+
+def _answers(exported: "Exported") -> list[str]:
+    """What a file of classes that were given after training answers on the images given."""
+    rates = exported.metrics.get("calibration")
+    if rates is None:
+        return []
+    line = f"accuracy    {percent(rates['accuracy'])} % of {rates['images_known']} images"
+    if rates["images_unknown"]:
+        line += (
+            f"; of {rates['images_unknown']} images of other classes "
+            f"{percent(rates['unknown_rejection'])} % are rejected"
+        )
+    return [line]
+
+
+def _print_int8(int8: "Int8", validation: int, given: bool) -> None:
     rows = [
         [rate.name, percent(rate.fp32), percent(rate.int8), f"{100 * rate.drop:.1f}"]
         for rate in int8.drops
     ]
-    images = f"{validation} source-validation images"
+    images = f"{validation} {'images of --calibrate' if given else 'source-validation images'}"
     if int8.unknown:
-        images += f" and {int8.unknown} source images of unknown classes"
+        images += f" and {int8.unknown} {'' if given else 'source '}images of unknown classes"
     else:
-        images += "; no H-score, as the sources have no image of an unknown class"
+        where = "there is" if given else "the sources have"
+        images += f"; no H-score, as {where} no image of an unknown class"
     nodes = f"{int8.nodes} nodes in int8"
     if int8.kept_float:
         nodes += f" ({int8.kept_float} more would be faster and cost too many answers)"

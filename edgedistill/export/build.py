@@ -13,7 +13,7 @@ from edgedistill.data.images import LabelledImages
 from edgedistill.errors import ExportError, OutputError, UsageError
 from edgedistill.export.base import ExportedFile
 from edgedistill.export.finished import Calibration, FinishedRun
-from edgedistill.export.images import ExportImages
+from edgedistill.export.images import ExportImages, input_side
 from edgedistill.export.int8.calibrate import calibrate_ranges, fallback_sets, to_int8
 from edgedistill.export.int8.evaluate import Int8Evaluation, evaluate_int8, measure_fp32
 from edgedistill.export.int8.policy import chosen_nodes
@@ -33,7 +33,6 @@ from edgedistill.export.verify import (
 )
 from edgedistill.openset import calibrate
 from edgedistill.runtime.contract import INPUTS
-from edgedistill.students import architecture
 
 CALIBRATION_VIEWS = 128
 _ROUNDS = 40
@@ -70,7 +69,8 @@ class Exported(ExportedFile):
         precision: "fp32" or "int8".
         calibration: of the file's own threshold.
         agreement: of the file's outputs with the torch student's.
-        metrics: of the file, under "source_val" and "target".
+        metrics: of the file, under "source_val" and "target"; of classes that were given after
+            training, under "calibration".
         int8: beside fp32; None for an fp32 file.
     """
 
@@ -108,11 +108,17 @@ def export_int8(
     more, fewer nodes are tried.
 
     Raises:
+        UsageError: classes were given after training, and no images of them to judge it on.
         ExportRefused: the metrics drop by more than `max_drop` whatever nodes are left float; with
             the numbers. No file is left.
         ExportError: `output` cannot be written, or a check failed; no file is left.
         DataError: the run's images are gone or changed.
     """
+    if run.prompted is not None and run.prompted.images is None:
+        raise UsageError(
+            "int8: without labelled images of these classes nobody can say what it costs; give "
+            "some with --calibrate FOLDER, or export fp32"
+        )
     built = _build_fp32(run, output, size)
     quantized = _quantize_within(built, run, max_drop)
     exported, data = _finish_int8(built, quantized, run, output)
@@ -144,16 +150,11 @@ class _QuantizedModel:
 
 def _build_fp32(run: FinishedRun, output: Path, size: int | None) -> _BuiltFp32:
     _check_output(output)
-    section = run.recipe.student
-    side = size or section.size
-    if side != section.size and architecture(section.model).fixed_size:
-        raise UsageError(
-            f"size: {section.model} was built for {section.size} pixels and takes no {side}; "
-            "leave the size out, or train at that size"
-        )
+    side = input_side(run, size)
     images = ExportImages(run, side)
     calibration, metrics = run.calibration, run.metrics
-    if side != run.recipe.student.size:
+    # Other classes than those of the training were calibrated at the file's size.
+    if side != run.recipe.student.size and run.prompted is None:
         calibration, metrics = _calibrate_at(run, images)
     module = Deployed(run.student, run.openset)
     model = export_graph(module, side, len(run.classes), calibration.threshold)
@@ -209,11 +210,14 @@ def _finish_int8(
         threshold=evaluation.threshold,
         images=len(quantized.validation),
     )
-    target = images.target()
-    target_outputs = run_model(open_session(quantized.model.SerializeToString()), target.images)
-    metrics = _metrics(
-        run, evaluation.int8_outputs, quantized.validation, target_outputs, target, threshold
-    )
+    if run.prompted is None:
+        target = images.target()
+        target_outputs = run_model(open_session(quantized.model.SerializeToString()), target.images)
+        metrics = _metrics(
+            run, evaluation.int8_outputs, quantized.validation, target_outputs, target, threshold
+        )
+    else:
+        metrics = {"source_val": None, "target": None, "calibration": evaluation.metrics}
     data = to_bytes(quantized.model, metadata(run, calibration, metrics, images.size, "int8"))
     sample = images.sample(IMAGES).images
     session = open_session(data)

@@ -1,12 +1,16 @@
 """The values of a finished run that an export is made from."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgedistill.data.index import Index
 from edgedistill.methods import Method
 from edgedistill.openset.head import OpenSetHead
 from edgedistill.recipe import Recipe
+from edgedistill.recipe.schema import PromptsSection
 from edgedistill.students import Student
 
 
@@ -14,13 +18,38 @@ from edgedistill.students import Student
 class Calibration:
     """The score and calibrated threshold below which a student answers *unknown*.
 
-    `threshold` may be -inf (nothing is rejected); `images` is how many it was calibrated on.
+    Attributes:
+        score: a name in the registry of scores.
+        threshold: -inf where nothing is rejected.
+        target_keep_rate: share of known images that it is to keep.
+        images: how many it was calibrated on.
+        rule: these images and the rule, in words, for the metadata of a file.
+        carried_over: whether those were images of other classes than the file's.
     """
 
     score: str
     threshold: float
     target_keep_rate: float
     images: int
+    rule: str = "source validation, split-conformal quantile"
+    carried_over: bool = False
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """The classes that a run was given after training.
+
+    Attributes:
+        run: the run with the classes it was trained on.
+        prompts: names by class, and the templates they stand in.
+        teacher: name of the model that encoded them.
+        images: labelled images of these classes and of others; None where none were given.
+    """
+
+    run: FinishedRun
+    prompts: PromptsSection
+    teacher: str
+    images: Index | None
 
 
 @dataclass(frozen=True)
@@ -35,6 +64,7 @@ class FinishedRun:
         student: on the CPU, in evaluation mode.
         openset: the student's head, with the calibrated threshold.
         metrics: metrics.json.
+        prompted: None while the classes are those of the training.
     """
 
     path: Path
@@ -46,3 +76,4 @@ class FinishedRun:
     method: Method[Any, Any]
     calibration: Calibration
     metrics: dict[str, Any]
+    prompted: Prompted | None = None

@@ -1,5 +1,8 @@
 """The real images an export is checked, calibrated and measured on."""
 
+from dataclasses import replace
+from functools import cached_property
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,29 +11,58 @@ from edgedistill.data.images import LabelledImages
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
 from edgedistill.data.store.image_store import Store, open_store
 from edgedistill.data.views import ViewBatch, draw_views, view_spec
-from edgedistill.errors import DataError
+from edgedistill.errors import DataError, UsageError
 from edgedistill.export.finished import FinishedRun
+from edgedistill.runtime.contract import UNKNOWN_LABEL
+from edgedistill.students import architecture
+
+
+def input_side(run: FinishedRun, size: int | None) -> int:
+    """The side in pixels of a file's input, the run's where `size` is None.
+
+    Raises UsageError for another side than the run's of a network that has but one.
+    """
+    section = run.recipe.student
+    side = size or section.size
+    if side != section.size and architecture(section.model).fixed_size:
+        raise UsageError(
+            f"size: {section.model} was built for {section.size} pixels and takes no {side}; "
+            "leave the size out, or train at that size"
+        )
+    return side
 
 
 class ExportImages:
     """The images of a finished run at one input size.
 
-    Raises: DataError when the dataset is not there, or is no longer the run's.
+    Of a run that was given other classes, the labelled images of these classes; without any, images
+    of the run, of which none has a label among them.
+
+    Raises: DataError when the images are not there, or are no longer the run's.
     """
 
     def __init__(self, run: FinishedRun, size: int) -> None:
-        self.dataset: OpenSetSplit = resolve_split(run.recipe.data)
-        if self.dataset.split.known != run.classes:
+        self.size = size
+        self._run = run
+        self._views = run.recipe.views
+        self._given = run.prompted.images if run.prompted else None
+
+    @cached_property
+    def dataset(self) -> OpenSetSplit:
+        """Images and split of the run's training."""
+        run = self._run.prompted.run if self._run.prompted else self._run
+        dataset = resolve_split(run.recipe.data)
+        if dataset.split.known != run.classes:
             raise DataError(
                 f"{run.recipe.data.dataset}: its known classes are no longer those of "
                 f"{run.path}; put the images back as they were, or train again"
             )
-        self.size = size
-        self._views = run.recipe.views
-        self._store: Store = open_store(self.dataset.index, size)
+        return dataset
 
     def validation(self) -> LabelledImages:
-        """Source validation: known classes, never trained on."""
+        """Source validation, or the images given: of known classes, never trained on."""
+        if self._given is not None:
+            return self._labelled(np.flatnonzero(self._given_labels >= 0))
         return self._labelled(self.dataset.split.val)
 
     def target(self) -> LabelledImages:
@@ -38,7 +70,10 @@ class ExportImages:
         return self._labelled(self.dataset.target)
 
     def source_unknown(self) -> LabelledImages:
-        """Images of the recipe's unknown classes in the source domains; none is trained on."""
+        """Images of unknown classes in the source domains, or given; none is trained on."""
+        if self._given is not None:
+            unknown_rows = np.flatnonzero(self._given_labels < 0)
+            return self._labelled(unknown_rows[self._store.readable[unknown_rows]])
         index, split = self.dataset.index, self.dataset.split
         unknown = [index.class_id(name) for name in split.unknown]
         sources = [index.domains.index(name) for name in split.sources]
@@ -46,7 +81,12 @@ class ExportImages:
         return self._labelled(rows[self._store.readable[rows]])
 
     def sample(self, wanted: int) -> LabelledImages:
-        """Up to `wanted` images evenly over source validation, then over training."""
+        """Up to `wanted` images evenly over source validation, then over training.
+
+        Evenly over the images given, where there are any.
+        """
+        if self._given is not None:
+            return self._labelled(_evenly(np.arange(len(self._given)), wanted))
         val = _evenly(self.dataset.split.val, wanted)
         train = _evenly(self.dataset.split.train, wanted - len(val))
         return self._labelled(np.concatenate([val, train]))
@@ -66,8 +106,27 @@ class ExportImages:
         views = batch.render(self.size)
         return views.permute(0, 2, 3, 1).mul(255).round().to(torch.uint8).contiguous().numpy()
 
+    @cached_property
+    def _store(self) -> Store:
+        index = self.dataset.index if self._given is None else self._given
+        return open_store(index, self.size)
+
+    @cached_property
+    def _given_labels(self) -> NDArray[np.int64]:
+        """Position among the run's classes of each image given, -1 for another class."""
+        assert self._given is not None
+        position = {name: number for number, name in enumerate(self._run.classes)}
+        known = np.array([position.get(name, -1) for name in self._given.classes], np.int64)
+        return known[self._given.label]
+
     def _labelled(self, rows: NDArray[np.int64]) -> LabelledImages:
-        return self.dataset.label(self._store.images(rows))
+        images = self._store.images(rows)
+        if self._given is not None:
+            return LabelledImages(images, self._given_labels[images.rows])
+        labelled = self.dataset.label(images)
+        if self._run.prompted is None:
+            return labelled
+        return replace(labelled, labels=np.full(len(labelled), UNKNOWN_LABEL, np.int64))
 
 
 def _evenly(rows: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:

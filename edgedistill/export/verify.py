@@ -51,7 +51,8 @@ def torch_answers(run: FinishedRun, images: ImageSet, threshold: float) -> Model
 def compare_answers(expected: ModelOutputs, actual: ModelOutputs, threshold: float) -> Agreement:
     """Differences of two sets of answers about the same images."""
     top = np.sort(expected.probabilities, axis=1)
-    class_margin = top[:, -1] - top[:, -2]
+    # Of one class alone there is no other label to take.
+    class_margin = top[:, -1] - top[:, -2] if top.shape[1] > 1 else np.inf
     accepted = expected.label != UNKNOWN_LABEL
     slack = TOLERANCE * np.maximum(1, np.abs(expected.score))
     clear = np.abs(expected.score - threshold) > slack

@@ -72,6 +72,8 @@ class Method(ABC, Generic[HyperT, HeadT]):
     """Model of the hyper-parameters, the keys of a recipe's section [method]."""
     needs_teacher: ClassVar[bool]
     """Whether `losses` reads the teacher's embeddings."""
+    projects: ClassVar[bool] = False
+    """Whether the head's outputs have a projection into the teacher's space."""
     default_score: ClassVar[str] = "max_logit"
     """Openness score where a recipe names none; every head has logits."""
     projection_weight: ClassVar[str | None] = None

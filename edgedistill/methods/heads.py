@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgedistill.methods.base import StudentOutput
+from edgedistill.methods.text_bank import TextBank
 
 
 class LinearHead(nn.Module):
@@ -84,3 +85,43 @@ class ProjectionHead(nn.Module):
         # The norm of a half-precision projection would lose the unit length the scores rely on.
         projected = F.normalize(self.projector(features).float(), dim=-1)
         return StudentOutput(features, self.classifier(features), projected)
+
+
+class PromptedHead(nn.Module):
+    """The projection of a trained head, compared with the texts of any classes.
+
+    Logits are cosines of the projection with the classes' texts times the texts' logit scale, as
+    CLIP classifies (Radford et al. 2021, arXiv 2103.00020). The trained head's own classifier is
+    not used.
+
+    Args:
+        head: from features to a StudentOutput with a projection.
+        text: texts of C classes in the space that the head projects into.
+    """
+
+    texts: Tensor
+
+    def __init__(self, head: nn.Module, text: TextBank) -> None:
+        super().__init__()
+        self.head = head
+        self.scale = text.logit_scale
+        self.register_buffer("texts", _grouped(text))
+
+    def forward(self, features: Tensor) -> StudentOutput:
+        """Outputs for features `[B, d]`. Raises ValueError where the head does not project."""
+        out: StudentOutput = self.head(features)
+        if out.projected is None:
+            raise ValueError("the head does not project into the teacher's space")
+        cosines = out.projected @ self.texts.flatten(0, 1).T
+        best = cosines.unflatten(1, self.texts.shape[:2]).amax(dim=2)
+        return StudentOutput(features, self.scale * best, out.projected)
+
+
+def _grouped(text: TextBank) -> Tensor:
+    """References of each class `[C, M, D]`; a class of fewer than M has its first repeated."""
+    if text.pool == "mean":
+        return text.pooled[:, None]
+    rows = [text.names[text.owner == number] for number in range(len(text.pooled))]
+    most = max(map(len, rows))
+    padded = [torch.cat([part, part[:1].expand(most - len(part), -1)]) for part in rows]
+    return torch.stack(padded)

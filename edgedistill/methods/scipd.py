@@ -96,6 +96,7 @@ class SCIPD(Method[SCIPDHyper, TextHead]):
 
     Hyper: ClassVar[type[HyperParameters]] = SCIPDHyper
     needs_teacher: ClassVar[bool] = True
+    projects: ClassVar[bool] = True
     # The head's hidden layer is an embedding among the class texts, as the teacher's.
     default_score: ClassVar[str] = "max_cosine"
     projection_weight: ClassVar[str | None] = "hidden.weight"

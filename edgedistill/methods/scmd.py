@@ -92,6 +92,7 @@ class SCMD(Method[SCMDHyper, ProjectionHead]):
 
     Hyper: ClassVar[type[HyperParameters]] = SCMDHyper
     needs_teacher: ClassVar[bool] = True
+    projects: ClassVar[bool] = True
     # The projection is an embedding among the class texts, as the teacher's.
     default_score: ClassVar[str] = "max_cosine"
     projection_weight: ClassVar[str | None] = "projector.weight"

@@ -135,7 +135,7 @@ def _validated(tree: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_first_line(error, Recipe)}") from None
+        raise RecipeError(f"{where}: {first_line(error, Recipe)}") from None
 
 
 def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
@@ -159,7 +159,7 @@ def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         checked = hyper.model_validate(recipe.method.hyper)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_first_line(error, hyper, 'method')}") from None
+        raise RecipeError(f"{where}: {first_line(error, hyper, 'method')}") from None
     sections: dict[str, Section] = {
         "method": MethodSection(name=recipe.method.name, **checked.model_dump()),
         "teacher": _with_model(recipe, method.needs_teacher, where),
@@ -303,7 +303,8 @@ def _check_owner(recipe: Recipe, hyper: type[BaseModel], where: str) -> None:
             )
 
 
-def _first_line(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+def first_line(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """The first mistake that a validation of `model` came upon: its key, and what is allowed."""
     first, *rest = error.errors(include_url=False)
     parts = [prefix] if prefix else []
     key = ".".join([*parts, *(str(p) for p in first["loc"])]) or "recipe"

@@ -189,7 +189,8 @@ class PromptsSection(Section):
 
     @field_validator("templates")
     @classmethod
-    def _one_slot(cls, value: list[str]) -> list[str]:
+    def one_slot(cls, value: list[str]) -> list[str]:
+        """The templates; ValueError unless each has one place for the name."""
         for template in value:
             if template.count("{}") != 1 or set("{}") & set(template.replace("{}", "")):
                 raise ValueError(f"{template!r} needs {{}} exactly once, for the name")
@@ -197,7 +198,8 @@ class PromptsSection(Section):
 
     @field_validator("names")
     @classmethod
-    def _named(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
+    def named(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
+        """The names of classes; ValueError unless each class has some, and no empty one."""
         for key, names in value.items():
             if not names or not all(name.strip() for name in names):
                 raise ValueError(f"class {key!r} needs at least one name, and no empty one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -131,6 +131,8 @@ class Run:
         precision: Literal["fp32", "int8"] | None = None,
         size: int | None = None,
         max_drop: float = 0.01,
+        classes: str | Path | Mapping[str, str | Sequence[str]] | None = None,
+        calibrate: str | Path | None = None,
         callbacks: Iterable[Callback] | None = None,
     ) -> Exported: ...
 
@@ -143,6 +145,8 @@ class Run:
         precision: str | None = None,
         size: int | None = None,
         max_drop: float = 0.01,
+        classes: str | Path | Mapping[str, str | Sequence[str]] | None = None,
+        calibrate: str | Path | None = None,
         callbacks: Iterable[Callback] | None = None,
     ) -> ExportedFile: ...
 
@@ -154,18 +158,26 @@ class Run:
         precision: str | None = None,
         size: int | None = None,
         max_drop: float = 0.01,
+        classes: str | Path | Mapping[str, str | Sequence[str]] | None = None,
+        calibrate: str | Path | None = None,
         callbacks: Iterable[Callback] | None = None,
     ) -> ExportedFile:
         """Write the student as a file that a device runs, checked against torch on real images.
 
         Args:
-            output: the file; student.onnx, or student-int8.onnx, in the run folder when None.
+            output: the file; student.onnx, or student-int8.onnx, in the run folder when None, and
+                prompted-NAME.onnx for classes of a file NAME.toml.
             format: one of `edgedistill.list_exporters()`.
             precision: one of the format's; its first, "fp32" for ONNX, when None. "int8" computes
                 in int8 where that keeps the answers.
             size: input side in pixels, 32 to 1024; the run's when None.
             max_drop: shares of accuracy, of known images kept and of H-score, each in [0, 1], that
                 a lower precision may lose on source images.
+            classes: other classes than those of the training, for students of methods that project
+                into the teacher's space: a TOML file, or class -> what a prompt calls it.
+            calibrate: folder of labelled images of `classes`, `class/*` or `domain/class/*`, that
+                the threshold is calibrated on; folders of other names hold unknown images. Without
+                one, the threshold is that of the trained classes, marked as carried over.
             callbacks: what hears of the progress; a `LoggingCallback` when None.
 
         Returns:
@@ -173,15 +185,23 @@ class Run:
 
         Raises:
             UsageError: an argument has no such value.
+            RecipeError: `classes` are not valid.
+            DataError: images are not there, or none is of the classes.
+            WeightsError: the teacher that is to encode `classes` is not there, or another.
             ExportRefused: a lower precision would lose more than `max_drop`; see its `numbers`.
             ExportError: the file cannot be written, or does not answer as the student does.
             RunFolderError: a file of the run is missing or damaged.
         """
         if max_drop < 0:
             raise UsageError(f"max_drop: {max_drop} is negative; give the share that may be lost")
+        if calibrate is not None and classes is None:
+            raise UsageError(
+                "calibrate: is for other classes than those of the training; give them with classes"
+            )
         # torch.onnx looks for its own needs only when it is called.
         with needs_extra("train", "export"):
             from edgedistill.export.base import ExportOptions, export_run
+            from edgedistill.export.promptable import with_classes
             from edgedistill.registries import EXPORTERS
             from edgedistill.runs.finished import load_finished
             from edgedistill.runs.folder import RunFolder
@@ -190,12 +210,14 @@ class Run:
             chosen = precision or exporter.precisions[0]
             finished = load_finished(RunFolder(self.path))
             suffix = "" if chosen == exporter.precisions[0] else f"-{chosen}"
-            target = self.path / f"student{suffix}{exporter.suffix}"
+            target = self.path / f"{_stem(classes)}{suffix}{exporter.suffix}"
             options = ExportOptions(chosen, size, max_drop)
             with reporting([LoggingCallback()] if callbacks is None else callbacks) as active:
+                if classes is not None:
+                    finished = with_classes(finished, classes, calibrate, size)
                 active.on_note(
                     f"{self.path}: exporting {finished.recipe.student.model} in {chosen}, then "
-                    "checking the file on source images"
+                    "checking the file on real images"
                 )
                 path = target if output is None else Path(output)
                 return export_run(format, finished, path, options)
@@ -209,6 +231,13 @@ class Run:
         if not isinstance(values, dict):
             raise RunFolderError(f"{path}: missing or damaged; {_AGAIN}")
         return values
+
+
+def _stem(classes: object | None) -> str:
+    """Name of an exported file without its precision and ending."""
+    if classes is None:
+        return "student"
+    return f"prompted-{Path(classes).stem}" if isinstance(classes, str | Path) else "prompted"
 
 
 _AGAIN = "delete metrics.json beside it and run the recipe again"

@@ -63,11 +63,13 @@ def check_class_texts(
     known: Sequence[str],
     defaults: Mapping[str, Sequence[str]],
     teacher: Teacher,
+    place: str = "prompts.names",
 ) -> tuple[str, ...]:
     """Warnings about texts that the teacher reads in part, and about texts of two classes.
 
     Args:
         prompts, known, defaults, teacher: as `encode_class_texts` takes them.
+        place: where a user gives names to classes.
 
     Raises:
         RecipeError: to the teacher, all texts of two classes are the same.
@@ -85,7 +87,7 @@ def check_class_texts(
             because = ", as it cuts them at its context length" if cut else ""
             raise RecipeError(
                 f"prompts: to the teacher the texts of classes {other!r} and {cls!r} are the "
-                f"same{because}; give one of them another name in prompts.names"
+                f"same{because}; give one of them another name in {place}"
             )
         for text, key in zip(texts, ids, strict=True):
             owner = owners.setdefault(key, cls)
@@ -100,7 +102,7 @@ def check_class_texts(
         )
     if shared:
         more = f" (and {len(shared) - 1} more)" if len(shared) > 1 else ""
-        warnings.append(f"prompts: to the teacher {shared[0]}{more}; see prompts.names")
+        warnings.append(f"prompts: to the teacher {shared[0]}{more}; see {place}")
     return tuple(warnings)
 
 

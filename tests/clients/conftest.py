@@ -33,7 +33,7 @@ CLASSES = ("bird", "écureuil roux", "<b>ladder</b>", "zebra \U0001f993")
 SIZE = 24
 # How far scores and probabilities of two builds of onnxruntime may be apart. Integer kernels of
 # different processors may round a value to the next step.
-TOLERANCE = {"exported": 1e-4, "crafted": 1e-4, "quantized": 0.05}
+TOLERANCE = {"exported": 1e-4, "crafted": 1e-4, "quantized": 0.05, "prompted": 1e-4}
 THRESHOLD = 0.75
 
 
@@ -123,6 +123,20 @@ def exported(
     # Random weights would answer nearly the same to every image.
     recipe = tree_of(student={"weights": "embedded"}, method={"name": "erm"})
     ed.run(recipe, folder / "run").export(folder / "x.onnx")
+    return folder / "x.onnx"
+
+
+@pytest.fixture(scope="session")
+def prompted(
+    tmp_path_factory: pytest.TempPathFactory,
+    private_cache: Path,
+    tree_of: Callable[..., dict[str, Any]],
+) -> Path:
+    """The ONNX file of a tiny run that was given other classes."""
+    folder = tmp_path_factory.mktemp("prompted")
+    recipe = tree_of(student={"weights": "embedded"}, method={"name": "scmd"})
+    classes = {"ring": ["ring", "circle with a hole"], "écureuil roux": "red squirrel"}
+    ed.run(recipe, folder / "run").export(folder / "x.onnx", classes=classes)
     return folder / "x.onnx"
 
 

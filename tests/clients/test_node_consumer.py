@@ -40,7 +40,7 @@ def classify(folder: Path) -> Run:
     return run
 
 
-@pytest.mark.parametrize("which", ["exported", "crafted", "quantized"])
+@pytest.mark.parametrize("which", ["exported", "crafted", "quantized", "prompted"])
 def test_answers_are_those_of_the_python_runtime(
     which: str,
     classify: Run,

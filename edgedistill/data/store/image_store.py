@@ -217,7 +217,11 @@ def store_folder(index: Index, size: int, cache: Path | None = None) -> Path:
 
 
 def store_fingerprint(index: Index, size: int) -> str:
-    """32 hex digits over what the pixels depend on: root, paths, file sizes and times, size."""
+    """32 hex digits over what a store depends on.
+
+    Root, paths, sizes and times of the files, the side of the pixels, and the domain of each image:
+    a folder can be read in more than one layout, and each domain has an array of its own.
+    """
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{VERSION}/{size}/{os.fspath(index.root)}".encode(errors="surrogateescape"))
     for path in index.paths:
@@ -227,6 +231,7 @@ def store_fingerprint(index: Index, size: int) -> str:
         except OSError:
             state = "missing"
         digest.update(f"\n{path}\0{state}".encode(errors="surrogateescape"))
+    digest.update(index.domain.astype("<i8").tobytes())
     return digest.hexdigest()
 
 

@@ -32,10 +32,18 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Int8Evaluation:
-    """An int8 model's outputs on source validation, its own threshold, and its drops below fp32."""
+    """An int8 model beside the fp32 model.
+
+    Attributes:
+        int8_outputs: its outputs on source validation.
+        threshold: its own.
+        metrics: of the same images as the baseline's.
+        drops: metrics below fp32's.
+    """
 
     int8_outputs: ModelOutputs
     threshold: float
+    metrics: dict[str, Any]
     drops: list[MetricDrop]
 
 
@@ -58,7 +66,8 @@ def evaluate_int8(model: ModelProto, baseline: Baseline) -> Int8Evaluation:
     known_outputs, unknown_outputs = _outputs(model.SerializeToString(), validation, unknown)
     threshold = calibrate(known_outputs.score, baseline.target_keep_rate)
     metrics = _metrics(known_outputs, unknown_outputs, validation, unknown, threshold)
-    return Int8Evaluation(known_outputs, threshold, compare_metrics(baseline.metrics, metrics))
+    drops = compare_metrics(baseline.metrics, metrics)
+    return Int8Evaluation(known_outputs, threshold, metrics, drops)
 
 
 def _outputs(

@@ -11,6 +11,7 @@ from edgedistill.runtime.contract import CONTRACT, PREFIX, UNKNOWN_LABEL
 from edgedistill.runtime.preprocess import RESIZE_RULE
 
 Precision = Literal["fp32", "int8"]
+_METRICS = ("target", "source_val", "calibration")
 
 
 def metadata(
@@ -25,7 +26,8 @@ def metadata(
     Args:
         run: the finished run.
         calibration: of the file's own threshold.
-        metrics: of the file, or of its student in torch, under "source_val" and "target".
+        metrics: of the file, or of its student in torch, under "source_val" and "target", and
+            under "calibration" of classes that were given after training.
         size: input side in pixels.
         precision: "fp32" or "int8".
     """
@@ -38,7 +40,7 @@ def metadata(
             {
                 "value": stored_threshold(calibration.threshold),
                 "acceptance": calibration.target_keep_rate,
-                "calibration": "source validation, split-conformal quantile",
+                "calibration": calibration.rule,
                 "images": calibration.images,
             }
         ),
@@ -46,14 +48,27 @@ def metadata(
         "precision": precision,
         "recipe_sha256": run.recipe_sha256,
         "version": __version__,
-        "metrics": _json({name: _rates(metrics[name]) for name in ("target", "source_val")}),
+        "metrics": _json({name: _rates(metrics[name]) for name in _METRICS if name in metrics}),
         "student": run.recipe.student.model,
         "method": run.recipe.method.name,
     }
+    if run.prompted is not None:
+        prompts = run.prompted.prompts
+        texts["threshold_source"] = "carried over" if calibration.carried_over else "calibrated"
+        texts["prompts"] = _json(
+            {
+                "teacher": run.prompted.teacher,
+                "templates": prompts.templates,
+                "pool": prompts.pool,
+                "names": prompts.names,
+            }
+        )
     return {PREFIX + key: value for key, value in texts.items()}
 
 
-def _rates(part: Mapping[str, Any]) -> dict[str, Any]:
+def _rates(part: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if part is None:
+        return None
     return {key: value for key, value in part.items() if key != "per_class"}
 
 

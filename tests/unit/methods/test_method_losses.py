@@ -87,6 +87,10 @@ class TestEveryMethod:
             cast = setting.method.losses(setting.head, out, setting.labels, setting.teacher_outputs)
         assert all(torch.equal(plain[key], cast[key]) for key in plain)
 
+    def test_it_says_whether_it_projects(self, name: str, make_setting: Any) -> None:
+        setting = make_setting(name)
+        assert METHODS[name].projects == (setting.output().projected is not None)
+
     def test_teacher_is_asked_for_when_needed(self, name: str, make_setting: Any) -> None:
         setting = make_setting(name)
         arguments = (setting.head, setting.output(), setting.labels, None)

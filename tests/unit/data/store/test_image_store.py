@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,13 @@ def test_fingerprint_follows_the_files(index: Index) -> None:
     assert touched != first
     index.path(1).unlink()
     assert store_fingerprint(index, 8) != touched
+
+
+def test_one_folder_read_in_two_layouts_has_two_stores(index: Index, tmp_path: Path) -> None:
+    as_one = replace(index, domains=("all",), domain=np.zeros(len(index), np.int64))
+    for read in (index, as_one):
+        store = open_store(read, 8, tmp_path / "cache")
+        assert len(store.images(np.arange(len(index), dtype=np.int64)).rows) == len(index)
 
 
 def test_an_unwritable_cache_is_one_line(index: Index, tmp_path: Path) -> None:
