@@ -5,7 +5,7 @@
 
 One image at a time on one thread. First whole kinds of nodes are tried (all pointwise
 convolutions, all convolutions, activations, squeeze-and-excitation), then every block alone is
-tried with each kind, keeping what makes the whole file faster. What is found so must beat the whole
+tried with each kind, keeping what makes the whole file faster. The result must beat the whole
 kinds that it began at by more than noise, or these are taken. Every choice compares medians of
 interleaved runs, in CPU time of the one thread, which other processes change little. The weights
 are random: speed does not depend on them, and whether answers suffer is for the export to say, on
@@ -127,7 +127,7 @@ def prepare(student: str, size: int) -> Subject:
 
 
 def search(subject: Subject, rounds: int, passes: int) -> tuple[frozenset[str], dict[str, float]]:
-    """The fastest set of nodes found that is not empty, and the time of every level over float."""
+    """The fastest set of nodes that is not empty, and the time of every level over float."""
     files = {level: subject.file(subject.nodes(level)) for level in LEVELS}
     seconds = timed(files, subject, rounds)
     levels = {level: round(median_ratio(seconds, level, "float"), 3) for level in LEVELS}
@@ -225,7 +225,7 @@ def profile(
 
 
 def measure(student: str, size: int, rounds: int, passes: int) -> dict[str, Any]:
-    """Search one student, print what was found, and return the record of it."""
+    """Search one student, print the result, and return the record of it."""
     print(f"{student}, {size} px", flush=True)
     before, date = moment(), datetime.now(UTC)
     subject = prepare(student, size)
@@ -263,12 +263,12 @@ def _side_by_side(parts: Mapping[str, Mapping[str, float]]) -> dict[str, list[fl
 def page(record: Mapping[str, Mapping[str, Any]]) -> str:
     """The measured part of benchmarks/INT8.md."""
     lines = []
-    for student, found in record.items():
-        dot = {"avx512_vnni", "avx_vnni", "asimddp", "i8mm", "amx_int8"} & set(found["flags"])
+    for student, result in record.items():
+        dot = {"avx512_vnni", "avx_vnni", "asimddp", "i8mm", "amx_int8"} & set(result["flags"])
         has = f"with {', '.join(sorted(dot))}" if dot else "without integer dot products"
         lines.append(
-            f"{student} on {found['cpu']} ({has}), onnxruntime {found['onnxruntime']}, "
-            f"{found['size']} px, one thread."
+            f"{student} on {result['cpu']} ({has}), onnxruntime {result['onnxruntime']}, "
+            f"{result['size']} px, one thread."
         )
     machines = list(dict.fromkeys(line.partition(" on ")[2] for line in lines))
     table = _table(
@@ -284,14 +284,14 @@ def page(record: Mapping[str, Mapping[str, Any]]) -> str:
         [
             [
                 student,
-                str(len(found["nodes"])),
-                f"{found['ms']['fp32']:.2f}",
-                f"{found['ms']['int8']:.2f}",
-                f"{found['time_ratio']:.2f}",
+                str(len(result["nodes"])),
+                f"{result['ms']['fp32']:.2f}",
+                f"{result['ms']['int8']:.2f}",
+                f"{result['time_ratio']:.2f}",
                 f"{TARGETS[student]:.2f}" if student in TARGETS else "",
-                f"{found['bytes']['int8'] / found['bytes']['fp32']:.2f}",
+                f"{result['bytes']['int8'] / result['bytes']['fp32']:.2f}",
             ]
-            for student, found in record.items()
+            for student, result in record.items()
         ],
     )
     levels = _table(
@@ -300,13 +300,13 @@ def page(record: Mapping[str, Mapping[str, Any]]) -> str:
     )
     parts = [*(f"Measured on {line}" for line in machines), table]
     parts += ["Whole kinds of nodes in int8, time over fp32:", levels]
-    for student, found in record.items():
-        if found["time_ratio"] > TARGETS.get(student, 1.0):
+    for student, result in record.items():
+        if result["time_ratio"] > TARGETS.get(student, 1.0):
             parts.append(f"### {student}: where the time goes, ms per image")
             for what in ("kernels", "blocks"):
                 rows = [
                     [name, f"{fp32:.3f}", f"{int8:.3f}"]
-                    for name, (fp32, int8) in found[what].items()
+                    for name, (fp32, int8) in result[what].items()
                     if max(fp32, int8) >= 0.02
                 ]
                 parts.append(_table([what.removesuffix("s"), "fp32", "int8"], rows))
@@ -322,7 +322,7 @@ def keep(record: Mapping[str, Mapping[str, Any]]) -> None:
     ordered = dict(sorted(record.items()))
     write_json(RECORD, ordered)
     wanted = ("size", "cpu", "onnxruntime", "time_ratio", "nodes")
-    policy = {name: {key: found[key] for key in wanted} for name, found in ordered.items()}
+    policy = {name: {key: result[key] for key in wanted} for name, result in ordered.items()}
     write_json(POLICY_FILE, policy)
     write_between(PAGE, MARK, page(ordered))
 
@@ -339,8 +339,10 @@ def main() -> None:
     parser.add_argument(
         "--passes", type=whole(1, 100), default=1, help="times every block is tried"
     )
-    parser.add_argument("--write", action="store_true", help="keep what was found")
-    parser.add_argument("--again", action="store_true", help="measure what was kept once more")
+    parser.add_argument("--write", action="store_true", help="write the policy and the page")
+    parser.add_argument(
+        "--again", action="store_true", help="measure the recorded policy once more"
+    )
     given = parser.parse_args()
     unknown = sorted(set(given.students) - set(STUDENTS))
     if unknown:

@@ -43,8 +43,8 @@ COLUMNS = {
     "oracle_h_score": "H oracle",
     "best_h_score": "H best",
     "auroc": "AUROC",
-    "known_acceptance": "known kept",
-    "unknown_rejection": "unknown rejected",
+    "known_acceptance": "known keep rate",
+    "unknown_rejection": "unknown reject rate",
 }
 RECORDS = {name: Path(__file__).with_name(f"{name}.json") for name in ("results", "ablations")}
 MARK, ABLATION_MARK = "<!-- results -->", "<!-- ablations -->"

@@ -34,7 +34,7 @@ from edgedistill.runtime.contract import LOWEST, ModelInfo, read_model
 DOCS = Path(__file__).parents[2] / "docs"
 MARK = "<!-- threshold -->"
 # Shares of known source-validation images that a threshold may be set to keep.
-KEPT = (0.99, 0.95, 0.9, 0.8, 0.7, 0.5)
+KEEP_RATES = (0.99, 0.95, 0.9, 0.8, 0.7, 0.5)
 _POINTS = 300
 
 
@@ -59,8 +59,8 @@ def rates(images: Scored, threshold: float) -> dict[str, float | None]:
     """Shares of known images kept, of unknown ones rejected, and their H-score."""
     score, known = images.score, images.known
     return {
-        "kept": metrics.known_keep_rate(score, known, threshold),
-        "rejected": metrics.unknown_reject_rate(score, known, threshold),
+        "known_keep_rate": metrics.known_keep_rate(score, known, threshold),
+        "unknown_reject_rate": metrics.unknown_reject_rate(score, known, threshold),
         "h_score": metrics.deployed_h_score(score, images.right, known, threshold),
     }
 
@@ -68,11 +68,15 @@ def rates(images: Scored, threshold: float) -> dict[str, float | None]:
 def curves(validation: Scored, target: Scored) -> dict[str, NDArray[np.float64]]:
     """`threshold` between the ends of all scores, and the rates at each, float64 [_POINTS].
 
-    "source_kept" is of source validation, the rest of the target; NaN where there is no such image.
+    "source_keep_rate" is of source validation, the rest of the target; NaN where no image is of
+    that kind.
     """
     both = np.concatenate([validation.score, target.score])
     thresholds = np.linspace(both.min(), np.nextafter(both.max(), np.inf), _POINTS)
-    rows = [rates(target, t) | {"source_kept": rates(validation, t)["kept"]} for t in thresholds]
+    rows = [
+        rates(target, t) | {"source_keep_rate": rates(validation, t)["known_keep_rate"]}
+        for t in thresholds
+    ]
     columns = {key: np.array([row[key] for row in rows], np.float64) for key in rows[0]}
     return {"threshold": thresholds, **columns}
 
@@ -83,9 +87,17 @@ def picture(curves: dict[str, NDArray[np.float64]], info: ModelInfo, target: str
     figure = Figure(figsize=(8.4, 4.2), layout="constrained")
     axes = figure.subplots()
     lines: tuple[tuple[str, str, dict[str, Any]], ...] = (
-        ("source_kept", "known kept, source validation", {"color": MUTED, "linestyle": ":"}),
-        ("kept", f"known kept, {target}", {"color": GREEN, "linestyle": "--"}),
-        ("rejected", f"unknown rejected, {target}", {"color": VERMILION, "linestyle": "-."}),
+        (
+            "source_keep_rate",
+            "known keep rate, source validation",
+            {"color": MUTED, "linestyle": ":"},
+        ),
+        ("known_keep_rate", f"known keep rate, {target}", {"color": GREEN, "linestyle": "--"}),
+        (
+            "unknown_reject_rate",
+            f"unknown reject rate, {target}",
+            {"color": VERMILION, "linestyle": "-."},
+        ),
         ("h_score", f"H-score, {target}", {"color": BLUE, "linewidth": 2.5}),
     )
     for key, label, look in lines:
@@ -110,15 +122,19 @@ def part(validation: Scored, target: Scored, info: ModelInfo, domain: str, run: 
     """The written part of the page."""
     known = validation.score[validation.known]
     rows = []
-    for share in KEPT:
+    for share in KEEP_RATES:
         limit = calibrate(known, share)
-        shares = rates(target, limit) | {"source": rates(validation, limit)["kept"]}
-        cells = [shares[key] for key in ("source", "kept", "rejected", "h_score")]
+        shares = rates(target, limit) | {"source": rates(validation, limit)["known_keep_rate"]}
+        cells = [
+            shares[key] for key in ("source", "known_keep_rate", "unknown_reject_rate", "h_score")
+        ]
         mark = " (calibrated)" if np.isclose(share, info.target_keep_rate) else ""
         shown = ["-" if cell is None else f"{100 * cell:.1f}" for cell in cells]
         rows.append([f"{100 * share:.0f} %{mark}", f"{limit:.4g}", *shown])
-    header = ["to keep", f"threshold on {info.score}", "known kept, source validation"]
-    header += [f"{what}, {domain}" for what in ("known kept", "unknown rejected", "H-score")]
+    header = ["to keep", f"threshold on {info.score}", "known keep rate, source validation"]
+    header += [
+        f"{what}, {domain}" for what in ("known keep rate", "unknown reject rate", "H-score")
+    ]
     table = [header, ["---"] * len(header), *rows]
     return "\n".join(
         [

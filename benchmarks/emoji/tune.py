@@ -4,7 +4,7 @@ The sources of target `line` stand in for the whole task: every trial trains on 
 takes openmoji for an unseen domain and three of the twelve known classes for unknown ones. The
 domain `line` and the benchmark's unknown classes are never opened. What a trial is worth is its
 deployed H-score on that stand-in, at the best of the scores and acceptances that every trial
-tries. What is drawn and kept is in search.py.
+tries. What is drawn and chosen is in search.py.
 
     python -m benchmarks.emoji.tune run --jobs 2   # kill it and go on at any time
     python -m benchmarks.emoji.tune apply          # what it chose, into recipes/mobilenet_*.toml
@@ -215,10 +215,10 @@ def to_text(results: dict[str, list[Any]], rungs: Sequence[tuple[int, int]]) -> 
 
 def apply(record: Any, folder: Path) -> None:
     """Write what was chosen into the recipes of MobileNetV3-Small."""
-    for method, found in record["methods"].items():
+    for method, entry in record["methods"].items():
         path = folder / f"mobilenet_{method}.toml"
-        write_text(path, applied(path.read_text(encoding="utf-8"), found["chosen"]))
-        print(f"{path.name}: {json.dumps(found['chosen'])}")
+        write_text(path, applied(path.read_text(encoding="utf-8"), entry["chosen"]))
+        print(f"{path.name}: {json.dumps(entry['chosen'])}")
 
 
 def rung(text: str) -> tuple[int, int]:

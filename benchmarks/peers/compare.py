@@ -33,7 +33,7 @@ from benchmarks.marked import write_between
 from benchmarks.peers import contenders
 from benchmarks.peers.contenders import Contender
 from benchmarks.peers.peers_tables import peers_document
-from benchmarks.peers.worth import judged, shares_of
+from benchmarks.peers.worth import evaluate, shares_of
 from benchmarks.script import read_record, run_script, whole
 from edgedistill._utils.atomic import write_json
 from edgedistill.bench.machine import machine, moment
@@ -140,14 +140,14 @@ def worth(run: FinishedRun, all_contenders: list[Contender]) -> dict[str, dict[s
     for contender in all_contenders:
         here = images[contender.size]
         target = here.target()
-        figures[contender.name], scored[contender.name] = judged(
+        figures[contender.name], scored[contender.name] = evaluate(
             contender.answers(here.validation().images),
             contender.answers(target.images),
             target.labels,
             run.calibration.target_keep_rate,
         )
     shares = shares_of(scored, TEACHER, figures)
-    return {name: {**figures[name], "kept": shares[name]} for name in figures}
+    return {name: {**figures[name], "over_teacher": shares[name]} for name in figures}
 
 
 def take_turns(all_contenders: list[Contender], rounds: int) -> dict[str, Any]:

@@ -30,9 +30,9 @@ def answer(run: Record) -> str:
         cost = f"{100 * mine['time_over_teacher']['value']:.0f} % of its time"
         cost += f" and {100 * mine['bytes'] / teacher['bytes']:.0f} % of its bytes"
         rates = [
-            f"{share(mine['kept'][key])} of its {title}"
+            f"{share(mine['over_teacher'][key])} of its {title}"
             for key, title in (("h_score", "deployed H-score"), ("auroc", "AUROC"))
-            if mine["kept"][key]["value"] is not None
+            if mine["over_teacher"][key]["value"] is not None
         ]
         sentences.append(
             f"In {mine['name'].split()[-1]} it keeps {' and '.join(rates)}, at {cost}."
@@ -84,7 +84,7 @@ def line(cells: Sequence[str]) -> str:
 
 
 def _one(run: Record) -> str:
-    columns = ["", "accuracy", "H deployed", "AUROC", "known kept", "unknown rejected"]
+    columns = ["", "accuracy", "H deployed", "AUROC", "known keep rate", "unknown reject rate"]
     columns += ["MB", "p50 ms", "p95 ms", "time / teacher", "H / teacher"]
     lines = [line(columns), "|---|" + "---:|" * (len(columns) - 1)]
     for contender in run["contenders"]:
@@ -96,7 +96,13 @@ def _one(run: Record) -> str:
         timing = contender["timing"]
         p95 = MISSING if timing["p95_ms"] is None else f"{timing['p95_ms']:.2f}"
         over = _ranked(contender["time_over_teacher"])
-        cost = [size, f"{timing['p50_ms']:.2f}", p95, over, share(contender["kept"]["h_score"])]
+        cost = [
+            size,
+            f"{timing['p50_ms']:.2f}",
+            p95,
+            over,
+            share(contender["over_teacher"]["h_score"]),
+        ]
         lines.append(line([f"{contender['name']}, {contender['size']} px", *rates, *cost]))
     title = (
         f"`{run['run']}`: {run['student']} ({run['weights']}), {run['method']}, target "

@@ -1,4 +1,4 @@
-"""Quality of contenders under one threshold rule, and the share of another's that each keeps."""
+"""Quality of contenders under one threshold rule, and the share of another's of each."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,10 +12,10 @@ from edgedistill.export.measure import measure_answers
 from edgedistill.export.session import ModelOutputs
 from edgedistill.openset import calibrate
 
-KEPT: tuple[QualityMetric, ...] = ("accuracy", "h_score", "auroc")
+COMPARED: tuple[QualityMetric, ...] = ("accuracy", "h_score", "auroc")
 
 
-def judged(
+def evaluate(
     validation: ModelOutputs,
     target: ModelOutputs,
     labels: NDArray[np.int64],
@@ -42,15 +42,15 @@ def shares_of(
 ) -> dict[str, dict[QualityMetric, Interval]]:
     """Every contender's figures over those of `whole`, with paired bootstrap 95 % intervals.
 
-    `scored` are answers to the same images; `figures` the metrics that `judged` gave of each. A
-    figure that is None or 0 for `whole` has no share.
+    `scored` are answers to the same images; `figures` the metrics of each that `evaluate` returns.
+    A figure that is None or 0 for `whole` has no share.
     """
     names = list(scored)
     samples = dict(zip(names, resample([scored[name] for name in names]), strict=True))
     shares: dict[str, dict[QualityMetric, Interval]] = {}
     for name in names:
         shares[name] = {}
-        for metric in KEPT:
+        for metric in COMPARED:
             mine, base = figures[name][metric], figures[whole][metric]
             if mine is None or not base:
                 shares[name][metric] = interval(None, None)

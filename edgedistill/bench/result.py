@@ -193,7 +193,7 @@ class Model(TypedDict):
     peak_memory_bytes: int | None
 
 
-Verdict = Literal["faster", "slower", "not ranked"]
+Ranking = Literal["faster", "slower", "not ranked"]
 
 
 class Ratio(TypedDict):
@@ -206,7 +206,7 @@ class Ratio(TypedDict):
     value: float
     low: float
     high: float
-    verdict: Verdict
+    verdict: Ranking
 
 
 class LatencyRatio(TypedDict):

@@ -19,8 +19,8 @@ from edgedistill.bench.result import (
 TITLES: dict[QualityMetric, str] = {
     "h_score": "H-score, deployed",
     "accuracy": "accuracy, closed-set",
-    "known_acceptance": "known accepted",
-    "unknown_rejection": "unknown rejected",
+    "known_acceptance": "known keep rate",
+    "unknown_rejection": "unknown reject rate",
     "auroc": "AUROC",
     "fpr95": "FPR95, lower is better",
     "oscr": "OSCR",
@@ -175,7 +175,7 @@ def _data_notes(quality: Quality) -> list[str]:
         *([f"Counted as unknown: {listed}."] if names else []),
         "Answers are those of the files at the threshold calibrated into them; oracle grid and "
         "best threshold read the labels of these images.",
-        "Intervals: exact binomial for accuracy, known accepted and unknown rejected, else "
+        "Intervals: exact binomial for accuracy, known keep rate and unknown reject rate, else "
         f"bootstrap over these images, {quality['resamples']:,} resamples, known and unknown drawn "
         "apart. They say how much the draw of the images matters, not what another training seed "
         "would give. Those of oracle grid and best threshold are of the maximum that every "

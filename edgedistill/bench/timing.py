@@ -6,7 +6,7 @@ drawn anew for every round, so that a slow phase of the machine slows all of the
 always follows the same other one. Loading afresh makes the differences between loadings of a file
 (memory layout, cores of its threads) part of the rounds' spread.
 
-All verdicts are based on the medians of rounds. The interval of a median over rounds is that of
+All rankings are based on the medians of rounds. The interval of a median over rounds is that of
 order statistics: it assumes nothing about how the rounds are distributed but that they are drawn
 alike.
 """
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.bench.result import Ratio, SelfRatio, Timing, Verdict
+from edgedistill.bench.result import Ranking, Ratio, SelfRatio, Timing
 
 Work = Callable[[], object]
 Load = Callable[[], Work]
@@ -117,11 +117,11 @@ def ratio(samples: CallTimes, baseline: CallTimes, noise: float) -> Ratio:
     far less often than 5 times of 100, and so are files that are nearly equal.
     """
     value, low, high = _ratio(samples, baseline)
-    return Ratio(value=value, low=low, high=high, verdict=verdict(low, high, noise))
+    return Ratio(value=value, low=low, high=high, verdict=rank(low, high, noise))
 
 
-def verdict(low: float, high: float, noise: float) -> Verdict:
-    """The verdict of an interval of time ratios; "not ranked" where it meets 1 ± noise."""
+def rank(low: float, high: float, noise: float) -> Ranking:
+    """Direction of an interval of time ratios; "not ranked" where it meets 1 ± noise."""
     if high < 1 - noise:
         return "faster"
     return "slower" if low > 1 + noise else "not ranked"

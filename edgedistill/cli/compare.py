@@ -14,8 +14,8 @@ _TITLES = {
     "h_score": "H deployed",
     "oracle_h_score": "H oracle",
     "auroc": "AUROC",
-    "known_acceptance": "kept",
-    "unknown_rejection": "rejected",
+    "known_acceptance": "known keep rate",
+    "unknown_rejection": "unknown reject rate",
 }
 
 

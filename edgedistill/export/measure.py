@@ -42,7 +42,7 @@ def measure_answers(
 
 def compare_metrics(fp32: dict[str, Any], int8: dict[str, Any]) -> list[MetricDrop]:
     """The rates the budget is about, of both files on the same images."""
-    names = {"accuracy": "accuracy", "known accepted": "known_acceptance", "H-score": "h_score"}
+    names = {"accuracy": "accuracy", "known keep rate": "known_acceptance", "H-score": "h_score"}
     return [MetricDrop(name, fp32[key], int8[key]) for name, key in names.items()]
 
 

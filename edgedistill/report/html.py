@@ -32,12 +32,12 @@ _MEANING = (
     ),
     (
         "known_acceptance",
-        "Known accepted",
+        "Known keep rate",
         "Share of known images that get an answer instead of being rejected.",
     ),
     (
         "unknown_rejection",
-        "Unknown rejected",
+        "Unknown reject rate",
         "Share of images of classes nobody labelled that are answered with unknown.",
     ),
     (
@@ -175,7 +175,7 @@ def _cards(data: ReportData) -> list[tuple[str, str, str]]:
         figures = [
             *([accepted] if data.test_kind == "unlabelled" else []),
             ("Accuracy", source_val.get("accuracy"), "source validation, nothing rejected"),
-            ("Known accepted", source_val.get("known_acceptance"), "source validation"),
+            ("Known keep rate", source_val.get("known_acceptance"), "source validation"),
         ]
     else:
         rejected = target.get("unknown_rejection")
@@ -186,11 +186,11 @@ def _cards(data: ReportData) -> list[tuple[str, str, str]]:
             ("H-score", target.get("h_score"), "known right and unknown rejected, in balance"),
             ("Accuracy", target.get("accuracy"), remark),
             (
-                "Known accepted",
+                "Known keep rate",
                 target.get("known_acceptance"),
                 "of images of known classes get an answer",
             ),
-            ("Unknown rejected", rejected, "of images of unknown classes are held back"),
+            ("Unknown reject rate", rejected, "of images of unknown classes are held back"),
         ]
     return [(name, _percent(value), text) for name, value, text in figures if value is not None]
 

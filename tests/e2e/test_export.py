@@ -95,7 +95,7 @@ def test_int8_at_another_size(cli: Any, exported: Any, runs: Path) -> None:
         *("export", runs / "tiny", "--onnx", "--int8", "--max-drop", "100", "--size", "48")
     )
     assert result.status == 0, result.err
-    for item in ("accuracy", "known accepted", "H-score", "source images of unknown", "verdict"):
+    for item in ("accuracy", "known keep rate", "H-score", "source images of unknown", "verdict"):
         assert item in result.out, result.out
     path = runs / "tiny" / "student-int8.onnx"
     data, info = read_model(path)

@@ -117,7 +117,7 @@ def test_shares_of_the_teacher_are_of_the_same_images_and_rule() -> None:
     labels = np.array([0] * 10 + [-1] * 5)
     figures, scored = {}, {}
     for name, answers in (("student", answers_of(4, 1.0)), ("teacher", answers_of(8, 5.0))):
-        figures[name], scored[name] = worth.judged(answers(0), answers(5), labels, 0.9)
+        figures[name], scored[name] = worth.evaluate(answers(0), answers(5), labels, 0.9)
     # Nine of ten known images are kept by both, each at a threshold of its own scale.
     assert figures["student"]["known_acceptance"] == figures["teacher"]["known_acceptance"] == 1
     assert figures["student"]["threshold"] == pytest.approx(1.0)
@@ -132,7 +132,7 @@ def test_shares_of_the_teacher_are_of_the_same_images_and_rule() -> None:
 def test_the_peers_table_answers_the_question() -> None:
     rates = dict.fromkeys(("accuracy", "h_score", "auroc", "known_acceptance"), 0.5)
     one = {**rates, "unknown_rejection": None, "size": 64, "timing": TIMING}
-    one |= {"kept": {"h_score": INTERVAL, "auroc": INTERVAL}, "time_over_teacher": RATIO}
+    one |= {"over_teacher": {"h_score": INTERVAL, "auroc": INTERVAL}, "time_over_teacher": RATIO}
     teacher = {**one, "name": "teacher, zero-shot", "bytes": 10_000_000}
     mine = {**one, "name": "EdgeDistill fp32", "bytes": 4_000_000}
     unranked = {**one, "name": "PyTorch", "bytes": None}

@@ -42,11 +42,24 @@ def info(limit: float) -> ModelInfo:
 def test_higher_thresholds_keep_fewer_and_reject_more() -> None:
     curves = threshold.curves(VALIDATION, TARGET)
     assert len({len(values) for values in curves.values()}) == 1
-    assert (np.diff(curves["kept"]) <= 0).all() and (np.diff(curves["rejected"]) >= 0).all()
-    assert (curves["source_kept"][0], curves["kept"][0], curves["rejected"][0]) == (1, 1, 0)
-    assert (curves["source_kept"][-1], curves["kept"][-1], curves["rejected"][-1]) == (0, 0, 1)
+    assert (np.diff(curves["known_keep_rate"]) <= 0).all() and (
+        np.diff(curves["unknown_reject_rate"]) >= 0
+    ).all()
+    assert (
+        curves["source_keep_rate"][0],
+        curves["known_keep_rate"][0],
+        curves["unknown_reject_rate"][0],
+    ) == (1, 1, 0)
+    assert (
+        curves["source_keep_rate"][-1],
+        curves["known_keep_rate"][-1],
+        curves["unknown_reject_rate"][-1],
+    ) == (0, 0, 1)
     middle = int(np.searchsorted(curves["threshold"], 70))
-    assert curves["kept"][middle] == pytest.approx(1 / 3) and curves["rejected"][middle] == 1
+    assert (
+        curves["known_keep_rate"][middle] == pytest.approx(1 / 3)
+        and curves["unknown_reject_rate"][middle] == 1
+    )
     # Accepted and right: the first; every unknown image is rejected.
     assert curves["h_score"][middle] == pytest.approx(2 * (1 / 3) / (1 / 3 + 1))
 
@@ -54,7 +67,7 @@ def test_higher_thresholds_keep_fewer_and_reject_more() -> None:
 def test_the_table_has_a_row_for_every_share() -> None:
     text = threshold.part(VALIDATION, TARGET, info(9.0), "sea", "first")
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(rows) == 2 + len(threshold.KEPT)
+    assert len(rows) == 2 + len(threshold.KEEP_RATES)
     assert (
         "3 known and 2 unknown images of `sea`" in text
         and "benchmarks.emoji.threshold first" in text

@@ -21,10 +21,10 @@ from edgedistill.bench.timing import (
     Work,
     measure,
     median_interval,
+    rank,
     ratio,
     self_ratio,
     timing,
-    verdict,
 )
 
 
@@ -146,8 +146,8 @@ def test_the_noise_is_the_farther_end_of_the_self_ratio() -> None:
         (1.06, 1.3, "slower"),
     ],
 )
-def test_only_beyond_the_noise_there_is_a_verdict(low: float, high: float, expected: str) -> None:
-    assert verdict(low, high, 0.05) == expected
+def test_only_beyond_the_noise_a_file_is_ranked(low: float, high: float, expected: str) -> None:
+    assert rank(low, high, 0.05) == expected
 
 
 def test_a_summary_says_no_percentile_it_has_too_few_calls_for() -> None:

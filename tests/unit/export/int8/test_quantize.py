@@ -365,4 +365,4 @@ def test_rates_of_a_file_are_those_of_the_evaluation() -> None:
     rates = {
         rate.name: rate.drop for rate in compare_metrics(metrics, {**metrics, "accuracy": 0.0})
     }
-    assert rates == {"accuracy": pytest.approx(2 / 3), "known accepted": 0, "H-score": 0}
+    assert rates == {"accuracy": pytest.approx(2 / 3), "known keep rate": 0, "H-score": 0}
