@@ -56,6 +56,11 @@ class RunFolder:
         return self.path / "environment.json"
 
     @property
+    def teacher_check(self) -> Path:
+        """What the teacher was worth before training; not in a run without one."""
+        return self.path / "teacher_check.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that is at work on the run."""
         return self.path / ".lock"
@@ -110,7 +115,7 @@ def _remove_start(folder: RunFolder, created: Sequence[Path]) -> None:
     """Remove what a start that failed before training made: its files, then the empty folders."""
     # What another process put there meanwhile keeps its folder.
     with suppress(OSError):
-        for file in (folder.recipe, folder.environment, folder.lock):
+        for file in (folder.recipe, folder.environment, folder.teacher_check, folder.lock):
             file.unlink(missing_ok=True)
         for path in created:
             path.rmdir()
@@ -121,7 +126,7 @@ def has_trained(folder: RunFolder) -> bool:
 
     One that did not may start again with a corrected recipe, after too little memory say.
     """
-    started_with = (folder.recipe, folder.environment)
+    started_with = (folder.recipe, folder.environment, folder.teacher_check)
     return any(
         path not in started_with and not path.name.startswith(".") for path in folder.path.iterdir()
     )

@@ -11,7 +11,7 @@ from edgedistill.callbacks import Stage
 from edgedistill.errors import RunFolderError
 from edgedistill.recipe import Recipe
 from edgedistill.runs.folder import STATES, RunFolder, State, locked_run
-from edgedistill.runs.stages import Calibrate, Evaluate, Prepare, Report, Teach, Train
+from edgedistill.runs.stages import Calibrate, Check, Evaluate, Prepare, Report, Teach, Train
 from edgedistill.runs.workspace import Workspace
 from edgedistill.train.device import autocast_dtype, enough_memory, make_deterministic, own_device
 from edgedistill.train.distributed import ProcessGroup
@@ -24,6 +24,7 @@ class Stages:
     """The stages of a run, each with its own sections of the recipe."""
 
     prepare: Prepare
+    check: Check
     teach: Teach
     train: Train
     calibrate: Calibrate
@@ -47,6 +48,7 @@ class Stages:
                 channels_last=channels_last,
                 seed=seed,
             ),
+            Check(),
             Teach(views=recipe.views, teacher=recipe.teacher),
             Train(train=recipe.train, views=recipe.views, size=recipe.student.size, seed=seed),
             Calibrate(openset=recipe.openset, channels_last=channels_last),
@@ -109,6 +111,7 @@ def _run(recipe: Recipe, folder: RunFolder, processes: ProcessGroup) -> dict[str
     on_stage(Stage.PREPARE)
     prepared = stages.prepare(workspace)
     on_stage(Stage.TEACH)
+    teacher_check = None if processes.rank else stages.check(folder, prepared)
     teacher_fn = stages.teach(prepared)
     on_stage(Stage.TRAIN)
     before_training = time.perf_counter()
@@ -123,7 +126,7 @@ def _run(recipe: Recipe, folder: RunFolder, processes: ProcessGroup) -> dict[str
     # A resumed run counts the training of its earlier starts in, and its own other stages.
     others = before_training - started + time.perf_counter() - after_training
     times = {"seconds": trained.seconds + others, "training_seconds": trained.seconds}
-    metrics = evaluated.metrics | times
+    metrics = evaluated.metrics | times | {"teacher_check": teacher_check}
     on_stage(Stage.REPORT)
     stages.report(folder, prepared, trained, calibrated, evaluated, metrics)
     return metrics

@@ -30,6 +30,7 @@ FILES = {
     "openset.json",
     "metrics.json",
     "environment.json",
+    "teacher_check.json",
     "report.html",
 }
 
@@ -80,6 +81,22 @@ def test_metrics_have_the_keys_others_rely_on(finished: tuple[Path, Any, Path]) 
     assert metrics["seconds"] > metrics["training_seconds"] > 0
 
 
+def test_the_teacher_is_checked_before_training(finished: tuple[Path, Any, Path]) -> None:
+    folder, result, _ = finished
+    check = json.loads((folder / "teacher_check.json").read_text())
+    assert json.loads((folder / "metrics.json").read_text())["teacher_check"] == check
+    # Three sources of four known classes and an unknown one; a fifth of the instances validates.
+    assert check["chance"] == 0.25 and check["images"] > 0 and check["images_unknown"] > 0
+    assert 0 <= check["auroc"] <= 1 and check["probe_images"] > 0
+    # Random weights see colours, and their texts say nothing of them.
+    assert check["accuracy"] < check["probe_accuracy"]
+    lines = result.err.splitlines()
+    said = next(n for n, line in enumerate(lines) if f"{100 * check['accuracy']:.1f} %" in line)
+    assert said < next(n for n, line in enumerate(lines) if line.startswith("training "))
+    warned = any("warning" in line and "erm" in line for line in lines)
+    assert warned == (check["verdict"] != "trusted")
+
+
 def test_the_result_is_on_stdout_and_progress_on_stderr(
     finished: tuple[Path, Any, Path],
 ) -> None:
@@ -87,8 +104,9 @@ def test_the_result_is_on_stdout_and_progress_on_stderr(
     assert "Unseen domain sea" in result.out and str(folder / "report.html") in result.out
     assert "Unseen" not in result.err
     # No library says anything, and a stage takes at most eleven lines of a log.
-    assert "arning" not in result.err, result.err
-    for stage in ("teacher views", "training"):
+    warnings = [line for line in result.err.splitlines() if "arning" in line]
+    assert all("teacher" in line and 'method.name = "erm"' in line for line in warnings), result.err
+    for stage in ("teacher check", "teacher views", "training"):
         lines = [line for line in result.err.splitlines() if line.startswith(f"{stage} ")]
         assert 1 <= len(lines) <= 11, result.err
     assert "\x1b" not in result.err + result.out

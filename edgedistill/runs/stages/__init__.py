@@ -1,6 +1,7 @@
 """The stages of a run. Each holds its sections of the recipe and is called with earlier outputs."""
 
 from edgedistill.runs.stages.calibrate import Calibrate, Calibrated
+from edgedistill.runs.stages.check import Check
 from edgedistill.runs.stages.evaluate import Evaluate, Evaluated
 from edgedistill.runs.stages.prepare import Prepare, Prepared
 from edgedistill.runs.stages.report import Report
@@ -10,6 +11,7 @@ from edgedistill.runs.stages.train import Train, Trained
 __all__ = [
     "Calibrate",
     "Calibrated",
+    "Check",
     "Evaluate",
     "Evaluated",
     "Prepare",
