@@ -1,4 +1,4 @@
-"""Sweeps of the embedded benchmark: run them, read them back, and compare their variants."""
+"""Sweeps of an embedded benchmark: run them, read them back, and compare their variants."""
 
 import os
 import subprocess
@@ -26,9 +26,9 @@ SHOWN = {
 Row = Mapping[str, Any]
 
 
-def default_out() -> Path:
+def default_out(benchmark: str = "emoji") -> Path:
     """A folder of its own for every set of embedded weights: no run of other ones is in it."""
-    return ROOT / "runs" / f"emoji-{weights_key()}"
+    return ROOT / "runs" / f"{benchmark}-{weights_key()}"
 
 
 def train(sweep: Path, jobs: int, out: Path, only: str | None = None) -> None:

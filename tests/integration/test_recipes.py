@@ -18,6 +18,7 @@ EMBEDDED = {
     *(f"{s}_{m}" for s in ("mobilenet", "resnet18", "efficientnet") for m in ("scipd", "scmd")),
     *(f"mobilenet_{method}" for method in ("erm", "kd", "clipbase")),
 }
+ICONS = {f"icons_mobilenet_{method}" for method in ("erm", "kd", "scipd", "scmd")}
 HDG = {f"{name}_resnet18_scipd" for name in ("pacs", "officehome", "domainnet")}
 DOMAINBED = {f"{name}_resnet50_scmd" for name in benchmarks()}
 # The authors' hyper-parameters on any domain/class/image tree of those data.
@@ -32,7 +33,7 @@ COMMENT = re.compile(r"\s# \S")
 def test_what_is_shipped() -> None:
     names = {path.relative_to(FOLDER).with_suffix("").as_posix() for path in RECIPES}
     authors = {f"hdg/{stem}" for stem in HDG} | {f"domainbed/{stem}" for stem in DOMAINBED}
-    assert names == EMBEDDED | FOLDERS | authors
+    assert names == EMBEDDED | ICONS | FOLDERS | authors
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -56,6 +57,7 @@ def test_its_name_says_what_it_trains(path: Path) -> None:
     assert recipe.student.model.startswith(student)
     assert recipe.faithful == (path.stem in AUTHORS)
     assert (recipe.data.dataset == "emoji") == (path.stem in EMBEDDED)
+    assert (recipe.data.dataset == "icons") == (path.stem in ICONS)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
