@@ -155,7 +155,8 @@ class TeacherSection(Section):
 
     model: str | None = Field(
         default=None,
-        description="an open_clip model, 'hf-hub:ORG/NAME', 'local-dir:FOLDER', or 'emoji-clip'; "
+        description="an open_clip model, 'hf-hub:ORG/NAME', a folder (of open_clip's format, or "
+        "of transformers' for CLIP and SigLIP), or 'emoji-clip'; "
         "unset: 'emoji-clip' for an embedded benchmark, else none, which methods with a teacher "
         "refuse",
     )

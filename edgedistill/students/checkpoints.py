@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from edgedistill.errors import WeightsError
@@ -72,6 +73,22 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(_without_prefixes(tensors), wrapper, {})
 
 
+def tensor_names(path: Path) -> frozenset[str]:
+    """Names of the tensors of a file, as `read_checkpoint` gives them; few bytes of it are read.
+
+    Raises WeightsError as `read_checkpoint` does.
+    """
+    if path.suffix != ".safetensors":
+        return frozenset(read_checkpoint(path).tensors)
+    try:
+        with safe_open(path, "pt") as file:
+            return frozenset(file.keys())
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"'{path}' is not a readable safetensors file ({one_line(error)})"
+        ) from error
+
+
 def is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript archive, which holds code beside its tensors."""
     if not zipfile.is_zipfile(path):
@@ -89,8 +106,12 @@ def _torch_file(path: Path) -> Any:
     try:
         # torchvision's and timm's training programs save their arguments beside the weights; a
         # namespace has no code of its own.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            # torch warns of pickles by other programs, which it reads or refuses.
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"'{path}' holds code or no weights, and only plain tensors are loaded: save the "

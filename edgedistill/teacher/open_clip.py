@@ -1,4 +1,4 @@
-"""The frozen teacher: any open_clip model, its own preprocessing and logit scale."""
+"""The frozen teacher: any model of open_clip, or a CLIP or SigLIP in transformers' format."""
 
 import contextlib
 import hashlib
@@ -17,15 +17,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgedistill import callbacks
 from edgedistill._utils.hub import hub_unless_unreachable, is_offline_error
 from edgedistill._utils.suggestions import choices
 from edgedistill.data.normalization import Channels
 from edgedistill.data.pixels import normalize
 from edgedistill.errors import RecipeError, WeightsError
+from edgedistill.students.checkpoints import is_torchscript, read_checkpoint, tensor_names
+from edgedistill.teacher.activation import (
+    OPENAI_TENSORS,
+    activation_warning,
+    trained_with_quick_gelu,
+)
+from edgedistill.teacher.transformers_format import (
+    is_transformers_folder,
+    load_folder,
+    read_config,
+    uses_quick_gelu,
+)
+from edgedistill.teacher.transformers_state import TOKEN_EMBEDDING, clip_state, siglip_state
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 # Models shipped inside the package, by the name a recipe gives them.
 EMBEDDED = {"emoji-clip": WEIGHTS / "emoji-clip"}
+# Checkpoints of big_vision, which open_clip reads.
+_NUMPY = (".npz", ".npy")
 
 
 @dataclass(frozen=True)
@@ -33,7 +49,7 @@ class Teacher:
     """A CLIP model in eval mode without gradients.
 
     Attributes:
-        model: the open_clip network.
+        model: the network, with open_clip's interface.
         tokenizer: texts to token ids int64 `[n, L]`.
         name: model name and tag, as a recipe gives them.
         fingerprint: hash of its weights, hex.
@@ -88,54 +104,43 @@ class Teacher:
         length = ids.shape[1]
         # With more room than the model has, what a text lacks up to the end is padding.
         roomy = self.tokenizer(["", *texts], context_length=4 * length)
-        is_cut = (roomy[1:, length:] != roomy[0, -1]).any(1)
+        is_longer = (roomy[1:, length:] != roomy[0, -1]).any(1)
+        # SigLIP pads with its end token: of a text one token too long nothing else is left there.
+        is_cut = is_longer | (roomy[1:, :length] != ids).any(1)
         cut = [text for text, yes in zip(texts, is_cut.tolist(), strict=True) if yes]
         return [tuple(row) for row in ids.tolist()], cut
 
 
 def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
-    """Load an open_clip model with weights.
+    """Load a CLIP or SigLIP model with weights.
+
+    A warning names weights that were trained with another activation than the model has.
 
     Args:
-        model: a model name of open_clip, `hf-hub:ORG/NAME`, `local-dir:FOLDER`, or a name in
-            `EMBEDDED`.
+        model: a model name of open_clip, `hf-hub:ORG/NAME`, a folder, with or without `local-dir:`,
+            in the format of open_clip or of transformers, or a name in `EMBEDDED`.
         pretrained: open_clip's tag or a checkpoint file, for a plain model name only.
 
     Raises:
         WeightsError: unknown model or tag, missing or unreadable weights; says where to put a file
             by hand.
         RecipeError: `pretrained` beside a model that brings its own weights.
+        MissingPackageError: the model's tokenizer needs a package that is not installed.
     """
-    source = model
-    if model in EMBEDDED:
-        source = f"local-dir:{EMBEDDED[model]}"
-    has_schema = source.startswith(("local-dir:", "hf-hub:"))
-    if not has_schema:
+    folder = _folder(model)
+    if folder is None and not model.startswith("hf-hub:"):
         _check_names(model, pretrained)
     elif pretrained:
         raise RecipeError(f"teacher.pretrained: {model!r} brings its own weights; leave it out")
-    if source.startswith("local-dir:"):
-        _check_folder(Path(source.removeprefix("local-dir:")))
-    unreachable = ""
-    try:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(_quiet())
-            if not source.startswith("local-dir:") and not Path(pretrained).is_file():
-                unreachable = stack.enter_context(hub_unless_unreachable())
-            net = open_clip.create_model(
-                source,
-                pretrained=pretrained or None,
-                device=device,
-                # OpenAI's weights were trained with it, whatever the plain model's config says.
-                force_quick_gelu=_quick_gelu(source, pretrained),
-                require_pretrained=True,
-            )
-            tokenizer = open_clip.get_tokenizer(source, **_tokenizer_files(source))
-    except Exception as error:
-        raise WeightsError(_explain(model, pretrained, error, unreachable)) from error
+    if folder is not None and is_transformers_folder(folder):
+        with _quiet():
+            net, tokenizer = load_folder(folder, device)
+    else:
+        net, tokenizer = _load_open_clip(model, pretrained, folder, device)
     net.eval().requires_grad_(False)
     net.to(memory_format=torch.channels_last)
-    size = net.visual.image_size
+    visual: Any = net.visual
+    size = visual.image_size
     config = open_clip.get_model_preprocess_cfg(net)
     return Teacher(
         model=net,
@@ -146,9 +151,99 @@ def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
         width=_width(net, tokenizer, device),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
-        logit_scale=float(net.logit_scale.detach().exp()),
+        logit_scale=float(net.logit_scale.detach().exp()),  # type: ignore[operator]
         device=device,
     )
+
+
+def _folder(model: str) -> Path | None:
+    """The folder that a recipe's `teacher.model` means, None for a name of open_clip or the hub."""
+    if model in EMBEDDED:
+        return EMBEDDED[model]
+    if model.startswith("local-dir:"):
+        return Path(model.removeprefix("local-dir:"))
+    is_name = model.startswith("hf-hub:") or model in open_clip.list_models()
+    return Path(model) if not is_name and Path(model).is_dir() else None
+
+
+def _load_open_clip(
+    model: str, pretrained: str, folder: Path | None, device: torch.device
+) -> tuple[nn.Module, Any]:
+    """open_clip's network and tokenizer, of a name with weights, the hub, or a folder."""
+    source, file, tensors = model, Path(pretrained), frozenset[str]()
+    if folder is not None:
+        _check_folder(folder)
+        source = f"local-dir:{folder}"
+    elif file.is_file() and file.suffix not in _NUMPY:
+        tensors = _tensor_names(model, file)
+    is_foreign = TOKEN_EMBEDDING in tensors or set(OPENAI_TENSORS) <= tensors
+    unreachable = ""
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_quiet())
+            if folder is None and not file.is_file():
+                unreachable = stack.enter_context(hub_unless_unreachable())
+            net = open_clip.create_model(
+                source,
+                pretrained=None if is_foreign else pretrained or None,
+                device=device,
+                # OpenAI's weights were trained with it, whatever the plain model's config says.
+                force_quick_gelu=_quick_gelu(source, pretrained),
+                require_pretrained=not is_foreign,
+            )
+            if is_foreign:
+                net.load_state_dict(_foreign_state(file))
+            tokenizer = open_clip.get_tokenizer(source, **_tokenizer_files(folder))
+    except Exception as error:
+        raise WeightsError(_explain(model, pretrained, error, unreachable)) from error
+    _warn_of_activation(model, folder, file, tensors)
+    return net, tokenizer
+
+
+def _tensor_names(model: str, file: Path) -> frozenset[str]:
+    if is_torchscript(file):
+        quick = f"{model}-quickgelu"
+        advice = f", and teacher.model to {quick} for OpenAI's" if _has_model(quick) else ""
+        raise WeightsError(
+            f"teacher.pretrained: {file}: a TorchScript archive, which holds code, as OpenAI's "
+            "files do; save its tensors alone, torch.save(torch.jit.load(FILE).state_dict(), "
+            f"OTHER), and set teacher.pretrained to that file{advice}"
+        )
+    try:
+        return tensor_names(file)
+    except WeightsError as error:
+        raise WeightsError(f"teacher.pretrained: {file}: not weights of {model}: {error}") from None
+
+
+def _foreign_state(file: Path) -> dict[str, Tensor]:
+    """The state of open_clip's network from a file of transformers' names, or of OpenAI's."""
+    tensors = read_checkpoint(file).tensors
+    if TOKEN_EMBEDDING not in tensors:
+        return {k: t for k, t in tensors.items() if k not in OPENAI_TENSORS}
+    return (siglip_state if "vision_model.head.probe" in tensors else clip_state)(tensors)
+
+
+def _warn_of_activation(
+    model: str, folder: Path | None, file: Path, tensors: frozenset[str]
+) -> None:
+    if folder is not None:
+        config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+        was_quick, source = trained_with_quick_gelu(folder.name), folder
+    elif file.is_file():
+        config = open_clip.get_model_config(model) or {}
+        was_quick, source = trained_with_quick_gelu(file.name, tensors), file
+        if TOKEN_EMBEDDING in tensors and is_transformers_folder(file.parent):
+            was_quick = uses_quick_gelu(read_config(file.parent))
+    else:
+        return
+    is_quick = bool(config.get("quick_gelu", False))
+    warning = activation_warning(model, is_quick, was_quick, str(source))
+    if warning and model not in EMBEDDED:
+        callbacks.current().on_warning(warning)
+
+
+def _has_model(name: str) -> bool:
+    return name in open_clip.list_models()
 
 
 @torch.no_grad()
@@ -182,8 +277,8 @@ def _check_names(model: str, pretrained: str) -> None:
 def _check_folder(folder: Path) -> None:
     if not (folder / "open_clip_config.json").is_file():
         raise WeightsError(
-            f"teacher.model: {folder}: no open_clip_config.json there; put the model's config "
-            "and its open_clip_model.safetensors into that folder"
+            f"teacher.model: {folder}: no open_clip_config.json there, and no config.json; put "
+            "the model's config and its weights into that folder"
         )
     if not any(p for s in ("safetensors", "bin", "pth") for p in folder.glob(f"*.{s}")):
         raise WeightsError(
@@ -191,11 +286,10 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _tokenizer_files(source: str) -> dict[str, str]:
+def _tokenizer_files(folder: Path | None) -> dict[str, str]:
     """A merge list that a local folder's config names relative to itself."""
-    if not source.startswith("local-dir:"):
+    if folder is None:
         return {}
-    folder = Path(source.removeprefix("local-dir:"))
     config = json.loads((folder / "open_clip_config.json").read_text())
     text = config.get("model_cfg", {}).get("text_cfg", {})
     path = (text.get("tokenizer_kwargs") or {}).get("bpe_path")
@@ -208,9 +302,15 @@ def _explain(model: str, pretrained: str, error: Exception, unreachable: str = "
         reason = unreachable
     if isinstance(error, pickle.UnpicklingError):
         reason = "the file holds code or no weights, and only plain tensors are loaded"
+    if isinstance(error, ModuleNotFoundError) and error.name == "transformers":
+        return (
+            f"teacher.model: {model}: its tokenizer is not part of open_clip; put the model's "
+            "config.json, model.safetensors and tokenizer.json, in transformers' format, into a "
+            "folder and set teacher.model to it"
+        )
     if pretrained and Path(pretrained).is_file():
         return f"teacher.pretrained: {pretrained}: not weights of {model}: {reason}"
-    if model.startswith("local-dir:") or model in EMBEDDED:
+    if _folder(model) is not None:
         return (
             f"teacher.model: {model}: cannot be loaded: {reason}; put the model's "
             "open_clip_config.json and open_clip_model.safetensors there again"
