@@ -14,7 +14,7 @@ from edgedistill._utils.cache_dir import disk_bytes, remove_folder, size_text
 from edgedistill.callbacks import Callback, CallbackList, LoggingCallback, reporting
 from edgedistill.data.index import Index
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
-from edgedistill.data.store.image_store import Store, open_store, store_folder
+from edgedistill.data.store.image_store import Store, open_store, replaced_files, store_folder
 from edgedistill.errors import CacheError, DamagedCacheError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
@@ -160,14 +160,11 @@ def _checks(caches: _RecipeCaches, repair: bool) -> Iterator[CacheCheck]:
             continue
         try:
             store = Store(index, size, folder)
-            wrong = store.damaged_rows()
+            fault = _store_fault(store, index)
         except DamagedCacheError as error:
-            yield _damaged(error.fault, folder, repair)
-            continue
-        if len(wrong):
-            first = index.paths[wrong[0]]
-            message = f"{folder}: pixels of {len(wrong)} images were edited, first {first}"
-            yield _damaged(message, folder, repair)
+            fault = error.fault
+        if fault is not None:
+            yield _damaged(fault, folder, repair)
             continue
         sound[size] = store
         message = f"images at {size} px: {size_text(disk_bytes(folder))}, sound"
@@ -195,6 +192,18 @@ def _checks(caches: _RecipeCaches, repair: bool) -> Iterator[CacheCheck]:
             partial(plain_disagreement, teacher),
             repair,
         )
+
+
+def _store_fault(store: Store, index: Index) -> str | None:
+    """Fault of stored images whose files can be read; None if there is none."""
+    for rows, fault in (
+        (store.damaged_rows(), "pixels of {} images were edited"),
+        (replaced_files(index, store.folder), "{} image files were replaced since"),
+        (store.misdecoded_rows(), "{} image files of a sample decode to other pixels"),
+    ):
+        if len(rows):
+            return f"{store.folder}: {fault.format(len(rows))}, first {index.paths[rows[0]]}"
+    return None
 
 
 def _check_embeddings(

@@ -68,6 +68,7 @@ HARM: list[tuple[str, Callable[[Path], None]]] = [
     ("plain/*/blocks/0.u64", edit),
     ("store/*/report.json", garble),
     ("store/*/hashes.npy", shorten),
+    ("store/*/files.npy", shorten),
     ("store/*/domain0.npy", edit),
     ("store/*/domain0.npy", shorten),
 ]

@@ -5,14 +5,21 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from edgedistill._utils.cache_dir import remove_folder
 from edgedistill._utils.locks import is_locked, lock
 from edgedistill.errors import CacheError
 
-_ADVICE = "free some space, or set EDGEDISTILL_CACHE to a folder you can write"
+ADVICE = "free some space, or set EDGEDISTILL_CACHE to a folder you can write"
 
 
-def build_once(target: Path, build: Callable[[Path], None]) -> Path:
+def build_once(
+    target: Path,
+    build: Callable[[Path], None],
+    is_stale: Callable[[Path], bool] = lambda folder: False,
+) -> Path:
     """A folder, built by `build(temporary folder)` first where it does not exist.
+
+    One that `is_stale` is removed and built again; who has its files open goes on with them.
 
     The temporary folder lies beside the target and takes its name by one rename, so a reader
     never sees half a result. A second process waits for the first one's lock and then finds the
@@ -23,18 +30,21 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
     Raises:
         CacheError: the cache folder cannot be written (no space, no permission).
     """
-    if target.is_dir():
+    if target.is_dir() and not is_stale(target):
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with lock(_lock_file(target), CacheError, _ADVICE):
+        with lock(_lock_file(target), CacheError, ADVICE):
             if target.is_dir():
-                return target
+                # Another process may have built it meanwhile.
+                if not is_stale(target):
+                    return target
+                remove_folder(target)
             _clear_leftovers(target)
             _build_and_rename(target, build)
     except OSError as error:
         raise CacheError(
-            f"cache: cannot write {target}: {error.strerror or error}; {_ADVICE}"
+            f"cache: cannot write {target}: {error.strerror or error}; {ADVICE}"
         ) from error
     return target
 

@@ -2,15 +2,16 @@
 
 One folder per (dataset content, size) under `cache_dir()/store/` holds, for each domain, a uint8
 array [images, size, size, 3], or above `PACK_ABOVE` bytes in all a packed file of losslessly
-compressed images; a hash of every image's pixels; and a report with the contents and the files that
-could not be read. The folder appears complete or not at all (`build_once`), so a kill or a
-second process cannot spoil it.
+compressed images; a hash of every image's pixels; the states of the files; and a report with the
+contents and the files that could not be read. The folder appears complete or not at all
+(`build_once`), so a kill or a second process cannot spoil it.
 """
 
 import hashlib
 import json
 import math
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -19,26 +20,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import callbacks
-from edgedistill._utils.cache_dir import cache_dir
+from edgedistill._utils.cache_dir import cache_dir, size_text
 from edgedistill._utils.cpus import available_cpus
 from edgedistill.data.images import ImageSet, pixel_hash
 from edgedistill.data.index import Index
-from edgedistill.data.store.build_once import build_once
+from edgedistill.data.store.build_once import ADVICE, build_once
+from edgedistill.data.store.byte_file import ByteFile
+from edgedistill.data.store.file_states import (
+    file_states,
+    hash_ends,
+    hash_states,
+    replaced_rows,
+)
 from edgedistill.data.store.packed import PackedFile, pack
-from edgedistill.errors import DamagedCacheError, DataError
+from edgedistill.errors import CacheError, DamagedCacheError, DataError
 from edgedistill.runtime.preprocess import ImageProblem, ReadProblem, read_rgb_noted
 
 # Part of every fingerprint: raise it whenever `read_rgb` gives other pixels for the same file, or
 # the files of a store change.
-VERSION = 4
+VERSION = 5
 REPORT_FILE = "report.json"
 HASHES_FILE = "hashes.npy"
+# uint64 [N, 5]: the columns of `file_states`, and `hash_ends`.
+FILES_FILE = "files.npy"
 # Largest store that is kept as plain bytes: 8 GiB, 57,000 images at 224 px.
 # benchmarks/speed/SCALE.md has the measurement.
 PACK_ABOVE = 2**33
-# Largest selection that is copied to memory: 1 GiB, 7,000 images at 224 px.
-RAM_LIMIT = 2**30
+# Largest selection that is copied to memory: 256 MiB, 1,700 images at 224 px.
+RAM_LIMIT = 2**28
+# Largest selection whose pixels are compared with their hashes: 1 GiB, seconds.
+CHECK_LIMIT = 2**30
 _CHUNK = 1024
+# Images that the size of a packed store is estimated from.
+_SAMPLE = 32
 _THREADS = 8
 
 
@@ -69,6 +83,7 @@ class Store:
             counts = np.bincount(index.domain, minlength=len(index.domains)).tolist()
             self._arrays: list[NDArray[np.uint8]] = []
             self._packed: list[PackedFile] = []
+            self._files: list[ByteFile] = []
             for domain, count in enumerate(counts):
                 if report["packed"]:
                     ends = np.load(_ends_file(folder, domain))
@@ -77,6 +92,8 @@ class Store:
                     array = np.load(_array_file(folder, domain), mmap_mode="r")
                     _expect(array.shape == (count, size, size, 3), "an array of another shape")
                     self._arrays.append(array)
+                    if self._bytes(len(index)) > RAM_LIMIT:
+                        self._files.append(ByteFile(_array_file(folder, domain)))
             _expect(len(self.hashes) == len(index), f"{HASHES_FILE} of another length")
         except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
             raise DamagedCacheError(
@@ -96,7 +113,7 @@ class Store:
         """Copy some rows: uint8 [K, size, size, 3]. Unreadable rows are zeros.
 
         Raises:
-            DamagedCacheError: packed bytes are no image.
+            DamagedCacheError: a file was cut short, or packed bytes are no image.
         """
         out = np.empty((len(rows), self.size, self.size, 3), dtype=np.uint8)
         domain, position = self._index.domain[rows], self._position[rows]
@@ -106,31 +123,56 @@ class Store:
             in_domain = in_domain[np.argsort(position[in_domain], kind="stable")]
             if self._packed:
                 out[in_domain] = self._packed[d].read(position[in_domain], self._pool)
+            elif self._files:
+                self._read(d, position[in_domain], out, in_domain)
             else:
                 out[in_domain] = self._arrays[d][position[in_domain]]
         return out
 
+    def _read(
+        self,
+        domain: int,
+        positions: NDArray[np.int64],
+        out: NDArray[np.uint8],
+        places: NDArray[np.int64],
+    ) -> None:
+        """Read images at positions of a domain's file into places of `out`."""
+        file, array, length = self._files[domain], self._arrays[domain], self._bytes(1)
+        assert isinstance(array, np.memmap)
+        for place, position in zip(places.tolist(), positions.tolist(), strict=True):
+            data = file.read(array.offset + position * length, length)
+            if len(data) != length:
+                raise DamagedCacheError(f"store: {file.path}: was cut short", self.folder.name)
+            out[place] = np.frombuffer(data, np.uint8).reshape(out.shape[1:])
+
+    def _bytes(self, images: int) -> int:
+        return images * self.size * self.size * 3
+
     def images(self, rows: NDArray[np.int64]) -> ImageSet:
         """The readable ones of some rows, in the order given.
 
-        One ascending run of an array is returned as a view of the mapped file. Any other selection
-        is copied to memory; above `RAM_LIMIT` bytes it is read as it is used, so memory stays
-        bounded.
+        Above `RAM_LIMIT` bytes images are read as they are used, so memory stays bounded. Below,
+        one ascending run of an array is a view of the mapped file, any other selection a copy.
 
         Raises:
             DataError: of a class or a domain among the rows, no file can be read.
             DamagedCacheError: pixels are not those that were decoded, which is looked at up to
-                `RAM_LIMIT` bytes.
+                `CHECK_LIMIT` bytes.
         """
         readable_rows = rows[self.readable[rows]]
         self._refuse_lost_groups(rows, readable_rows)
         images = self._image_set(readable_rows, self.problems(rows))
-        if images.pixels is not None and images.pixels.nbytes <= RAM_LIMIT:
+        if self._bytes(len(images)) <= CHECK_LIMIT:
             self._refuse_edited(images)
         return images
 
     def _refuse_edited(self, images: ImageSet) -> None:
-        wrong = images.rows[images.hashes() != self.hashes[images.rows]]
+        hashes = [
+            pixel_hash(image)
+            for start in range(0, len(images), _CHUNK)
+            for image in images[start : start + _CHUNK]
+        ]
+        wrong = images.rows[np.array(hashes, np.uint64) != self.hashes[images.rows]]
         if len(wrong):
             raise DamagedCacheError(
                 f"store: {self.folder}: pixels of {len(wrong)} images were edited, first "
@@ -147,7 +189,8 @@ class Store:
             ("domain", index.domains, index.domain),
         ):
             lost = np.setdiff1d(ids[rows], ids[readable_rows])
-            if len(lost):
+            # An index of unlabelled images has no classes.
+            if len(lost) and lost[0] >= 0:
                 inside = rows[ids[rows] == lost[0]]
                 raise DataError(
                     f"data: none of the {len(inside)} images of {what} "
@@ -157,14 +200,14 @@ class Store:
 
     def _image_set(self, rows: NDArray[np.int64], problems: tuple[str, ...]) -> ImageSet:
         paths = self._index.paths
+        if self._bytes(len(rows)) > RAM_LIMIT:
+            return ImageSet.lazy(self.gather, paths, rows, self.size, self.hashes[rows], problems)
         if len(rows) and not self._packed:
             domain = np.unique(self._index.domain[rows])
             position = self._position[rows]
             if len(domain) == 1 and bool(np.all(np.diff(position) == 1)):
                 run = self._arrays[int(domain[0])][int(position[0]) : int(position[-1]) + 1]
                 return ImageSet.from_array(run, paths, rows, problems)
-        if math.prod((len(rows), self.size, self.size, 3)) > RAM_LIMIT:
-            return ImageSet.lazy(self.gather, paths, rows, self.size, self.hashes[rows], problems)
         pixels = self.gather(rows)
         pixels.flags.writeable = False
         return ImageSet.from_array(pixels, paths, rows, problems)
@@ -180,6 +223,21 @@ class Store:
             except DamagedCacheError:
                 hashes = [self._hash_or_none(row) for row in part]
             wrong += part[np.array(hashes, np.uint64) != self.hashes[part]].tolist()
+        return np.array(wrong, dtype=np.int64)
+
+    def misdecoded_rows(self, count: int = 16) -> NDArray[np.int64]:
+        """Those of some rows, spread over the store, whose files decode to other pixels, `[n]`.
+
+        Args:
+            count: rows that are decoded again, at most.
+        """
+        rows = np.flatnonzero(self.readable)
+        rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)]
+        wrong = []
+        for row in rows.tolist():
+            pixels, _ = _decode(self._index.path(row), self.size)
+            if pixels is None or pixel_hash(pixels) != int(self.hashes[row]):
+                wrong.append(row)
         return np.array(wrong, dtype=np.int64)
 
     def _hash_or_none(self, row: np.int64) -> int:
@@ -204,19 +262,28 @@ def open_store(
         CacheError: the cache cannot be written.
         DataError: an image cannot be read for a reason that does not lie in the image.
     """
-    folder = build_once(
-        store_folder(index, size, cache),
-        lambda temporary: _build(index, size, temporary, workers or available_cpus()),
+    states = file_states(index)
+    folder = _folder(index, size, cache, states)
+    replaced = _replaced(index, folder, states) if folder.is_dir() else []
+    if len(replaced):
+        callbacks.current().on_warning(
+            f"{len(replaced)} image files were replaced since they were decoded at {size} px, by "
+            f"others of equal size and time, first {index.path(int(replaced[0]))}: decoding anew"
+        )
+    build_once(
+        folder,
+        lambda temporary: _build(index, size, temporary, workers or available_cpus(), states),
+        is_stale=lambda folder: len(_replaced(index, folder, states)) > 0,
     )
     return Store(index, size, folder)
 
 
 def store_folder(index: Index, size: int, cache: Path | None = None) -> Path:
     """The folder of `open_store` for an index at a size; it may not exist."""
-    return (cache_dir() if cache is None else cache) / "store" / store_fingerprint(index, size)
+    return _folder(index, size, cache, file_states(index))
 
 
-def store_fingerprint(index: Index, size: int) -> str:
+def store_fingerprint(index: Index, size: int, states: NDArray[np.uint64] | None = None) -> str:
     """32 hex digits over what a store depends on.
 
     Root, paths, sizes and times of the files, the side of the pixels, and the domain of each image:
@@ -224,15 +291,35 @@ def store_fingerprint(index: Index, size: int) -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{VERSION}/{size}/{os.fspath(index.root)}".encode(errors="surrogateescape"))
-    for path in index.paths:
-        try:
-            stat = os.stat(index.root / path)
-            state = f"{stat.st_size}/{stat.st_mtime_ns}"
-        except OSError:
-            state = "missing"
+    lines = hash_states(file_states(index) if states is None else states)
+    for path, state in zip(index.paths, lines, strict=True):
         digest.update(f"\n{path}\0{state}".encode(errors="surrogateescape"))
     digest.update(index.domain.astype("<i8").tobytes())
     return digest.hexdigest()
+
+
+def replaced_files(index: Index, folder: Path) -> NDArray[np.int64]:
+    """Rows whose files are other ones than a store decoded, of equal size and time: int64 `[n]`.
+
+    Raises DamagedCacheError when the store's record of its files was edited, cut short or deleted.
+    """
+    return _replaced(index, folder, file_states(index))
+
+
+def _replaced(index: Index, folder: Path, states: NDArray[np.uint64]) -> NDArray[np.int64]:
+    try:
+        recorded = np.load(folder / FILES_FILE)
+        _expect(recorded.shape == (len(index), 5), f"{FILES_FILE} of another shape")
+    except (OSError, ValueError, EOFError) as error:
+        raise DamagedCacheError(
+            f"store: {folder}: was edited, cut short or deleted in part ({error})", folder.name
+        ) from error
+    return replaced_rows(index, states, recorded[:, :4], recorded[:, 4])
+
+
+def _folder(index: Index, size: int, cache: Path | None, states: NDArray[np.uint64]) -> Path:
+    root = cache_dir() if cache is None else cache
+    return root / "store" / store_fingerprint(index, size, states)
 
 
 def _array_file(folder: Path, domain: int) -> Path:
@@ -262,16 +349,21 @@ def _positions(index: Index) -> NDArray[np.int64]:
 
 
 class _Image(NamedTuple):
-    """One decoded file; `data` is what the store keeps of it, `hash` 0 if it is not readable."""
+    """One decoded file.
+
+    `data` is what the store keeps of it, `hash` 0 if it is not readable, `ends` its `hash_ends`.
+    """
 
     data: bytes
     hash: int
+    ends: int
     problem: str | None
 
 
-def _build(index: Index, size: int, folder: Path, workers: int) -> None:
+def _build(index: Index, size: int, folder: Path, workers: int, states: NDArray[np.uint64]) -> None:
     packed = math.prod((len(index), size, size, 3)) > PACK_ABOVE
-    hashes = np.zeros(len(index), dtype=np.uint64)
+    _announce_bytes(index, size, folder, packed)
+    hashes, ends = (np.zeros(len(index), dtype=np.uint64) for _ in range(2))
     problems: dict[int, str] = {}
     done = 0
     progress = callbacks.current().progress(f"decoding at {size} px", "images")
@@ -294,7 +386,7 @@ def _build(index: Index, size: int, folder: Path, workers: int) -> None:
                     for row, image in zip(batch, results, strict=True):
                         if image.problem is not None:
                             problems[row] = image.problem
-                        hashes[row] = image.hash
+                        hashes[row], ends[row] = image.hash, image.ends
                         lengths.append(len(image.data))
                         out.write(image.data)
                         done += 1
@@ -303,8 +395,12 @@ def _build(index: Index, size: int, folder: Path, workers: int) -> None:
             if packed:
                 np.save(_ends_file(folder, d), np.cumsum(lengths, dtype=np.int64))
                 _to_disk(_ends_file(folder, d))
-    np.save(folder / HASHES_FILE, hashes)
-    _to_disk(folder / HASHES_FILE)
+    for name, array in (
+        (HASHES_FILE, hashes),
+        (FILES_FILE, np.column_stack([states, ends])),
+    ):
+        np.save(folder / name, array)
+        _to_disk(folder / name)
     report = {
         "root": os.fspath(index.root),
         "size": size,
@@ -318,11 +414,30 @@ def _build(index: Index, size: int, folder: Path, workers: int) -> None:
     _to_disk(folder / REPORT_FILE)
 
 
+def _announce_bytes(index: Index, size: int, folder: Path, packed: bool) -> None:
+    """Say what a store will take on the disk. Raises CacheError where there is not so much room."""
+    needed, about = math.prod((len(index), size, size, 3)), ""
+    if packed:
+        rows = np.linspace(0, len(index) - 1, _SAMPLE).astype(np.int64).tolist()
+        lengths = [len(_image(index.path(row), size, packed).data) for row in rows]
+        needed, about = sum(lengths) * len(index) // len(rows), "about "
+    free = shutil.disk_usage(folder).free
+    message = (
+        f"stores {len(index)} images at {size} px: {about}{size_text(needed)} in {folder.parent}, "
+        f"{size_text(free)} free"
+    )
+    if needed > free:
+        raise CacheError(f"cache: {message}; {ADVICE}")
+    callbacks.current().on_note(message)
+
+
 def _image(path: Path, size: int, packed: bool) -> _Image:
+    ends = hash_ends(path)
     pixels, problem = _decode(path, size)
     if pixels is None:
-        return _Image(b"" if packed else bytes(size * size * 3), 0, problem)
-    return _Image(pack(pixels) if packed else pixels.tobytes(), pixel_hash(pixels), problem)
+        return _Image(b"" if packed else bytes(size * size * 3), 0, ends, problem)
+    data = pack(pixels) if packed else pixels.tobytes()
+    return _Image(data, pixel_hash(pixels), ends, problem)
 
 
 def _decode(path: Path, size: int) -> tuple[NDArray[np.uint8] | None, str | None]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgedistill.data.store.byte_file import ByteFile
 from edgedistill.errors import DamagedCacheError
 
 
@@ -38,7 +39,7 @@ def unpack(data: bytes, size: int) -> NDArray[np.uint8]:
 
 
 class PackedFile:
-    """A packed file, memory-mapped; images are decoded by a pool of threads.
+    """A packed file; images are read as they are asked for, and decoded by a pool of threads.
 
     Attributes:
         path: the file.
@@ -49,9 +50,7 @@ class PackedFile:
         self.path = path
         self._ends = ends
         self._size = size
-        # An empty file cannot be mapped.
-        empty = len(ends) == 0 or ends[-1] == 0
-        self._bytes = np.zeros(0, np.uint8) if empty else np.memmap(path, np.uint8, "r")
+        self._file = ByteFile(path)
 
     def read(self, positions: NDArray[np.int64], pool: Executor) -> NDArray[np.uint8]:
         """Images at positions `[K]`: uint8 `[K, S, S, 3]`.
@@ -63,7 +62,7 @@ class PackedFile:
         def decode(at: int) -> None:
             position = int(positions[at])
             start = int(self._ends[position - 1]) if position else 0
-            data = self._bytes[start : int(self._ends[position])].tobytes()
+            data = self._file.read(start, int(self._ends[position]) - start)
             if data:
                 out[at] = unpack(data, self._size)
 

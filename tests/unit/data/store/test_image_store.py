@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ import pytest
 from culprits import raises
 from PIL import Image
 
+from edgedistill.callbacks import Callback, reporting
+from edgedistill.data.images import pixel_hash
 from edgedistill.data.index import Index
 from edgedistill.data.readers.folder import read_folder
 from edgedistill.data.store.build_once import build_once
-from edgedistill.data.store.image_store import open_store, store_fingerprint
-from edgedistill.errors import CacheError, DataError, EdgeDistillError
+from edgedistill.data.store.image_store import open_store, replaced_files, store_fingerprint
+from edgedistill.errors import CacheError, DamagedCacheError, DataError, EdgeDistillError
 from edgedistill.runtime.preprocess import read_rgb
 
 
@@ -169,6 +172,122 @@ def test_one_folder_read_in_two_layouts_has_two_stores(index: Index, tmp_path: P
     for read in (index, as_one):
         store = open_store(read, 8, tmp_path / "cache")
         assert len(store.images(np.arange(len(index), dtype=np.int64)).rows) == len(index)
+
+
+def swap(a: Path, b: Path) -> None:
+    """Exchange the names of two files or folders."""
+    aside = a.with_name("aside")
+    a.rename(aside)
+    b.rename(a)
+    aside.rename(b)
+
+
+def replace_content(index: Index) -> list[int]:
+    """Overwrite a file by another picture of its size, and put the time back."""
+    path, other = index.path(3), index.path(4)
+    path.write_bytes(other.read_bytes())
+    os.utime(path, ns=(5, 5))
+    return [3]
+
+
+def swap_files(index: Index) -> list[int]:
+    swap(index.path(3), index.path(4))
+    return [3, 4]
+
+
+def swap_classes(index: Index) -> list[int]:
+    swap(index.path(0).parent, index.path(4).parent)
+    return list(range(8))
+
+
+@pytest.mark.parametrize("harm", [replace_content, swap_files, swap_classes])
+def test_other_pictures_of_equal_size_and_time_are_noticed(
+    index: Index, tmp_path: Path, harm: Callable[[Index], list[int]]
+) -> None:
+    length = max(index.path(row).stat().st_size for row in range(len(index)))
+    for row in range(len(index)):
+        file = index.path(row)
+        # Nobody reads what follows the end of a PNG.
+        file.write_bytes(file.read_bytes().ljust(length, b"\0"))
+        os.utime(file, ns=(5, 5))
+    before = open_store(index, 8, tmp_path / "cache")
+    assert replaced_files(index, before.folder).tolist() == []
+    rows = harm(index)
+    assert replaced_files(index, before.folder).tolist() == rows
+    warnings = Warnings()
+    with reporting([warnings]):
+        after = open_store(index, 8, tmp_path / "cache")
+        open_store(index, 8, tmp_path / "cache")
+    (line,) = warnings.lines
+    assert str(index.path(rows[0])) in line
+    assert after.folder == before.folder
+    for row in range(len(index)):
+        assert np.array_equal(after.gather(np.array([row]))[0], read_rgb(index.path(row), 8))
+    assert np.flatnonzero(after.hashes != before.hashes).tolist() == rows
+    # Who had the old files open goes on with them.
+    assert np.array_equal(pixel_hash(before.gather(np.array([3]))[0]), before.hashes[3])
+
+
+def test_a_file_that_only_its_owner_touched_is_not_decoded_again(
+    index: Index, tmp_path: Path
+) -> None:
+    before = open_store(index, 8, tmp_path / "cache").folder.stat().st_ino
+    index.path(2).chmod(0o600)
+    copy = index.path(5).with_suffix(".copy")
+    shutil.copy2(index.path(5), copy)
+    copy.rename(index.path(5))
+    assert open_store(index, 8, tmp_path / "cache").folder.stat().st_ino == before
+
+
+def test_a_sample_is_decoded_again(index: Index, tmp_path: Path) -> None:
+    store = open_store(index, 8, tmp_path / "cache")
+    assert store.misdecoded_rows().tolist() == []
+    Image.new("RGB", (9, 9), "red").save(index.path(7))
+    index.path(2).unlink()
+    assert store.misdecoded_rows().tolist() == [2, 7]
+
+
+def test_the_room_on_the_disk_is_looked_at_before_decoding(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=3_071))
+    notes = Warnings()
+    with (
+        reporting([notes]),
+        raises(CacheError, "16 images", "8 px", "3.1 kB", tmp_path, "EDGEDISTILL_CACHE"),
+    ):
+        open_store(index, 8, tmp_path / "cache")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=3_072))
+    with reporting([notes]):
+        open_store(index, 8, tmp_path / "cache")
+    (line,) = notes.notes
+    assert "16 images at 8 px" in line and "3.1 kB" in line
+
+
+def test_a_cut_file_is_refused_when_it_is_read(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgedistill.data.store.image_store.RAM_LIMIT", 100)
+    store = open_store(index, 8, tmp_path / "cache")
+    os.truncate(store.folder / "domain1.npy", 500)
+    assert store.gather(np.array([8])).any()
+    with raises(DamagedCacheError, store.folder / "domain1.npy"):
+        store.gather(np.array([0, 15]))
+
+
+class Warnings(Callback):
+    """Lines that are heard."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.notes: list[str] = []
+
+    def on_warning(self, message: str) -> None:
+        self.lines.append(message)
+
+    def on_note(self, message: str) -> None:
+        self.notes.append(message)
 
 
 def test_an_unwritable_cache_is_one_line(index: Index, tmp_path: Path) -> None:
