@@ -48,7 +48,7 @@ class Stages:
                 channels_last=channels_last,
                 seed=seed,
             ),
-            Check(),
+            Check(batch=recipe.teacher.batch),
             Teach(views=recipe.views, teacher=recipe.teacher),
             Train(train=recipe.train, views=recipe.views, size=recipe.student.size, seed=seed),
             Calibrate(openset=recipe.openset, channels_last=channels_last),

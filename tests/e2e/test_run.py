@@ -106,7 +106,7 @@ def test_the_result_is_on_stdout_and_progress_on_stderr(
     # No library says anything, and a stage takes at most eleven lines of a log.
     warnings = [line for line in result.err.splitlines() if "arning" in line]
     assert all("teacher" in line and 'method.name = "erm"' in line for line in warnings), result.err
-    for stage in ("teacher check", "teacher views", "training"):
+    for stage in ("teacher check, source validation", "teacher views", "training"):
         lines = [line for line in result.err.splitlines() if line.startswith(f"{stage} ")]
         assert 1 <= len(lines) <= 11, result.err
     assert "\x1b" not in result.err + result.out

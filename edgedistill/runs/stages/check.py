@@ -1,6 +1,5 @@
 """Check: what the teacher is worth on the sources, before a student learns from it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,60 +9,85 @@ from numpy.typing import NDArray
 
 from edgedistill import callbacks
 from edgedistill._utils.atomic import write_json
-from edgedistill.data.images import ImageSet
-from edgedistill.data.pixels import to_chw_float
 from edgedistill.data.protocols.resolve import OpenSetSplit
 from edgedistill.data.store.image_store import open_store
+from edgedistill.methods.text_bank import TextBank
 from edgedistill.runs.folder import RunFolder
 from edgedistill.runs.stages.prepare import Prepared
-from edgedistill.teacher.check import advice, check_teacher, probe_rows, spread, summary
+from edgedistill.teacher.check import (
+    TeacherCheck,
+    advice,
+    check_teacher,
+    probe_rows,
+    spread,
+    summary,
+)
 from edgedistill.teacher.open_clip import Teacher
-
-_BATCH = 128
+from edgedistill.teacher.view_cache.plain import plain_embeddings
 
 
 @dataclass(frozen=True)
 class Check:
-    """The stage that compares the teacher with a linear probe of its own embeddings."""
+    """The stage that compares the teacher with a linear probe of its own embeddings.
+
+    Attributes:
+        batch: images that the teacher embeds at once, at most.
+    """
+
+    batch: int
 
     def __call__(self, folder: RunFolder, prepared: Prepared) -> dict[str, Any] | None:
         """Write teacher_check.json, and say what is in it; None without a teacher.
 
-        A warning where the method would distil what the teacher does not know.
+        A warning where the method would distil what the teacher does not know. Raises CacheError
+        when the cache of embeddings cannot be written or was damaged.
         """
         teacher, text = prepared.teacher, prepared.text
         if teacher is None or text is None:
             return None
-        dataset, callback = prepared.dataset, callbacks.current()
-        store = open_store(dataset.index, teacher.size)
-        labels = dataset.split.known_label[dataset.index.label]
-        split = dataset.split
-        if not len(split.val):
+        check = check_on_sources(prepared.dataset, teacher, text, self.batch)
+        if check is None:
             return None
-        train = split.train[probe_rows(labels[split.train], len(split.known))]
-        images = store.images(np.concatenate([split.val, _unknown_rows(dataset)]))
-        train_images = store.images(train)
-        with callback.progress("teacher check", "images") as report:
-            total = len(images) + len(train_images)
-            embeddings = _embed(teacher, images, lambda done: report(done, total))
-            train_embeddings = _embed(
-                teacher, train_images, lambda done: report(len(images) + done, total)
-            )
-        cosines = text.cosines(torch.from_numpy(embeddings).to(teacher.device)).cpu().numpy()
-        check = check_teacher(
-            teacher.name,
-            cosines,
-            embeddings,
-            labels[images.rows],
-            train_embeddings,
-            labels[train_images.rows],
-        )
+        callback, warning = callbacks.current(), advice(check)
         callback.on_note(summary(check))
-        warning = advice(check)
         if warning is not None and prepared.method.needs_teacher:
             callback.on_warning(warning)
         write_json(folder.teacher_check, check.as_json())
         return check.as_json()
+
+
+def check_on_sources(
+    dataset: OpenSetSplit, teacher: Teacher, text: TextBank, batch: int
+) -> TeacherCheck | None:
+    """A teacher on the source domains of a dataset; None without a validation image.
+
+    Args:
+        text: of the known classes, on the teacher's device.
+        batch: images that the teacher embeds at once, at most.
+
+    Raises CacheError when the cache of embeddings cannot be written or was damaged.
+    """
+    split, index = dataset.split, dataset.index
+    labels = split.known_label[index.label]
+    store = open_store(index, teacher.size)
+    rows = split.train[probe_rows(labels[split.train], len(split.known))]
+    train = store.images(rows)
+    images = store.images(np.concatenate([split.val, _unknown_rows(dataset)]))
+    if not (labels[images.rows] >= 0).any():
+        return None
+    train_embeddings, embeddings = (
+        plain_embeddings(teacher, part, batch=batch, name=f"teacher check, {name}")
+        for part, name in ((train, "training images"), (images, "source validation"))
+    )
+    cosines = text.cosines(torch.from_numpy(embeddings).to(teacher.device)).cpu().numpy()
+    return check_teacher(
+        teacher.name,
+        cosines,
+        embeddings,
+        labels[images.rows],
+        train_embeddings,
+        labels[train.rows],
+    )
 
 
 def _unknown_rows(dataset: OpenSetSplit) -> NDArray[np.int64]:
@@ -77,18 +101,3 @@ def _unknown_rows(dataset: OpenSetSplit) -> NDArray[np.int64]:
     rows = np.flatnonzero(np.isin(index.domain, sources) & np.isin(index.label, unknown))
     rows = np.setdiff1d(rows, dataset.target)
     return rows[spread(len(rows), len(split.val))]
-
-
-def _embed(
-    teacher: Teacher, images: ImageSet, report: Callable[[int], None]
-) -> NDArray[np.float32]:
-    """Embeddings of whole images, `[N, D]`, unit norm."""
-    parts = [np.zeros((0, teacher.width), np.float32)]
-    for start in range(0, len(images), _BATCH):
-        # A copy: torch warns of arrays it could write to and must not, as mapped files are.
-        pixels = torch.from_numpy(np.array(images[start : start + _BATCH]))
-        parts.append(
-            teacher.encode_images(to_chw_float(pixels.to(teacher.device)) / 255).cpu().numpy()
-        )
-        report(min(start + _BATCH, len(images)))
-    return np.concatenate(parts)
