@@ -4,7 +4,8 @@
 
 Every round starts four processes in turn: onnxruntime and nothing else, `Classifier` with one
 image, the command `edgedistill predict`, and onnxruntime again, whose difference to itself is the
-noise. Printed are medians over the rounds, in milliseconds of user CPU time of a whole process.
+noise. Printed, and written to first_answer.json, are medians over the rounds, in milliseconds of
+user CPU time of a whole process.
 """
 
 import argparse
@@ -13,10 +14,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from benchmarks.script import run_script, whole
+from edgedistill._utils.atomic import write_json
+from edgedistill.bench.machine import machine, moment
+from edgedistill.runtime.contract import read_model
 
 IMPORT = "import onnxruntime"
 LIBRARY = """
@@ -40,8 +47,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("image", type=Path, nargs="?", help="default: one of 640 x 480 pixels")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=whole(1, 1000), default=15)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
+    _, info = read_model(options.model)
+    before, date = moment(), datetime.now(UTC)
     with tempfile.TemporaryDirectory() as folder:
         image = options.image or Path(folder, "image.jpg")
         if options.image is None:
@@ -59,11 +69,24 @@ def main() -> None:
         rounds = [
             [user_seconds(command) for command in ways.values()] for _ in range(options.rounds)
         ]
+    milliseconds = {}
     for place, name in enumerate(ways):
         beyond = statistics.median(1000 * (row[place] - row[0]) for row in rounds)
-        whole = statistics.median(1000 * row[place] for row in rounds)
-        print(f"{name:<26}{whole:6.0f} ms, {beyond:5.0f} ms beyond importing onnxruntime")
+        total = statistics.median(1000 * row[place] for row in rounds)
+        milliseconds[name] = {"total": total, "beyond_import": beyond}
+        print(f"{name:<26}{total:6.0f} ms, {beyond:5.0f} ms beyond importing onnxruntime")
+    write_json(
+        options.out,
+        {
+            "student": info.student,
+            "size": info.size,
+            "precision": info.precision,
+            "machine": machine(before, moment(), date),
+            "rounds": options.rounds,
+            "milliseconds": milliseconds,
+        },
+    )
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

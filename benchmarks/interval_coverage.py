@@ -1,6 +1,7 @@
 """Coverage of the 95 % intervals of `edgedistill bench`, on simulated answers of a model.
 
-    python -m benchmarks.interval_coverage        # the table in docs/explanation/measurement.md
+    python -m benchmarks.interval_coverage            # interval_coverage.json and the table of
+    python -m benchmarks.interval_coverage --render   # docs/explanation/measurement.md; only that
 
 A known image scores normal(2, 1) and is named right with a chance of 3/4, an unknown one scores
 normal(0, 1); accepted is what scores 1 or more. The truth is the figure on 200,000 images.
@@ -8,17 +9,20 @@ normal(0, 1); accepted is what scores 1 or more. The truth is the figure on 200,
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.marked import write_between
-from benchmarks.script import run_script, whole
+from benchmarks.script import read_record, run_script, whole
+from edgedistill._utils.atomic import write_json
 from edgedistill.bench.bootstrap import Scored, interval, resample
 from edgedistill.bench.result import QualityMetric
 from edgedistill.export.measure import measure_answers
 from edgedistill.export.session import ModelOutputs
 
 ROOT = Path(__file__).parents[1]
+RECORD = Path(__file__).with_suffix(".json")
 MARK = "<!-- coverage -->"
 FIGURES: dict[QualityMetric, str] = {
     "h_score": "H-score",
@@ -70,17 +74,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=whole(1, 100_000), default=1000, help="test sets")
     parser.add_argument("--resamples", type=whole(1, 100_000), default=500, help="of each")
+    parser.add_argument("--render", action="store_true", help="write the table anew, from the JSON")
     options = parser.parse_args()
+    if not options.render:
+        rows = []
+        for known, unknown in SIZES:
+            shares = coverage(known, unknown, options.repeats, options.resamples)
+            rows.append({"known": known, "unknown": unknown, "coverage": shares})
+            print(known, unknown, shares, flush=True)
+        write_json(
+            RECORD, {"repeats": options.repeats, "resamples": options.resamples, "rows": rows}
+        )
+    record = read_record(RECORD, "python -m benchmarks.interval_coverage")
+    write_between(ROOT / "docs/explanation/measurement.md", MARK, table(record))
+
+
+def table(record: dict[str, Any]) -> str:
+    """The table of the page: per cent of test sets whose interval holds the truth."""
     lines = [
         f"| known + unknown images | {' | '.join(FIGURES.values())} |",
         f"|---|{'---:|' * len(FIGURES)}",
     ]
-    for known, unknown in SIZES:
-        shares = coverage(known, unknown, options.repeats, options.resamples)
-        cells = " | ".join(f"{100 * share:.0f}" for share in shares.values())
-        lines.append(f"| {known} + {unknown} | {cells} |")
-        print(lines[-1], flush=True)
-    write_between(ROOT / "docs/explanation/measurement.md", MARK, "\n".join(lines))
+    for row in record["rows"]:
+        cells = " | ".join(f"{100 * row['coverage'][figure]:.0f}" for figure in FIGURES)
+        lines.append(f"| {row['known']} + {row['unknown']} | {cells} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from culprits import raises
 
-from benchmarks import int8_policy
-from benchmarks.emoji import fidelity, matrix, matrix_tables, results, tune, tuning_text
+from benchmarks import int8_policy, interval_coverage
+from benchmarks.emoji import fidelity, matrix, matrix_tables, results, threshold, tune, tuning_text
 from benchmarks.marked import between
 from benchmarks.peers import compare, latency, peers_tables
 from edgedistill.errors import EdgeDistillError
@@ -54,6 +54,14 @@ PAGES: dict[str, tuple[str, str, Path, Callable[[Any], str], str]] = {
         *("benchmarks/emoji/FIDELITY.md", fidelity.MARK, fidelity.RECORD),
         *(fidelity.document, fidelity.document([])),
     ),
+    "coverage": (
+        *("docs/explanation/measurement.md", interval_coverage.MARK, interval_coverage.RECORD),
+        *(interval_coverage.table, NOT_YET),
+    ),
+    "threshold": (
+        *("docs/how-to/move-a-threshold.md", threshold.MARK, threshold.RECORD),
+        *(threshold.document, NOT_YET),
+    ),
     "int8": ("benchmarks/INT8.md", int8_policy.MARK, int8_policy.RECORD, int8_policy.page, NOT_YET),
 }
 
@@ -87,6 +95,8 @@ def test_the_tuning_is_what_its_record_says_or_says_that_it_is_an_earlier_one() 
         (compare, ["--render"]),
         (latency, ["--render"]),
         (fidelity, ["--render"]),
+        (threshold, ["--render"]),
+        (interval_coverage, ["--render"]),
         (tune, ["render"]),
         (results, ["methods", "--render"]),
         (results, ["ablations", "--render"]),

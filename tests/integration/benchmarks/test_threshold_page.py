@@ -10,7 +10,7 @@ from PIL import Image
 
 from benchmarks.emoji import threshold
 from edgedistill.report.style import png
-from edgedistill.runtime.contract import LOWEST, ModelInfo
+from edgedistill.runtime.contract import LOWEST
 
 
 def images(score: list[float], right: list[int], known: list[int]) -> threshold.Scored:
@@ -21,21 +21,16 @@ VALIDATION = images([float(n) for n in range(100)], [1] * 100, [1] * 100)
 TARGET = images([90.0, 50.0, 10.0, 60.0, 5.0], [1, 0, 1, 0, 0], [1, 1, 1, 0, 0])
 
 
-def info(limit: float) -> ModelInfo:
-    return ModelInfo(
-        classes=("a", "b"),
+def subject(limit: float) -> threshold.Subject:
+    return threshold.Subject(
+        run="first",
+        student="resnet18",
+        method="scipd",
+        precision="fp32",
         score="max_logit",
         threshold=limit,
         target_keep_rate=0.9,
-        calibration="source validation",
-        calibration_images=100,
-        size=8,
-        precision="fp32",
-        student="resnet18",
-        method="scipd",
-        version="0",
-        recipe_sha256="0",
-        metrics={},
+        domain="sea",
     )
 
 
@@ -65,7 +60,7 @@ def test_higher_thresholds_keep_fewer_and_reject_more() -> None:
 
 
 def test_the_table_has_a_row_for_every_share() -> None:
-    text = threshold.part(VALIDATION, TARGET, info(9.0), "sea", "first")
+    text = threshold.part(VALIDATION, TARGET, subject(9.0))
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + len(threshold.KEEP_RATES)
     assert (
@@ -80,5 +75,5 @@ def test_the_table_has_a_row_for_every_share() -> None:
 @pytest.mark.parametrize("limit", [9.0, LOWEST])
 def test_the_picture_is_a_picture(limit: float) -> None:
     curves = threshold.curves(VALIDATION, TARGET)
-    with Image.open(BytesIO(png(threshold.picture(curves, info(limit), "sea")))) as image:
+    with Image.open(BytesIO(png(threshold.picture(curves, subject(limit))))) as image:
         assert image.width > 800 and image.format == "PNG"
