@@ -264,7 +264,7 @@ def open_store(
     """
     states = file_states(index)
     folder = _folder(index, size, cache, states)
-    replaced = _replaced(index, folder, states) if folder.is_dir() else []
+    replaced = _replaced(index, folder, states) if folder.is_dir() else np.zeros(0, np.int64)
     if len(replaced):
         callbacks.current().on_warning(
             f"{len(replaced)} image files were replaced since they were decoded at {size} px, by "
