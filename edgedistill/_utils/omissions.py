@@ -34,6 +34,8 @@ class Reason(Enum):
     DENIED = "entries without permission"
     EMPTY = "class folders without an image"
     SYSTEM = "system folders"
+    LISTS = "image lists beside the folders"
+    REPEATED = "repeated lines"
 
 
 class Omissions:

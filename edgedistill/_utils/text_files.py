@@ -51,3 +51,34 @@ def read_text(path: Path) -> str:
         OSError: the file cannot be read.
     """
     return decode_text(path.read_bytes())
+
+
+def read_foreign_text(path: Path) -> tuple[str, str]:
+    """Content of a text file that another program may have written, and its encoding.
+
+    UTF-8 and UTF-16, with or without a byte-order mark, or else Windows-1252; every newline as
+    `\\n`.
+
+    Raises:
+        EncodingError: the bytes are in none of these encodings.
+        OSError: the file cannot be read.
+    """
+    data = path.read_bytes()
+    for encoding in (_by_zero_bytes(data), "utf-8-sig", "cp1252"):
+        try:
+            if encoding is not None:
+                text = data.decode(encoding)
+                return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
+        except UnicodeDecodeError:
+            continue
+    raise EncodingError("it is not UTF-8, UTF-16 or Windows-1252 text; save it as UTF-8")
+
+
+def _by_zero_bytes(data: bytes) -> str | None:
+    """UTF-16 or UTF-32 by the mark, or UTF-16 by the zero byte of the first ASCII character."""
+    name = marked_encoding(data)
+    if name is not None:
+        return name.lower()
+    if b"\0" not in data[:2]:
+        return None
+    return "utf-16-be" if data[:1] == b"\0" else "utf-16-le"

@@ -9,7 +9,7 @@ import numpy as np
 from edgedistill._utils.omissions import Omissions
 from edgedistill._utils.suggestions import choices
 from edgedistill.data.protocols.resolve import resolve_split
-from edgedistill.data.readers.folder import class_images, images_in, subfolders
+from edgedistill.data.readers.listing import class_images, images_in, subfolders
 from edgedistill.errors import DataError
 from edgedistill.recipe.load import load_data
 

@@ -29,10 +29,19 @@ class DataSection(Section):
 
     dataset: str = Field(
         default="emoji",
-        description="a registered dataset, or the root of a domain/class/image tree",
+        description="a registered dataset, a folder in one of the layouts, or a .csv file",
+    )
+    layout: Literal[
+        "auto", "domain/class", "class", "split/class", "split/domain/class", "csv", "lists"
+    ] = Field(
+        default="auto",
+        description="how a folder is read, see docs/how-to/layouts-of-images.md; 'auto': by its "
+        "folders",
     )
     root: str | None = Field(
-        default=None, description="where your copy of a benchmark called by name lies"
+        default=None,
+        description="where your copy of a benchmark called by name lies, or where the paths of a "
+        ".csv file or of image lists start from",
     )
     target: str | None = Field(
         default=None,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from edgedistill.data.datasets import load_dataset
+from edgedistill.data.datasets import load_index
 from edgedistill.data.index import Index
 from edgedistill.data.protocols.resolve import split_of
 from edgedistill.errors import EdgeDistillError, SweepError
@@ -18,7 +18,7 @@ def check_data(runs: Iterable[PlannedRun], print_line: Callable[[str], None]) ->
     Raises:
         SweepError: a dataset or split of a run is missing; names the first such run.
     """
-    indexes: dict[tuple[str, str | None], Index] = {}
+    indexes: dict[tuple[str, str | None, str], Index] = {}
     seen = set()
     for run in runs:
         data = run.recipe.data
@@ -26,11 +26,11 @@ def check_data(runs: Iterable[PlannedRun], print_line: Callable[[str], None]) ->
         if section in seen:
             continue
         seen.add(section)
-        place = (data.dataset, data.root)
+        place = (data.dataset, data.root, data.layout)
         try:
             if place not in indexes:
                 print_line(f"{data.dataset}: looking through the images")
-                indexes[place] = load_dataset(*place)
+                indexes[place] = load_index(data)
             split_of(data, indexes[place])
         except EdgeDistillError as error:
             raise SweepError(f"run {run.name}: {error}") from None

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill._utils.home import expand_home
-from edgedistill.data.datasets import load_dataset
+from edgedistill.data.datasets import load_index
 from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.data.index import TEST, Index
 from edgedistill.data.protocols.domainbed import domainbed_split
@@ -60,7 +60,7 @@ class OpenSetSplit:
 
 def resolve_split(data: DataSection) -> OpenSetSplit:
     """Images and split of a recipe's section [data]. Raises DataError."""
-    index = load_dataset(data.dataset, data.root)
+    index = load_index(data)
     split = split_of(data, index)
     rows = np.concatenate([split.target_known, split.target_unknown])
     labels = split.known_label[index.label[rows]]

@@ -16,7 +16,7 @@ from edgedistill._utils.home import expand_home
 from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.data.index import Index
 from edgedistill.data.published.benchmarks import Hdg, Part, PublishedDataset, benchmarks, key
-from edgedistill.data.readers.folder import subfolders
+from edgedistill.data.readers.listing import subfolders
 from edgedistill.errors import DataError
 
 PARTS: tuple[Part, ...] = get_args(Part)

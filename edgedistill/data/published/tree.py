@@ -14,7 +14,7 @@ from edgedistill._utils.home import expand_home
 from edgedistill._utils.omissions import Omissions
 from edgedistill.data.index import Index
 from edgedistill.data.published.benchmarks import PublishedDataset, benchmarks
-from edgedistill.data.readers.folder import class_images, images_in, subfolders
+from edgedistill.data.readers.listing import class_images, images_in, subfolders
 from edgedistill.errors import DataError
 
 # How many folders may lie around the domains.

@@ -1,27 +1,28 @@
-"""Reader of folder trees `root/domain/class/*`; it lists files and opens none."""
+"""Reader of folder trees of every depth: class/*, domain/class/* and either below a given split.
+
+It lists files and opens none.
+"""
 
 import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgedistill._utils.home import expand_home
-from edgedistill._utils.omissions import (
-    SYSTEM_FILES,
-    Omissions,
-    Reason,
-    is_system_folder,
-)
+from edgedistill._utils.omissions import Omissions, Reason
 from edgedistill._utils.suggestions import choices
 from edgedistill._utils.text_files import EncodingError, read_text
-from edgedistill.data.index import Index
+from edgedistill.data.index import NOT_GIVEN, Index
+from edgedistill.data.readers.listing import class_images, images_in, list_folder
+from edgedistill.data.readers.split_names import SPLIT_NAMES, split_part
 from edgedistill.errors import DataError
 from edgedistill.runtime.preprocess import is_image
 
+FolderLayout = Literal["domain/class", "class", "split/class", "split/domain/class"]
 DESCRIPTION_FILE = "edgedistill.json"
 
 
@@ -43,65 +44,65 @@ class FolderDescription(BaseModel):
     instance_separator: str = ""
 
 
-def read_folder(root: str | Path, names: Mapping[str, Sequence[str]] | None = None) -> Index:
-    """List the images of `root/domain/class/*`, sorted by name at every level.
+def read_folder(
+    root: str | Path,
+    names: Mapping[str, Sequence[str]] | None = None,
+    layout: FolderLayout = "domain/class",
+) -> Index:
+    """List the images of a tree, sorted by name at every level.
 
     Hidden entries and other files in the root are ignored; whatever else is left out is counted
-    in `Index.omitted`. A class may be missing in some domains. An `edgedistill.json` in the root
-    is honoured (`FolderDescription`).
+    in `Index.omitted`. A class may be missing in some domains and parts. Without a level of domains
+    there is one domain, called by the root's name. An `edgedistill.json` in the root is honoured
+    (`FolderDescription`).
 
     Args:
         root: the dataset's folder.
         names: class -> prompt names; overrides the description file. Classes in neither are
             called by their folder name with '_' read as a space.
+        layout: the folders between the root and the images, from above; those of a split are called
+            by the names of `SPLIT_NAMES`.
 
     Raises:
-        DataError: no such folder, no images at the right depth, a domain without images,
+        DataError: no such folder, no images at the right depth, a domain or part without images,
             a description that does not fit.
     """
     root = expand_home(root).resolve()
     if not root.is_dir():
         problem = "is a file" if root.exists() else "does not exist"
-        raise DataError(
-            f"data: {root} {problem}; give a folder with images in domain/class/ below it"
-        )
-    description = _read_description(root)
+        raise DataError(f"data: {root} {problem}; give a folder with images in {layout}/ below it")
+    description = read_description(root)
     omissions = Omissions()
-    tree = _tree_of(root, omissions)
-    _refuse_wrong_depth(root, tree)
-    domains = _ordered_domains(root, list(tree), description.domains)
-    classes = tuple(sorted({name for by_class in tree.values() for name in by_class}))
-    label_of = {name: i for i, name in enumerate(classes)}
-
-    paths: list[str] = []
-    domain: list[int] = []
-    label: list[int] = []
-    for d, domain_name in enumerate(domains):
-        for class_name, files in tree[domain_name].items():
-            paths += [f"{domain_name}/{class_name}/{file}" for file in files]
-            domain += [d] * len(files)
-            label += [label_of[class_name]] * len(files)
-
+    levels = layout.split("/")
+    folders = _class_folders(root, levels, omissions)
+    domains = tuple(dict.fromkeys(folder.domain for folder in folders))
+    domains = _ordered_domains(root, domains, description.domains)
+    folders.sort(key=lambda folder: (domains.index(folder.domain), folder.name, folder.split))
+    classes = tuple(sorted({folder.name for folder in folders}))
     for name in (*description.names, *(names or ()), *description.unknown):
-        if name not in label_of:
+        if name not in classes:
             raise DataError(f"data: {root} has no class {name!r}; {choices(name, classes)}")
+    label_of = {name: number for number, name in enumerate(classes)}
+    counts = [len(folder.files) for folder in folders]
     return Index(
         root=root,
         domains=domains,
         classes=classes,
-        paths=tuple(paths),
-        domain=np.array(domain, dtype=np.int64),
-        label=np.array(label, dtype=np.int64),
-        names=_prompt_names(classes, {**description.names, **(names or {})}),
+        paths=tuple(f"{folder.path}/{file}" for folder in folders for file in folder.files),
+        domain=np.repeat(np.array([domains.index(f.domain) for f in folders], np.int64), counts),
+        label=np.repeat(np.array([label_of[f.name] for f in folders], np.int64), counts),
+        names=prompt_names(classes, {**description.names, **(names or {})}),
         unknown=tuple(c for c in classes if c in set(description.unknown)),
         test_fraction=description.test_fraction,
         problems=(),
         omitted=omissions.lines(),
         instance_separator=description.instance_separator,
+        split=np.repeat(np.array([f.split for f in folders], np.int8), counts),
     )
 
 
-def _read_description(root: Path) -> FolderDescription:
+def read_description(root: Path) -> FolderDescription:
+    """The description file of a root, empty where there is none. Raises DataError."""
     path = root / DESCRIPTION_FILE
     if not path.is_file():
         return FolderDescription()
@@ -120,129 +121,112 @@ def _read_description(root: Path) -> FolderDescription:
 
 
 @dataclass(frozen=True)
-class _Listing:
-    """Visible entries of a folder by kind, each sorted; system folders are left out."""
+class _ClassFolder:
+    """Images of one class folder; `path` is relative to the root, `split` a part of `Index`."""
 
-    folders: list[str]
-    images: list[str]
-
-
-def _list(folder: Path, shown: str = "", omissions: Omissions | None = None) -> _Listing:
-    """List a folder; what is neither an image nor a folder is counted, called `shown`/name."""
-    omissions = Omissions() if omissions is None else omissions
-    listing = _Listing([], [])
-    try:
-        with os.scandir(folder) as entries:
-            visible = sorted(
-                (e for e in entries if not e.name.startswith(".")), key=lambda e: e.name
-            )
-    except OSError as error:
-        raise DataError(f"data: cannot read {folder}: {error.strerror}") from error
-    for entry in visible:
-        path = f"{shown}/{entry.name}" if shown else entry.name
-        try:
-            mode = entry.stat().st_mode
-        except OSError:
-            omissions.add(Reason.LINK if entry.is_symlink() else Reason.DENIED, path)
-            continue
-        if stat.S_ISDIR(mode):
-            if is_system_folder(entry.name):
-                omissions.add(Reason.SYSTEM, path)
-            else:
-                listing.folders.append(entry.name)
-        elif not stat.S_ISREG(mode):
-            omissions.add(Reason.SPECIAL, path)
-        elif is_image(entry.name):
-            listing.images.append(entry.name)
-        elif shown and entry.name.lower() not in SYSTEM_FILES:
-            omissions.add(Reason.SUFFIX, path)
-    return listing
+    domain: str
+    name: str
+    split: int
+    path: str
+    files: tuple[str, ...]
 
 
-def subfolders(folder: Path) -> list[str]:
-    """Names of the visible folders in a folder, sorted. Raises DataError if unreadable."""
-    return _list(folder).folders
+def _class_folders(root: Path, levels: Sequence[str], omissions: Omissions) -> list[_ClassFolder]:
+    """The class folders that have images. Raises DataError where folders above them have none."""
+    *above, _ = levels
+    parents = list(_folders_at(root, "", len(above), omissions))
+    class_folders = []
+    for parent in parents:
+        names = dict(zip(above, parent.split("/"), strict=True)) if above else {}
+        split = _part_of(root, names["split"]) if "split" in names else NOT_GIVEN
+        domain = names.get("domain", root.name or str(root))
+        listing = list_folder(root / parent, parent, omissions)
+        for image in listing.images:
+            omissions.add(Reason.HIGHER, _joined(parent, image))
+        for name in listing.folders:
+            path = _joined(parent, name)
+            files = class_images(root, path, omissions)
+            if files:
+                class_folders.append(_ClassFolder(domain, name, split, path, tuple(files)))
+    _refuse_wrong_depth(root, levels, parents, class_folders)
+    _refuse_second_names(root, levels, parents)
+    return class_folders
 
 
-def images_in(folder: Path) -> list[str]:
-    """Names of the images in a folder, sorted. Raises DataError if unreadable."""
-    return _list(folder).images
-
-
-def _tree_of(root: Path, omissions: Omissions) -> dict[str, dict[str, list[str]]]:
-    """Images by domain and class; classes without any are left out."""
-    top = _list(root, "", omissions)
-    for image in top.images:
-        omissions.add(Reason.HIGHER, image)
-    tree: dict[str, dict[str, list[str]]] = {}
-    for domain in top.folders:
-        middle = _list(root / domain, domain, omissions)
-        for image in middle.images:
-            omissions.add(Reason.HIGHER, f"{domain}/{image}")
-        tree[domain] = {}
-        for class_name in middle.folders:
-            images = class_images(root, f"{domain}/{class_name}", omissions)
-            if images:
-                tree[domain][class_name] = images
-    return tree
-
-
-def class_images(root: Path, path: str, omissions: Omissions) -> list[str]:
-    """Names of the images in a class folder, sorted; whatever else is in it is counted.
-
-    Args:
-        root: folder that `path` is relative to.
-
-    Raises DataError if unreadable.
-    """
-    listing = _list(root / path, path, omissions)
-    for deeper in listing.folders:
-        _count_below(root / path, path, deeper, omissions)
-    if not listing.images:
-        omissions.add(Reason.EMPTY, path)
-    return listing.images
-
-
-def _count_below(folder: Path, shown: str, name: str, omissions: Omissions) -> None:
-    """Count the images at any depth of a folder within a class folder."""
-    if (folder / name).is_symlink():
-        # May lead back to a folder above.
-        omissions.add(Reason.LINKED_FOLDER, f"{shown}/{name}")
+def _folders_at(root: Path, path: str, depth: int, omissions: Omissions) -> Iterator[str]:
+    """Paths of the folders `depth` levels below one; images above them are counted."""
+    if depth == 0:
+        yield path
         return
-    try:
-        listing = _list(folder / name, f"{shown}/{name}", omissions)
-    except DataError:
-        omissions.add(Reason.DENIED, f"{shown}/{name}")
-        return
+    listing = list_folder(root / path, path, omissions)
     for image in listing.images:
-        omissions.add(Reason.DEEPER, f"{shown}/{name}/{image}")
-    for deeper in listing.folders:
-        _count_below(folder / name, f"{shown}/{name}", deeper, omissions)
+        omissions.add(Reason.HIGHER, _joined(path, image))
+    for name in listing.folders:
+        yield from _folders_at(root, _joined(path, name), depth - 1, omissions)
 
 
-def _refuse_wrong_depth(root: Path, tree: Mapping[str, Mapping[str, list[str]]]) -> None:
-    layout = "images belong in domain/class/file"
-    if not tree:
-        if images_in(root):
-            raise DataError(f"data: images lie directly in {root}, two levels too high; {layout}")
-        raise DataError(f"data: {root} is empty: no domain folder in it; {layout}")
-    for domain, classes in tree.items():
-        if classes:
-            continue
-        if images_in(root / domain):
+def _joined(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name
+
+
+def _part_of(root: Path, name: str) -> int:
+    part = split_part(name)
+    if part is None:
+        raise DataError(
+            f"data: the folder {name!r} in {root} is no part of a split; "
+            f"{choices(name, list(SPLIT_NAMES))}; rename it, or set data.layout"
+        )
+    return part
+
+
+def _refuse_second_names(root: Path, levels: Sequence[str], parents: Sequence[str]) -> None:
+    """Refuse two folders for one part of a split."""
+    if levels[0] != "split":
+        return
+    name_of: dict[int, str] = {}
+    for name in dict.fromkeys(parent.partition("/")[0] for parent in parents):
+        first = name_of.setdefault(_part_of(root, name), name)
+        if first != name:
             raise DataError(
-                f"data: images lie directly in {root / domain}, one level too high; {layout}"
+                f"data: {root} has {first!r} and {name!r}, two folders for one part of the split; "
+                "join them"
             )
-        deep = next(_images_below(root / domain), None)
+
+
+def _refuse_wrong_depth(
+    root: Path,
+    levels: Sequence[str],
+    parents: Sequence[str],
+    class_folders: Sequence[_ClassFolder],
+) -> None:
+    layout = f"images belong in {'/'.join(levels)}/file"
+    with_images = {folder.path.rpartition("/")[0] for folder in class_folders}
+    if not parents and images_in(root):
+        raise DataError(
+            f"data: images lie directly in {root}, {_TOO_HIGH[len(levels)]} too high; {layout}"
+        )
+    for parent in parents:
+        if parent in with_images:
+            continue
+        folder = root / parent
+        if images_in(folder):
+            raise DataError(f"data: images lie directly in {folder}, one level too high; {layout}")
+        deep = next(_images_below(folder), None)
         if deep is not None:
             raise DataError(
                 f"data: {deep} lies too deep below {root}; {layout}, so the root may be a folder "
                 f"further down"
             )
-        raise DataError(
-            f"data: domain {domain!r} in {root} has no image; add images in {domain}/class/, "
-            f"or remove the folder"
-        )
+        if parent:
+            raise DataError(
+                f"data: {levels[len(levels) - 2]} {parent!r} in {root} has no image; add images in "
+                f"{parent}/class/, or remove the folder"
+            )
+    if not class_folders:
+        raise DataError(f"data: {root} is empty: no {levels[0]} folder in it; {layout}")
+
+
+_TOO_HIGH = {1: "one level", 2: "two levels", 3: "three levels"}
 
 
 def _images_below(folder: Path) -> Iterator[Path]:
@@ -251,17 +235,18 @@ def _images_below(folder: Path) -> Iterator[Path]:
         yield from (Path(where) / f for f in sorted(files) if is_image(f))
 
 
-def _ordered_domains(root: Path, folders: list[str], first: list[str]) -> tuple[str, ...]:
+def _ordered_domains(root: Path, domains: Sequence[str], first: Sequence[str]) -> tuple[str, ...]:
     for name in first:
-        if name not in folders:
+        if name not in domains:
             raise DataError(
                 f"data: {root / DESCRIPTION_FILE} names the domain {name!r}, which has no folder; "
-                f"{choices(name, folders)}"
+                f"{choices(name, domains)}"
             )
-    return (*first, *(name for name in folders if name not in first))
+    return (*first, *(name for name in sorted(domains) if name not in first))
 
 
-def _prompt_names(
+def prompt_names(
     classes: Sequence[str], names: Mapping[str, Sequence[str]]
 ) -> dict[str, tuple[str, ...]]:
+    """The words a prompt may use for each class: those given, or its name with '_' as a space."""
     return {name: tuple(names.get(name) or (name.replace("_", " "),)) for name in classes}
