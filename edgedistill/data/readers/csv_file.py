@@ -47,7 +47,7 @@ def read_csv(file: str | Path, root: str | Path | None = None) -> Index:
     rows = [_row(path, folder, column, number, cells) for number, cells in lines]
     if not rows:
         raise DataError(f"data: {path} has no row below its header; add a row for every image")
-    _refuse_joined_labels(path, rows)
+    _refuse_joined_labels(rows)
     return index_rows(folder, rows)
 
 
@@ -133,32 +133,31 @@ def _refuse_indicators(
 
 
 def _row(path: Path, root: Path, column: dict[str, int], number: int, cells: Sequence[str]) -> Row:
-    place = f"{path.name} line {number}"
+    place = f"{path}: line {number}"
     value = {
         name: cells[position].strip() if position < len(cells) else ""
         for name, position in column.items()
     }
     for name, text in value.items():
         if not text and name != "split":
-            raise DataError(f"data: {path}: line {number}: no {name}; fill it in, or drop the row")
+            raise DataError(f"data: {place}: no {name}; fill it in, or drop the row")
     part = split_part(value["split"]) if value.get("split") else NOT_GIVEN
     if part is None:
         raise DataError(
-            f"data: {path}: line {number}: split {value['split']!r} is none of "
-            f"{', '.join(SPLIT_NAMES)}"
+            f"data: {place}: split {value['split']!r} is none of {', '.join(SPLIT_NAMES)}"
         )
     domain = value.get("domain", root.name or str(root))
     return Row(domain, value["label"], table_path(root, value["path"]), part, place)
 
 
-def _refuse_joined_labels(path: Path, rows: Sequence[Row]) -> None:
+def _refuse_joined_labels(rows: Sequence[Row]) -> None:
     """Refuse a label that is several: joined, or a list."""
     labels = {row.label for row in rows}
     for row in rows:
         parts = {part.strip() for part in row.label.split(",")}
         if _SEVERAL.search(row.label) or (len(parts) > 1 and parts <= labels):
             raise DataError(
-                f"data: {path.parent / row.place}: label {row.label!r} looks like several; give "
+                f"data: {row.place}: label {row.label!r} looks like several; give "
                 "one class for an image (several labels for one image cannot be learned), or "
                 "rename the class"
             )

@@ -106,12 +106,13 @@ def _read(list_file: ListFile) -> list[_Line]:
         path, *labels = line.strip().rsplit(maxsplit=1) or [""]
         if not path:
             continue
+        place = f"{list_file.path}: line {number}"
         if not labels:
             raise DataError(
-                f"data: {list_file.path}: line {number}: {path[:60]!r} is not 'path label'; "
+                f"data: {place}: {path[:60]!r} is not 'path label'; "
                 "write the image's class after its path"
             )
-        lines.append(_Line(list_file, path, labels[0], f"{list_file.path.name} line {number}"))
+        lines.append(_Line(list_file, path, labels[0], place))
     return lines
 
 
