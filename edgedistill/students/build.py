@@ -89,9 +89,11 @@ def start_projection(
 
 
 def _summary(start: StartWeights, state: dict[str, Tensor], omitted: list[str]) -> str:
-    classifier = [f"the classifier ({', '.join(omitted)})"] if omitted else []
-    left_out = "; left out: " + ", ".join([*classifier, *start.omitted])
-    return (
-        f"student.weights: {start.origin}: {len(state)} tensors of the trunk loaded"
-        f"{left_out if classifier or start.omitted else ''}"
-    )
+    parts = f"{len(state)} tensors of the trunk loaded"
+    if start.projection is not None:
+        parts += f", and a projection to {len(start.projection)} dimensions read"
+    left_out = [f"the classifier ({', '.join(omitted)})"] if omitted else []
+    left_out += start.omitted
+    if left_out:
+        parts += f"; left out: {', '.join(left_out)}"
+    return f"student.weights: {start.origin}: {parts}"

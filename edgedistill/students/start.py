@@ -55,7 +55,7 @@ def read_start_weights(name: str, weights: str) -> StartWeights:
         return _of_run(run)
     checkpoint = read_checkpoint(path)
     tensors = checkpoint.tensors
-    origin = f"{path}, its '{checkpoint.wrapper}'" if checkpoint.wrapper else str(path)
+    origin = f"{path} ('{checkpoint.wrapper}')" if checkpoint.wrapper else str(path)
     if any(key.startswith("visual.") for key in tensors):
         return _of_clip(tensors, origin)
     if any(key.startswith("backbone.") for key in tensors):
@@ -96,7 +96,7 @@ def _of_student(tensors: Mapping[str, Tensor], origin: str) -> StartWeights:
         k.removeprefix("backbone."): t for k, t in tensors.items() if k.startswith("backbone.")
     }
     others = len(tensors) - len(state)
-    omitted = (f"the head and class texts ({others} tensors)",) if others else ()
+    omitted = (f"the classifier and class texts ({others} tensors)",) if others else ()
     return StartWeights(state, origin, omitted=omitted)
 
 
@@ -119,9 +119,10 @@ def _of_run(folder: Path) -> StartWeights:
             f"student.weights: {folder} is not a run of this version ({type(error).__name__}: "
             f"{error}); give its student.safetensors under another name"
         ) from None
-    start = _of_student(tensors, f"{folder}, a run of {model} with {method}")
+    origin = f"{folder} (a run of {model} with {method})"
     place = METHODS[method].projection_weight if method in METHODS else None
-    projection = tensors.get(f"head.{place}") if place else None
-    if projection is None or teacher is None:
+    projection = tensors.pop(f"head.{place}", None) if place and teacher is not None else None
+    start = _of_student(tensors, origin)
+    if projection is None:
         return start
     return replace(start, projection=projection.float(), projection_teacher=str(teacher))

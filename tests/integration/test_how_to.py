@@ -55,12 +55,13 @@ def registered(folder: Path) -> Iterator[None]:
         "add-a-dataset",
         "add-an-exporter",
         "track-a-run",
+        "weights",
     ],
 )
 def test_the_page_s_program_runs(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
-    if page == "add-an-exporter":
+    if page in ("add-an-exporter", "weights"):
         _run_to_export(folder)
     programs = 0
     namespace: dict[str, Any] = {}
