@@ -72,7 +72,7 @@ def benchmark(
         data: a recipe, whose target domain is answered, or a folder of labelled images class/*;
             None to measure no answers.
         baseline: what the others are compared with, one of `models` or another file; the first
-            when None.
+            in fp32 when None, or the first where none is.
         threads, batch: thread counts, and images answered at a time; every pair is timed.
         rounds: of timing, 6 or more.
         image: the file that times are taken with; a generated 640 x 480 JPEG when None.
@@ -115,6 +115,9 @@ def benchmark(
             info = model.info
             texts = (*info.classes, info.student, info.method, info.precision, info.score)
             _refuse_unwritable(f"{model.path}: its metadata", texts)
+        if baseline is None:
+            precisions = [model.info.precision for model in loaded]
+            position = precisions.index("fp32") if "fp32" in precisions else 0
         reference = loaded[position].name
         answers = None
         if data is not None:

@@ -12,7 +12,6 @@ app = typer.Typer(
     name="edgedistill",
     help="Distil CLIP into small classifiers that know when to answer unknown.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     # Or words in brackets, such as [default: the first], would vanish as markup.
     rich_markup_mode=None,

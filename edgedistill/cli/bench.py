@@ -37,7 +37,8 @@ def bench(
         Path | None, typer.Option(help="The file timed [default: a 640 x 480 JPEG, generated].")
     ] = None,
     baseline: Annotated[
-        Path | None, typer.Option(help="What the others are compared with [default: the first].")
+        Path | None,
+        typer.Option(help="What the others are compared with [default: the first in fp32]."),
     ] = None,
     provider: Annotated[
         list[str] | None,
@@ -57,7 +58,7 @@ def bench(
     ] = None,
     quiet: Quiet = False,
 ) -> int:
-    """Measure exported files on this machine; exit status 1 when a requirement does not hold."""
+    """Measure exported files on this machine. Exit status 1 when a requirement does not hold."""
     callback = ed.ConsoleCallback(quiet)
     measured = ed.benchmark(
         models,

@@ -7,7 +7,7 @@ import typer
 
 import edgedistill as ed
 from edgedistill.cli.options import AsJson, Runs
-from edgedistill.runs.lookup import is_unfinished
+from edgedistill.runs.lookup import is_unfinished, run_names
 
 _TITLES = {
     "accuracy": "accuracy",
@@ -20,16 +20,20 @@ _TITLES = {
 
 
 def compare(
-    names: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run names or folders.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN...]", help="Run names or folders [default: all in --runs]."),
+    ] = None,
     runs: Runs = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
-    """Put finished runs side by side; unfinished ones are left out with a note."""
+    """Put finished runs side by side. Unfinished ones are left out with a note."""
     from edgedistill.cli.tables import duration, metric_cells, print_json, print_table
 
-    unfinished = [name for name in names if is_unfinished(name, runs)]
+    given = names or run_names(runs)
+    unfinished = [name for name in given if is_unfinished(name, runs)]
     # Where there is nothing to compare, the refusal says how to finish a run.
-    finished = [name for name in names if name not in unfinished] or names
+    finished = [name for name in given if name not in unfinished] or names
     compared = ed.compare(finished, runs=runs)
     if unfinished:
         ed.ConsoleCallback().on_warning(f"left out, as not finished: {', '.join(unfinished)}")

@@ -23,9 +23,11 @@ def export(
         str | None,
         typer.Argument(metavar="[RUN]", help="Run name or folder [default: the newest finished]."),
     ] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="The format: one ONNX file.")] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="The format: one ONNX file, the default.")
+    ] = False,
     format: Annotated[
-        str | None, typer.Option(help="The format by the name of its exporter, such as onnx.")
+        str | None, typer.Option(help="The format by the name of its exporter [default: onnx].")
     ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="In int8 where it pays; refused where it costs answers.")
@@ -52,9 +54,9 @@ def export(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the student of a finished run as the file a device runs, checked against torch."""
-    if onnx == (format is not None):
-        raise UsageError("export: say which format, --onnx or --format NAME")
+    """Write a finished run as the file a device runs. It is checked against torch."""
+    if onnx and format not in (None, "onnx"):
+        raise UsageError(f"export: --onnx and --format {format} are two formats; give one")
     if int8 and max_drop < 0:
         raise UsageError("--max-drop: give the points int8 may lose, 0 or more")
     if calibrate is not None and classes is None:

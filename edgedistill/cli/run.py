@@ -26,7 +26,7 @@ def run(
     runs: Runs = Path("runs"),
     quiet: Quiet = False,
 ) -> None:
-    """Distil, calibrate, evaluate and report; started again, it goes on where it stopped.
+    """Distil, calibrate, evaluate and report. Started again, it goes on where it stopped.
 
     RECIPE may also be the folder of a run, or the recipe.toml in it: the run goes on there.
     """

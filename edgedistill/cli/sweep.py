@@ -43,7 +43,7 @@ def sweep(
     ] = None,
     dry: Annotated[bool, typer.Option("--dry-run", help="Print the plan and end.")] = False,
 ) -> int:
-    """Run a grid of recipes and collect tables and pictures; started again, it goes on."""
+    """Run a grid of recipes and collect tables and pictures. Started again, it goes on."""
     planned = ed.plan_sweep(path, engine=engine, jobs=jobs, out=out, only=only or ())
     print_lines(*_plan_lines(planned))
     if dry:

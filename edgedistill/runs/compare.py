@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill.errors import RunFolderError
+from edgedistill.runs.lookup import find_run, is_unfinished, run_names
 from edgedistill.runs.result import load_run
 
 # Shares of metrics.json's "target" that runs are compared by, in the order of a table.
@@ -21,11 +22,13 @@ COMPARED = (
 )
 
 
-def compare(names: Iterable[str | Path], *, runs: str | Path = "runs") -> dict[str, dict[str, Any]]:
+def compare(
+    names: Iterable[str | Path] | None = None, *, runs: str | Path = "runs"
+) -> dict[str, dict[str, Any]]:
     """metrics.json of finished runs, by the names given, checked for what a table of them shows.
 
     Args:
-        names: run folders, or names in the folder `runs`.
+        names: run folders, or names in the folder `runs`; every finished run in it when None.
 
     Raises:
         RunFolderError: a run is not there, is not finished, or its metrics are damaged.
@@ -34,6 +37,10 @@ def compare(names: Iterable[str | Path], *, runs: str | Path = "runs") -> dict[s
         >>> list(ed.compare(["runs/a"]))
         ['runs/a']
     """
+    if names is None:
+        names = [name for name in run_names(Path(runs)) if not is_unfinished(name, Path(runs))]
+        # Says how to finish one where there is none.
+        names = names or [find_run(None, Path(runs))]
     return {str(name): _comparable(name, runs) for name in names}
 
 

@@ -29,6 +29,30 @@ def find_run(name: str | None, runs: Path) -> Path:
     )
 
 
+def run_names(runs: Path) -> list[str]:
+    """Names of the runs in a folder, finished or not, sorted."""
+    return sorted(path.parent.name for path in runs.glob("*/recipe.toml"))
+
+
+def model_file(name: Path, runs: Path) -> Path:
+    """The exported file that a path, a run's name or its folder means; files are themselves.
+
+    Raises RunFolderError for a run that has no exported file.
+    """
+    if name.is_file():
+        return name
+    for folder in (name, runs / name):
+        if not (folder / "recipe.toml").is_file():
+            continue
+        exported = folder / "student.onnx"
+        if exported.is_file():
+            return exported
+        raise RunFolderError(
+            f"{folder}: has no student.onnx; write it with 'edgedistill export {folder}'"
+        )
+    return name
+
+
 def is_unfinished(name: str, runs: Path) -> bool:
     """Whether a name or path, as `find_run` takes it, is that of a run that is not finished."""
     for path in (runs / name, Path(name)):

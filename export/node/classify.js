@@ -1,7 +1,7 @@
 /**
  * Answer image files with an exported student.
  *
- *     node classify.js [--json] [--threshold T] [--threads N] student.onnx IMAGE...
+ *     node classify.js [--json] [--threshold T] [--threads N] student.onnx IMAGE|FOLDER...
  */
 
 import { readFile } from "node:fs/promises";
@@ -16,9 +16,9 @@ import {
   readContract,
   rejectsNothing,
 } from "../js/contract.js";
-import { readPixels } from "./images.js";
+import { findImages, readPixels } from "./images.js";
 
-const USAGE = "node classify.js [--json] [--threshold T] [--threads N] student.onnx IMAGE...";
+const USAGE = "node classify.js [--json] [--threshold T] [--threads N] student.onnx IMAGE|FOLDER...";
 
 /** One line for the user; the exit status is then 2. */
 class Problem extends Error {}
@@ -39,7 +39,7 @@ function options() {
   }
   const [model, ...images] = found.positionals;
   if (!images.length) {
-    throw new Problem(`give a model and images; usage: ${USAGE}`);
+    throw new Problem(`give a model and images or folders; usage: ${USAGE}`);
   }
   const threads = number("threads", found.values.threads);
   if (!Number.isInteger(threads) || threads < 0 || threads > 1024) {
@@ -126,13 +126,16 @@ async function main() {
   const loaded = await load(model, threads);
   const wanted = threshold ?? loaded.contract.threshold;
   const limit = Math.fround(Math.min(Math.max(wanted, LOWEST_FLOAT32), -LOWEST_FLOAT32));
-  for (const path of images) {
+  const fail = (message) => {
+    process.exitCode = 1;
+    console.error(printable(message));
+  };
+  for await (const path of findImages(images, fail)) {
     try {
       const answer = await classify(loaded, path, limit);
       console.log(json ? JSON.stringify(answer) : row(answer));
     } catch (error) {
-      process.exitCode = 1;
-      console.error(printable(`${path}: ${line(error)}`));
+      fail(`${path}: ${line(error)}`);
     }
   }
 }

@@ -2,13 +2,66 @@
  * Image files as the student was trained to see them.
  */
 
-import { readFile } from "node:fs/promises";
+import { readFile, readdir, stat } from "node:fs/promises";
+import { extname, join } from "node:path";
 
 import sharp from "sharp";
 
 import { STRIP_PIXELS, onWhite, stretch } from "../js/pixels.js";
 
 const MAX_PIXELS = 178_000_000;
+// What sharp decodes; a file given by name may have any other.
+const SUFFIXES = new Set(
+  ".avif .gif .jfif .jpe .jpeg .jpg .png .tif .tiff .webp".split(" "),
+);
+
+/**
+ * Files as they are, folders as their images at any depth, sorted at every level. Hidden entries and
+ * links to folders are left out; other files that are left out are counted in one line.
+ *
+ * @param {string[]} sources
+ * @param {(message: string) => void} fail called with a line on every folder without an answer
+ * @returns {AsyncGenerator<string>} paths
+ */
+export async function* findImages(sources, fail) {
+  for (const source of sources) {
+    const status = await stat(source).catch(() => null);
+    if (!status?.isDirectory()) {
+      yield source;
+      continue;
+    }
+    const counts = { images: 0, others: 0, denied: 0 };
+    yield* imagesBelow(source, counts, fail);
+    if (!counts.images && !counts.denied) {
+      fail(`${source}: no image files in this folder`);
+    } else if (counts.others) {
+      console.error(`${source}: left out ${counts.others} other files`);
+    }
+  }
+}
+
+async function* imagesBelow(folder, counts, fail) {
+  let entries;
+  try {
+    entries = await readdir(folder, { withFileTypes: true });
+  } catch (error) {
+    counts.denied += 1;
+    fail(`${folder}: cannot be read (${error.code})`);
+    return;
+  }
+  entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+  for (const entry of entries.filter(({ name }) => !name.startsWith("."))) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) {
+      yield* imagesBelow(path, counts, fail);
+    } else if (SUFFIXES.has(extname(entry.name).toLowerCase())) {
+      counts.images += 1;
+      yield path;
+    } else {
+      counts.others += 1;
+    }
+  }
+}
 
 /**
  * Turned upright by the EXIF tag, laid on white, stretched to a square; colour profiles are

@@ -128,6 +128,24 @@ def test_unusable_images_are_reported_and_the_rest_answered(
     assert [line.split(":")[0] for line in err] == [str(path) for path in bad]
 
 
+def test_a_folder_stands_for_its_images(
+    classify: Run, crafted: Path, pictures: Path, tmp_path: Path
+) -> None:
+    whole = (pictures / "photo0.png").read_bytes()
+    for name in ("b.png", "a/z.PNG", "a/.hidden.png", "c/deep/x.jpeg"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(whole)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    (tmp_path / "empty").mkdir()
+    status, out, err = classify("--json", crafted, tmp_path / "in", tmp_path / "empty")
+    shown = [json.loads(line)["image"] for line in out]
+    assert shown == [str(tmp_path / "in" / name) for name in ("a/z.PNG", "b.png", "c/deep/x.jpeg")]
+    assert status == 1 and [line.split(":")[0] for line in err] == [
+        str(tmp_path / "in"),
+        str(tmp_path / "empty"),
+    ]
+
+
 def test_unusable_models_and_options_are_one_line(
     classify: Run, crafted: Path, pictures: Path, tmp_path: Path
 ) -> None:

@@ -206,6 +206,17 @@ def test_metadata_that_would_break_a_line_is_refused(cli: Any, write: Callable[.
     cli("bench", model).assert_refused(model, "metadata")
 
 
+def test_the_baseline_is_the_file_in_fp32(
+    cli: Any, write: Callable[..., Path], files: Path, tmp_path: Path
+) -> None:
+    int8 = write(changes={"precision": "int8"})
+    out = tmp_path / "out.json"
+    arguments = ("--image", files / "images/red/250.png", "--rounds", "6", "--json", out)
+    result = cli("bench", int8, files / "easy.onnx", *arguments)
+    assert result.status == 0, result.err
+    assert json.loads(out.read_text())["baseline"] == "easy.onnx"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_what_cannot_be_printed_is_written(cli: Any, files: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"

@@ -112,8 +112,9 @@ def test_int8_at_another_size(cli: Any, exported: Any, runs: Path) -> None:
     assert (label == known).all()
 
 
-def test_without_a_format_it_asks_for_one(cli: Any, runs: Path) -> None:
-    cli("export", "--runs", runs).assert_refused("--onnx")
+def test_two_formats_are_refused(cli: Any, runs: Path) -> None:
+    result = cli("export", "--onnx", "--format", "other", "--runs", runs)
+    result.assert_refused("--onnx", "--format other")
 
 
 def test_runs_that_cannot_be_exported(cli: Any, runs: Path, tmp_path: Path) -> None:

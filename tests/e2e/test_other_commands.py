@@ -53,6 +53,14 @@ def test_compare_names_what_is_there(cli: Any, runs: Path) -> None:
     result.assert_refused("tow", runs, "one, two")
 
 
+def test_compare_without_names_takes_every_run(cli: Any, runs: Path, tmp_path: Path) -> None:
+    result = cli("compare", "--runs", runs, "--json")
+    assert result.status == 0
+    assert list(json.loads(result.out)) == ["one", "two"]
+    assert "half" in result.err
+    cli("compare", "--runs", tmp_path).assert_refused(tmp_path)
+
+
 def test_compare_leaves_unfinished_runs_out_with_a_note(cli: Any, runs: Path) -> None:
     result = cli("compare", "one", "half", "two", "--runs", runs, "--json")
     assert result.status == 0
@@ -147,6 +155,18 @@ def test_teacher_eval_without_weights(
     recipe.write_text(tomli_w.dumps(tree_of(teacher={"model": "local-dir:none"})))
     result = cli("teacher", "eval", recipe)
     result.assert_refused("none", "open_clip_config.json")
+
+
+def test_no_summary_of_a_command_is_cut(cli: Any) -> None:
+    result = cli("--help", env={"COLUMNS": "80"})
+    assert result.status == 0 and "export" in result.out
+    assert "..." not in result.out
+
+
+def test_the_shell_completes_commands(cli: Any) -> None:
+    typed = {"_EDGEDISTILL_COMPLETE": "complete_bash", "COMP_WORDS": "edgedistill ex"}
+    result = cli(env={**typed, "COMP_CWORD": "1"})
+    assert result.out.split() == ["export"]
 
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:

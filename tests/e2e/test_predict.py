@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -316,3 +317,82 @@ def test_hostile_images_take_little_memory(on_device: Start, model: Path, tmp_pa
     peak = int(result.err.splitlines()[-1].removeprefix("peak ")) / 1024
     # Python and onnxruntime alone take about 100 MB, the bomb 512.
     assert peak < 400
+
+
+def test_a_run_answers_with_its_exported_file(
+    edgedistill: Predict, model: Path, photos: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "mine"
+    run.mkdir(parents=True)
+    (run / "recipe.toml").touch()
+    result = edgedistill("predict", "mine", photos, "--json", cwd=tmp_path)
+    assert result.status == 2
+    (line,) = result.failures
+    assert "mine" in line and "edgedistill export" in line
+    shutil.copy(model, run / "student.onnx")
+    whole = edgedistill("predict", model, photos, "--json").rows
+    for name in ("mine", run):
+        assert edgedistill("predict", name, photos, "--json", cwd=tmp_path).rows == whole
+
+
+def test_answers_as_csv(predict: Predict, photos: Path, tmp_path: Path) -> None:
+    odd = photos.parent / "odd"
+    odd.mkdir()
+    shutil.copy(photos / "red.png", odd / 'a, "b".png')
+    result = predict(photos, odd, "--csv", tmp_path / "out.csv")
+    assert (result.status, result.out) == (0, "")
+    assert result.err == "4 known, 1 unknown, 0 without an answer\n"
+    rows = list(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8", newline="")))
+    answers = predict(photos, odd, "--json").rows
+    assert [row["image"] for row in rows] == [answer["image"] for answer in answers]
+    for row, answer in zip(rows, answers, strict=True):
+        assert row["label"] == (answer["label"] or "")
+        assert (row["known"] == "true", row["nearest"]) == (answer["known"], answer["nearest"])
+        assert float(row["score"]) == answer["score"]
+        assert float(row["confidence"]) == max(answer["probabilities"].values())
+
+
+def test_a_csv_file_replaces_no_other_file(predict: Predict, photos: Path, tmp_path: Path) -> None:
+    image = Path(shutil.copy(photos / "red.png", tmp_path))
+    result = predict(image, "--csv", image)
+    assert result.status == 2 and str(image) in result.failures[0]
+    assert image.read_bytes() == (photos / "red.png").read_bytes()
+
+
+def test_images_are_sorted_into_folders_of_their_classes(
+    predict: Predict, photos: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (30, 20), (240, 0, 0)).save(other / "red.png")
+    (other / "text.jpg").write_text("no image")
+    for _ in range(2):
+        # The second time everything is there already.
+        result = predict(photos, other, "--sort", tmp_path / "sorted", "-q")
+        assert result.status == 1 and len(result.failures) == 1
+        copies = {str(p.relative_to(tmp_path / "sorted")) for p in tmp_path.glob("sorted/*/*")}
+        assert copies == {
+            "red/red.png",
+            "red/red-2.png",
+            "green/green.jpg",
+            "blue/blue.webp",
+            "unknown/dark.bmp",
+        }
+    copy = tmp_path / "sorted" / "red" / "red-2.png"
+    assert copy.read_bytes() == (other / "red.png").read_bytes()
+
+
+def test_images_are_not_sorted_into_where_they_are_read(
+    predict: Predict, photos: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photos, tmp_path / "in")
+    result = predict(tmp_path / "in", "--sort", tmp_path / "in" / "sorted")
+    assert result.status == 2 and str(tmp_path / "in") in result.failures[0]
+    assert not (tmp_path / "in" / "sorted").exists()
+
+
+def test_quiet_leaves_results_and_failures(predict: Predict, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "in")
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    loud, quiet = (predict(tmp_path / "in", *option) for option in ([], ["-q"]))
+    assert quiet.out == loud.out and quiet.err == "" != loud.err
