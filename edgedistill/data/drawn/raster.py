@@ -9,18 +9,18 @@ from edgedistill.errors import DataError
 
 
 def rasterise(svg: str, size: int) -> Image.Image:
-    """RGBA image of an SVG, `size` x `size`; system fonts are not used, so every machine agrees.
+    """RGBA image of an SVG, its longer side `size` pixels.
 
-    Raises DataError where the installed rasteriser draws another size.
+    System fonts are not used, so every machine agrees. Raises DataError where the installed rasteriser draws another size.
     """
     import resvg_py
 
     png = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, skip_system_fonts=True)
     image = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
-    if image.size != (size, size):
+    if max(image.size) != size:
         raise DataError(
             f"resvg-py {importlib.metadata.version('resvg-py')} draws {image.width} x "
-            f"{image.height} pixels where {size} x {size} are asked for; "
+            f"{image.height} pixels where a longer side of {size} pixels is asked for; "
             "install a newer one with: pip install --upgrade resvg-py"
         )
     return image

@@ -21,6 +21,11 @@ def test_a_drawing_fills_its_square_in_black_on_white() -> None:
     assert pixels[:, 4:].min() == 255
 
 
+def test_a_drawing_that_is_no_square_keeps_its_shape() -> None:
+    wide = HALF.replace("0 0 2 2", "0 0 4 2")
+    assert rasterise(wide, 8).size == (8, 4)
+
+
 def test_a_rasteriser_that_ignores_the_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import resvg_py
 
@@ -28,5 +33,5 @@ def test_a_rasteriser_that_ignores_the_size_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         resvg_py, "svg_to_bytes", lambda **options: draw(**{**options, "width": 5, "height": 5})
     )
-    with raises(DataError, "resvg-py", "5 x 5", "8 x 8"):
+    with raises(DataError, "resvg-py", "5 x 5", "8 pixels"):
         rasterise(HALF, 8)
