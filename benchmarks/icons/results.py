@@ -51,7 +51,8 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
             "source_val_accuracy": metrics["source_val"]["accuracy"],
             **{key: metrics["target"][key] for key in COLUMNS},
             "teacher": {
-                "source_val_accuracy": metrics["teacher"]["source_val_accuracy"],
+                "source_val_accuracy": metrics["teacher_check"]["accuracy"],
+                "probe_accuracy": metrics["teacher_check"]["probe_accuracy"],
                 **{key: metrics["teacher"][key] for key in COLUMNS},
             },
         }
@@ -75,9 +76,12 @@ def text_of(rows: Sequence[Row]) -> str:
                 lines.append(
                     f"| {words} | {method} | `{of[0]['score']}` | {' | '.join(cells)} | {len(of)} |"
                 )
-    # The zero-shot teacher is the same in every run.
+    # The teacher is the same in every run.
     cells = [f"{100 * np.mean([row['teacher'][key] for row in rows]):.1f}" for key in keys]
     lines.append(f"| | *teacher, zero-shot* | `max_cosine` | {' | '.join(cells)} | |")
+    probe = np.mean([row["teacher"]["probe_accuracy"] for row in rows])
+    dashes = " | ".join("–" for _ in COLUMNS)
+    lines.append(f"| | *linear probe on the teacher* | | {100 * probe:.1f} | {dashes} | |")
     return "\n".join(lines)
 
 

@@ -26,7 +26,7 @@ def info(
         str,
         typer.Argument(
             metavar="DATA",
-            help="'emoji', a folder domain/class/*, a recipe, or a benchmark's name.",
+            help="'emoji', 'icons', a folder domain/class/*, a recipe, or a benchmark's name.",
         ),
     ] = "emoji",
     root: Annotated[

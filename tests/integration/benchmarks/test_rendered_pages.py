@@ -13,6 +13,7 @@ from culprits import raises
 
 from benchmarks import int8_policy, interval_coverage
 from benchmarks.emoji import fidelity, matrix, matrix_tables, results, threshold, tune, tuning_text
+from benchmarks.icons import results as icons_results
 from benchmarks.marked import between
 from benchmarks.peers import compare, latency, peers_tables
 from edgedistill.errors import EdgeDistillError
@@ -24,6 +25,10 @@ PAGES: dict[str, tuple[str, str, Path, Callable[[Any], str], str]] = {
     "matrix": (
         *("benchmarks/emoji/RESULTS.md", matrix.MARK, matrix.RECORD),
         *(matrix_tables.document, matrix_tables.EMPTY),
+    ),
+    "icons": (
+        *("benchmarks/icons/RESULTS.md", icons_results.MARK, icons_results.RECORD),
+        *(icons_results.text_of, NOT_YET),
     ),
     "matrix-readme": ("README.md", matrix.MARK, matrix.RECORD, matrix_tables.summary, ""),
     "matrix-summary": (
@@ -100,6 +105,7 @@ def test_the_tuning_is_what_its_record_says_or_says_that_it_is_an_earlier_one() 
         (tune, ["render"]),
         (results, ["methods", "--render"]),
         (results, ["ablations", "--render"]),
+        (icons_results, ["--render"]),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -126,6 +132,7 @@ def test_nothing_is_rendered_without_a_record(
         (latency, ["--sizes", "0"]),
         (tune, ["run", "--rungs", "60:x"]),
         (results, ["methods", "--jobs", "0"]),
+        (icons_results, ["--jobs", "0"]),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
