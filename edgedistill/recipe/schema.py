@@ -251,7 +251,9 @@ class MethodSection(Section):
 class TrainSection(Section):
     """Optimisation."""
 
-    steps: Positive = Field(default=600, description="optimiser steps")
+    steps: Annotated[int, Field(ge=0)] = Field(
+        default=600, description="optimiser steps; 0 ships the start weights as they are"
+    )
     batch_per_domain: Positive = Field(default=32, description="images per source domain and step")
     replacement: bool = Field(
         default=False, description="draw images with replacement instead of in shuffled passes"

@@ -49,7 +49,7 @@ class Stages:
                 seed=seed,
             ),
             Check(batch=recipe.teacher.batch),
-            Teach(views=recipe.views, teacher=recipe.teacher),
+            Teach(views=recipe.views, teacher=recipe.teacher, steps=recipe.train.steps),
             Train(train=recipe.train, views=recipe.views, size=recipe.student.size, seed=seed),
             Calibrate(openset=recipe.openset, channels_last=channels_last),
             Evaluate(

@@ -62,7 +62,8 @@ def fit(
     """Train, or go on training, and leave the selected weights in `context.student`.
 
     The weights selected are those of the best source-validation accuracy (mean over the source
-    domains), of ties the recipe's choice; averaged ones if the recipe averages. `callback` hears
+    domains), of ties the recipe's choice; averaged ones if the recipe averages. Without any step
+    the start weights are validated and selected. `callback` hears
     of steps and validations, `log` of the whole history after every validation, both in process 0
     only, which also writes the checkpoint.
 
@@ -97,6 +98,10 @@ def _fit(
     images = len(context.images.domains) * settings.batch_per_domain
     look_every = 1 if context.device.type == "cpu" else 10
     with stop_requests() as stopping:
+        if total == 0 and not state.history:
+            _validate(context, state, evaluated, {})
+            if first:
+                log(state.history)
         while state.step < total and not is_stale(state.history, settings.patience):
             losses = train_step(context, forward, state.optimizers, state.scaler, state.step)
             if state.average is not None:

@@ -20,20 +20,25 @@ from edgedistill.train.device import to_device
 
 @dataclass(frozen=True)
 class Teach:
-    """The stage that asks the teacher, about training views only where the method wants them."""
+    """The stage that asks the teacher, about training views only where the method wants them.
+
+    Attributes:
+        steps: of the training; without any, nobody sees a view.
+    """
 
     views: ViewsSection
     teacher: TeacherSection
+    steps: int
 
     def __call__(self, prepared: Prepared) -> TeacherFn | None:
-        """The function that gives training the teacher's embeddings; None if the method needs none.
+        """The function that gives training the teacher's embeddings; None if nothing asks.
 
         Raises CacheError when a cache cannot be written or was damaged.
         """
         # Before training, which a full disk or a damaged cache would otherwise come after.
         embed_plain_images(prepared, self.teacher.batch)
         teacher, student = prepared.teacher, prepared.student
-        if teacher is None or not prepared.method.needs_teacher:
+        if teacher is None or not prepared.method.needs_teacher or not self.steps:
             return None
         settings = ViewCacheSettings.of(self.views, self.teacher, (student.mean, student.std))
         if settings.count == 0:

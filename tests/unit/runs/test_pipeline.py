@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import edgedistill as ed
 from edgedistill.callbacks import Callback, Stage, TrainingStep, reporting
 from edgedistill.errors import DataError
 from edgedistill.recipe import resolve, to_toml
 from edgedistill.runs.pipeline import run_pipeline
+from edgedistill.students import build_backbone
 
 
 def test_a_start_that_fails_leaves_no_folder(
@@ -67,6 +69,22 @@ def test_stages_come_in_order_and_training_is_not_repeated(
     with reporting([third]):
         assert run_pipeline(recipe, path)[1] == "finished"
     assert third.stages == [] and metrics["target"]["domain"] == "sea"
+
+
+def test_without_steps_the_start_weights_ship_and_no_view_is_asked_about(
+    tree_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    # Of a seed that no other test asks about.
+    views = {"seed": 712}
+    recipe = resolve(tree_of(student={"weights": "embedded"}, views=views, train={"steps": 0}))
+    before = {cache.name for cache in ed.list_caches() if cache.kind == "views"}
+    run = ed.run(recipe, tmp_path / "run", callbacks=[])
+    start, _ = build_backbone("mobilenet_v3_small", "embedded", 32)
+    shipped = run.student.backbone.state_dict()
+    assert all(torch.equal(value, shipped[key]) for key, value in start.state_dict().items())
+    assert [row["step"] for row in run.history] == [0]
+    assert run.report.is_file() and run.metrics["target"]["images_known"] == 48
+    assert {cache.name for cache in ed.list_caches() if cache.kind == "views"} == before
 
 
 @pytest.mark.parametrize("saved", ["", "recipe.toml"])

@@ -75,6 +75,17 @@ def stop_at(step: int, number: int) -> Callback:
     return OnStep(send)
 
 
+def test_without_steps_the_start_weights_are_validated_and_selected(
+    tmp_path: Path, tiny_context: MakeContext
+) -> None:
+    context = tiny_context(steps=0)
+    before, logged = weights(context), []
+    history, _ = fit(context, tmp_path / "a", Callback(), lambda rows: logged.append(list(rows)))
+    assert weights(context) == before
+    assert [row["step"] for row in history] == [0] and logged == [history]
+    assert 0 <= history[0]["val_accuracy"] <= 1
+
+
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, tiny_context: MakeContext) -> None:
     first = trained(tmp_path / "a", tiny_context)
     assert first == trained(tmp_path / "b", tiny_context)
