@@ -46,6 +46,9 @@ def export(
         Path | None,
         typer.Option(help="Folder class/* of images of --classes, to set the threshold on."),
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The folder that the run's images moved to.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The file [default: student[-int8].onnx in the run]."),
@@ -70,6 +73,7 @@ def export(
         max_drop=max_drop / 100,
         classes=classes,
         calibrate=calibrate,
+        data=data,
         callbacks=[ed.ConsoleCallback(quiet)],
     )
     from edgedistill.export.build import Exported

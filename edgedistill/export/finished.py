@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgedistill.data.identity import ImageIdentity
 from edgedistill.data.index import Index
 from edgedistill.methods import Method
 from edgedistill.openset.head import OpenSetHead
@@ -64,6 +65,7 @@ class FinishedRun:
         student: on the CPU, in evaluation mode.
         openset: the student's head, with the calibrated threshold.
         metrics: metrics.json.
+        images: what it was trained and calibrated on; None where that was not recorded.
         prompted: None while the classes are those of the training.
     """
 
@@ -76,4 +78,5 @@ class FinishedRun:
     method: Method[Any, Any]
     calibration: Calibration
     metrics: dict[str, Any]
+    images: ImageIdentity | None = None
     prompted: Prompted | None = None

@@ -2,17 +2,23 @@
 
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgedistill import callbacks
+from edgedistill._utils.home import expand_home
+from edgedistill.data.identity import describe_changes, identify_images
 from edgedistill.data.images import LabelledImages
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
 from edgedistill.data.store.image_store import Store, open_store
 from edgedistill.data.views import ViewBatch, draw_views, view_spec
 from edgedistill.errors import DataError, UsageError
 from edgedistill.export.finished import FinishedRun
+from edgedistill.recipe.schema import DataSection
+from edgedistill.registries import DATASETS
 from edgedistill.runtime.contract import UNKNOWN_LABEL
 from edgedistill.students import architecture
 
@@ -51,13 +57,33 @@ class ExportImages:
     def dataset(self) -> OpenSetSplit:
         """Images and split of the run's training."""
         run = self._run.prompted.run if self._run.prompted else self._run
+        _refuse_missing(run)
         dataset = resolve_split(run.recipe.data)
         if dataset.split.known != run.classes:
             raise DataError(
                 f"{run.recipe.data.dataset}: its known classes are no longer those of "
                 f"{run.path}; put the images back as they were, or train again"
             )
+        self._refuse_others(run, dataset)
         return dataset
+
+    def _refuse_others(self, run: FinishedRun, dataset: OpenSetSplit) -> None:
+        """Refuse images that the run was not trained on, and a split that it did not have."""
+        if run.images is None:
+            callbacks.current().on_warning(
+                f"{run.path}: environment.json does not say which images it was trained on; they "
+                "are taken to be the ones there are now"
+            )
+            return
+        store, split = open_store(dataset.index, self._views.store_size), dataset.split
+        train, val = (rows[store.readable[rows]] for rows in (split.train, split.val))
+        changes = describe_changes(run.images, identify_images(dataset, train, val, store.hashes))
+        if changes is not None:
+            raise DataError(
+                f"{dataset.index.root}: its training and validation images are no longer those of "
+                f"{run.path}: {changes}; put them back as they were, name the folder that they "
+                "moved to with --data FOLDER, or train again"
+            )
 
     def validation(self) -> LabelledImages:
         """Source validation, or the images given: of known classes, never trained on."""
@@ -127,6 +153,31 @@ class ExportImages:
         if self._run.prompted is None:
             return labelled
         return replace(labelled, labels=np.full(len(labelled), UNKNOWN_LABEL, np.int64))
+
+
+def _refuse_missing(run: FinishedRun) -> None:
+    data = run.recipe.data
+    for path in (data.root, None if data.dataset in DATASETS else data.dataset):
+        if path is not None and not expand_home(path).exists():
+            raise DataError(
+                f"{path}: not there, and {run.path} was trained on its images; name the folder "
+                "that they moved to with --data FOLDER"
+            )
+
+
+def moved_data(data: DataSection, folder: str | Path) -> DataSection:
+    """The section [data] of images that lie in another folder now.
+
+    Raises DataError where there is no such folder, or the dataset has none.
+    """
+    path = Path(folder)
+    if not path.exists():
+        raise DataError(f"{path}: no such folder; name the one that the images moved to")
+    if data.root is not None and path.is_dir():
+        return data.model_copy(update={"root": str(path)})
+    if data.dataset in DATASETS:
+        raise DataError(f"data: {data.dataset} has no folder that could move; leave it out")
+    return data.model_copy(update={"dataset": str(path)})
 
 
 def _evenly(rows: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:

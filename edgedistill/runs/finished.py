@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
+from edgedistill.data.identity import ImageIdentity
 from edgedistill.errors import RunFolderError
 from edgedistill.export.finished import Calibration, FinishedRun
 from edgedistill.methods import METHODS, Method
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.openset.head import OpenSetHead
 from edgedistill.recipe import Recipe, load_recipe
-from edgedistill.runs.folder import RunFolder
+from edgedistill.runs.folder import RunFolder, read_images
 from edgedistill.students import Student
 from edgedistill.students.assemble import assemble_student
 from edgedistill.students.weights import read_safetensors
@@ -63,7 +64,16 @@ def load_finished(folder: RunFolder) -> FinishedRun:
         method=method,
         calibration=calibration,
         metrics=metrics,
+        images=_images(folder),
     )
+
+
+def _images(folder: RunFolder) -> ImageIdentity | None:
+    try:
+        environment = json.loads(folder.environment.read_text(encoding="utf-8"))
+        return read_images(folder, str(environment["identity"]["images"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _classes(metrics: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The folder of one run: what lies in it, and whether it is new, unfinished or finished."""
 
+import io
 import json
 import platform
 import sys
@@ -10,9 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from edgedistill import __version__
-from edgedistill._utils.atomic import clear_temporary, write_json, write_text
+from edgedistill._utils.atomic import clear_temporary, write_bytes, write_json, write_text
 from edgedistill._utils.locks import lock
+from edgedistill.data.identity import ImageIdentity, describe_changes
 from edgedistill.errors import EdgeDistillError, RunFolderError
 from edgedistill.recipe import Recipe, differences, load_recipe, to_toml
 
@@ -54,6 +58,11 @@ class RunFolder:
     @property
     def environment(self) -> Path:
         return self.path / "environment.json"
+
+    @property
+    def images(self) -> Path:
+        """Hashes of the training and validation images, see `ImageIdentity.images`."""
+        return self.path / "images.npy"
 
     @property
     def teacher_check(self) -> Path:
@@ -115,7 +124,7 @@ def _remove_start(folder: RunFolder, created: Sequence[Path]) -> None:
     """Remove what a start that failed before training made: its files, then the empty folders."""
     # What another process put there meanwhile keeps its folder.
     with suppress(OSError):
-        for file in (folder.recipe, folder.environment, folder.teacher_check, folder.lock):
+        for file in (*_started_with(folder), folder.lock):
             file.unlink(missing_ok=True)
         for path in created:
             path.rmdir()
@@ -126,10 +135,15 @@ def has_trained(folder: RunFolder) -> bool:
 
     One that did not may start again with a corrected recipe, after too little memory say.
     """
-    started_with = (folder.recipe, folder.environment, folder.teacher_check)
+    started_with = _started_with(folder)
     return any(
         path not in started_with and not path.name.startswith(".") for path in folder.path.iterdir()
     )
+
+
+def _started_with(folder: RunFolder) -> tuple[Path, ...]:
+    """The files that a run has before it trains."""
+    return folder.recipe, folder.environment, folder.images, folder.teacher_check
 
 
 def _state(folder: RunFolder, recipe: Recipe) -> State:
@@ -175,7 +189,9 @@ def _locked(folder: RunFolder) -> Iterator[None]:
 _IDENTITY = {"teacher": "teacher", "start_weights": "start weights", "images": "images"}
 
 
-def check_fingerprints(folder: RunFolder, fingerprints: Mapping[str, str | None]) -> None:
+def check_fingerprints(
+    folder: RunFolder, fingerprints: Mapping[str, str | None], images: ImageIdentity
+) -> None:
     """Refuse to go on training with another teacher, other start weights or other images.
 
     `fingerprints` holds a hash of each, as `write_environment` recorded them at the earlier start.
@@ -193,10 +209,35 @@ def check_fingerprints(folder: RunFolder, fingerprints: Mapping[str, str | None]
         ) from None
     if changed:
         name = changed[0]
+        difference: str | None = f"{old[name]}, now {fingerprints[name]}"
+        if name == "images":
+            difference = describe_changes(read_images(folder, str(old[name])), images)
         raise RunFolderError(
-            f"{folder.path}: was begun with other {_IDENTITY[name]} ({old[name]}, now "
-            f"{fingerprints[name]}); bring them back, choose another --name, or delete the folder"
+            f"{folder.path}: was begun with other {_IDENTITY[name]} ({difference}); bring "
+            "them back, choose another --name, or delete the folder"
         )
+
+
+def write_images(folder: RunFolder, images: ImageIdentity) -> None:
+    """Record the training and validation images, for `read_images`."""
+    assert images.images is not None
+    content = io.BytesIO()
+    np.save(content, images.images)
+    write_bytes(folder.images, content.getvalue())
+
+
+def read_images(folder: RunFolder, digest: str) -> ImageIdentity:
+    """The images of a run, by their hashes; their digest alone where they were not recorded.
+
+    Args:
+        digest: of these images, in environment.json.
+    """
+    try:
+        images = np.load(folder.images)
+    except (OSError, ValueError, EOFError):
+        return ImageIdentity(digest)
+    valid = images.dtype == np.uint64 and images.ndim == 2 and images.shape[1] == 3
+    return ImageIdentity(digest, images if valid else None)
 
 
 def write_environment(folder: RunFolder, more: dict[str, Any]) -> dict[str, Any]:

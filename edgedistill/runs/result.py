@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -133,6 +134,7 @@ class Run:
         max_drop: float = 0.01,
         classes: str | Path | Mapping[str, str | Sequence[str]] | None = None,
         calibrate: str | Path | None = None,
+        data: str | Path | None = None,
         callbacks: Iterable[Callback] | None = None,
     ) -> Exported: ...
 
@@ -147,6 +149,7 @@ class Run:
         max_drop: float = 0.01,
         classes: str | Path | Mapping[str, str | Sequence[str]] | None = None,
         calibrate: str | Path | None = None,
+        data: str | Path | None = None,
         callbacks: Iterable[Callback] | None = None,
     ) -> ExportedFile: ...
 
@@ -160,6 +163,7 @@ class Run:
         max_drop: float = 0.01,
         classes: str | Path | Mapping[str, str | Sequence[str]] | None = None,
         calibrate: str | Path | None = None,
+        data: str | Path | None = None,
         callbacks: Iterable[Callback] | None = None,
     ) -> ExportedFile:
         """Write the student as a file that a device runs, checked against torch on real images.
@@ -175,6 +179,7 @@ class Run:
                 a lower precision may lose on source images.
             classes: other classes than those of the training, for students of methods that project
                 into the teacher's space: a TOML file, or class -> what a prompt calls it.
+            data: folder that the run's images moved to.
             calibrate: folder of labelled images of `classes`, `class/*` or `domain/class/*`, that
                 the threshold is calibrated on; folders of other names hold unknown images. Without
                 one, the threshold is that of the trained classes, marked as carried over.
@@ -186,7 +191,7 @@ class Run:
         Raises:
             UsageError: an argument has no such value.
             RecipeError: `classes` are not valid.
-            DataError: images are not there, or none is of the classes.
+            DataError: images are not there, are no longer the run's, or none is of the classes.
             WeightsError: the teacher that is to encode `classes` is not there, or another.
             ExportRefused: a lower precision would lose more than `max_drop`; see its `numbers`.
             ExportError: the file cannot be written, or does not answer as the student does.
@@ -201,6 +206,7 @@ class Run:
         # torch.onnx looks for its own needs only when it is called.
         with needs_extra("train", "export"):
             from edgedistill.export.base import ExportOptions, export_run
+            from edgedistill.export.images import moved_data
             from edgedistill.export.promptable import with_classes
             from edgedistill.registries import EXPORTERS
             from edgedistill.runs.finished import load_finished
@@ -209,6 +215,10 @@ class Run:
             exporter = EXPORTERS[format]
             chosen = precision or exporter.precisions[0]
             finished = load_finished(RunFolder(self.path))
+            if data is not None:
+                section = moved_data(finished.recipe.data, data)
+                recipe = finished.recipe.model_copy(update={"data": section})
+                finished = replace(finished, recipe=recipe)
             suffix = "" if chosen == exporter.precisions[0] else f"-{chosen}"
             target = self.path / f"{_stem(classes)}{suffix}{exporter.suffix}"
             options = ExportOptions(chosen, size, max_drop)

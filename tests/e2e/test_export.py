@@ -158,3 +158,42 @@ def test_a_damaged_run_is_one_line(
     result = cli("export", "x", "--onnx", "--runs", tmp_path)
     assert result.status == 2 and result.error
     assert not (tmp_path / "x" / "student.onnx").exists()
+
+
+@pytest.fixture
+def own(
+    cli: Any, tree_of: Callable[..., dict[str, Any]], shapes: Path, tmp_path: Path
+) -> tuple[Path, Path]:
+    """Images of its own and a finished run over them."""
+    root = Path(shutil.copytree(shapes, tmp_path / "data"))
+    recipe = tmp_path / "own.toml"
+    recipe.write_text(tomli_w.dumps(tree_of(data={"dataset": str(root)})))
+    result = cli("run", recipe, "--runs", tmp_path / "runs", "--name", "own")
+    assert result.status == 0, result.err
+    return root, tmp_path / "runs" / "own"
+
+
+def test_images_that_are_no_longer_the_runs_are_refused(cli: Any, own: tuple[Path, Path]) -> None:
+    root, run = own
+    shutil.copy(root / "night" / "cross" / "00.png", root / "night" / "cross" / "new.png")
+    refused = cli("export", run, "--onnx")
+    refused.assert_refused(root, run, "1 added", "night/cross/new.png", "--data")
+    assert not list(run.glob("*.onnx"))
+    (root / "night" / "cross" / "new.png").unlink()
+    a, b, aside = root / "night" / "cross", root / "night" / "square", root / "aside"
+    a.rename(aside)
+    b.rename(a)
+    aside.rename(b)
+    refused = cli("export", run, "--onnx", "--int8")
+    refused.assert_refused(root, run, "with other pixels")
+    assert not list(run.glob("*.onnx"))
+
+
+def test_images_that_moved_are_named_with_data(cli: Any, own: tuple[Path, Path]) -> None:
+    root, run = own
+    moved = root.rename(root.with_name("moved"))
+    cli("export", run, "--onnx").assert_refused(root, run, "--data")
+    cli("export", run, "--onnx", "--data", root).assert_refused(root)
+    result = cli("export", run, "--onnx", "--data", moved)
+    assert result.status == 0, result.err
+    assert (run / "student.onnx").exists()

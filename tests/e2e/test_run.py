@@ -30,6 +30,7 @@ FILES = {
     "openset.json",
     "metrics.json",
     "environment.json",
+    "images.npy",
     "teacher_check.json",
     "report.html",
 }

@@ -1,7 +1,6 @@
 """Prepare: images, teacher, class texts, method and student, and what they are fingerprinted by."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 
 from edgedistill import callbacks
+from edgedistill.data.identity import ImageIdentity, identify_images
 from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
 from edgedistill.data.spelling import similar_names
@@ -25,7 +25,7 @@ from edgedistill.recipe.schema import (
     TeacherSection,
 )
 from edgedistill.registries import METHODS
-from edgedistill.runs.folder import check_fingerprints, write_environment
+from edgedistill.runs.folder import check_fingerprints, write_environment, write_images
 from edgedistill.runs.workspace import Workspace
 from edgedistill.students import Student
 from edgedistill.students.assemble import assemble_student
@@ -117,8 +117,11 @@ class Prepare:
         images = self.decode(dataset, teacher)
         environment: dict[str, Any] = {}
         if workspace.processes.rank == 0:
-            identity = fingerprints(method, teacher, student, dataset, images)
-            check_fingerprints(workspace.folder, identity)
+            rows = (images.train.images.rows, images.val.images.rows)
+            image_identity = identify_images(dataset, *rows, images.store.hashes)
+            identity = fingerprints(method, teacher, student, image_identity)
+            check_fingerprints(workspace.folder, identity, image_identity)
+            write_images(workspace.folder, image_identity)
             precision = str(workspace.dtype or torch.float32).removeprefix("torch.")
             environment = write_environment(
                 workspace.folder,
@@ -232,8 +235,7 @@ def fingerprints(
     method: Method[Any, Any],
     teacher: Teacher | None,
     student: Student,
-    dataset: OpenSetSplit,
-    images: PreparedImages,
+    images: ImageIdentity,
 ) -> dict[str, str | None]:
     """Hashes of the inputs that a checkpoint only fits together with, see `check_fingerprints`."""
     weights = hashlib.blake2b(digest_size=16)
@@ -242,15 +244,10 @@ def fingerprints(
         weights.update(
             tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
         )
-    content = hashlib.blake2b(digest_size=16)
-    rows = np.concatenate([images.train.images.rows, images.val.images.rows])
-    content.update(os.fsencode("\n".join(dataset.index.paths[row] for row in rows)))
-    content.update(dataset.split.known_label[dataset.index.label[rows]].tobytes())
-    content.update(images.store.hashes[rows].tobytes())
     return {
         "teacher": teacher.fingerprint if teacher and method.needs_teacher else None,
         "start_weights": weights.hexdigest(),
-        "images": content.hexdigest(),
+        "images": images.digest,
     }
 
 
