@@ -11,7 +11,8 @@ from edgedistill.errors import DataError
 def rasterise(svg: str, size: int) -> Image.Image:
     """RGBA image of an SVG, its longer side `size` pixels.
 
-    System fonts are not used, so every machine agrees. Raises DataError where the installed rasteriser draws another size.
+    System fonts are not used, so every machine agrees. Raises DataError where the installed
+    rasteriser draws another size.
     """
     import resvg_py
 
