@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import edgedistill as ed
-from edgedistill.cli.options import AsJson
+from edgedistill.cli.options import AsJson, Overrides
 from edgedistill.cli.tables import print_json, print_lines, print_table
 from edgedistill.errors import UsageError
 
@@ -26,7 +26,7 @@ def info(
         str,
         typer.Argument(
             metavar="DATA",
-            help="'emoji', 'icons', a folder domain/class/*, a recipe, or a benchmark's name.",
+            help="A folder of images, a .csv file, a recipe, or the name of a dataset.",
         ),
     ] = "emoji",
     root: Annotated[
@@ -36,20 +36,23 @@ def info(
         Path | None, typer.Option(help="Folder of HDG's image lists [default: below --root].")
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Count train, val and test for this target domain.")
+        str | None,
+        typer.Option(help="Count train, val and test for this target: a domain or a folder."),
     ] = None,
-    sheet: Annotated[Path, typer.Option(help="Where to write the contact sheet.")] = Path(
-        "contact_sheet.png"
-    ),
+    overrides: Overrides = None,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a contact sheet, a PNG.")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Domains, classes and counts of a dataset, its problem files, and a contact sheet."""
+    """Counts of a dataset's domains, classes and split, and its problem files."""
     benchmarks = ed.list_benchmarks()
     callbacks = [ed.ConsoleCallback()]
     if source in benchmarks and root is not None:
-        if target is not None:
+        if target is not None or overrides:
             raise UsageError(
-                f"--target {target}: give a recipe to count its split, not the name of a benchmark"
+                f"{'--set' if target is None else f'--target {target}'}: give a recipe to count "
+                "its split, not the name of a benchmark"
             )
         benchmark = ed.benchmark_info(source, root, lists=lists, callbacks=callbacks)
         _write_sheet(benchmark, sheet)
@@ -57,39 +60,46 @@ def info(
         return int(bool(benchmark.check.findings or benchmark.problems))
     if root is not None or lists is not None:
         raise UsageError(
-            f"--root and --lists are for {', '.join(benchmarks)}; {source} takes neither"
+            f"--root and --lists are for {', '.join(benchmarks)}; the paths of a .csv file or of "
+            "image lists start from another folder with --set data.root=DIR"
         )
-    dataset = ed.dataset_info(source, target=target, callbacks=callbacks)
+    dataset = ed.dataset_info(source, target=target, overrides=overrides or [], callbacks=callbacks)
     _write_sheet(dataset, sheet)
     (_print_dataset_json if as_json else _print_dataset)(dataset, sheet)
     return 0
 
 
-def _write_sheet(info: "DatasetInfo | BenchmarkInfo", path: Path) -> None:
+def _write_sheet(info: "DatasetInfo | BenchmarkInfo", path: Path | None) -> None:
+    if path is None:
+        return
     from edgedistill._utils.atomic import replacing
 
     with replacing(path) as temporary:
         info.contact_sheet().save(temporary, format="PNG")
 
 
-def _print_dataset_json(dataset: "DatasetInfo", sheet: Path) -> None:
+def _print_dataset_json(dataset: "DatasetInfo", sheet: Path | None) -> None:
     print_json(
         {
             "root": str(dataset.index.root),
             "domains": list(dataset.index.domains),
             "classes": dataset.classes,
+            "layout": dataset.layout,
             "target": dataset.target,
+            "test_kind": dataset.test_kind,
+            "unlabelled_images": dataset.unlabelled,
             "problems": list(dataset.problems),
             "omitted": list(dataset.index.omitted),
             "similar": list(dataset.similar),
-            "contact_sheet": str(sheet),
+            "notes": list(dataset.notes),
+            "contact_sheet": None if sheet is None else str(sheet),
         }
     )
 
 
-def _print_dataset(dataset: "DatasetInfo", sheet: Path) -> None:
+def _print_dataset(dataset: "DatasetInfo", sheet: Path | None) -> None:
     index = dataset.index
-    parts = ["train", "val", "test"] if dataset.target else []
+    parts = ["train", "val", "test"] if dataset.test_kind else []
     counts = [[*row.images, *(getattr(row, p) for p in parts)] for row in dataset.classes]
     cells = [
         [row.name, row.role, *map(str, numbers)]
@@ -98,9 +108,13 @@ def _print_dataset(dataset: "DatasetInfo", sheet: Path) -> None:
     cells.append(["all", "", *(str(sum(column)) for column in zip(*counts, strict=True))])
     title = f"{index.root}: {len(index)} images"
     print_table(title, ["class", "", *index.domains, *parts], cells)
-    if dataset.target:
-        print_lines(f"target         {dataset.target}; train and val count the other domains")
-    print_lines(f"contact sheet  {sheet}")
+    if dataset.layout is not None:
+        print_lines(f"layout         {dataset.layout}")
+    if dataset.test_kind is not None:
+        print_lines(f"test           {_test_text(dataset)}")
+    _print_sheet(sheet)
+    if dataset.notes:
+        print_lines(*dataset.notes)
     if dataset.similar:
         print_lines("names that look alike:", *(f"  {line}" for line in dataset.similar))
     if index.omitted:
@@ -110,7 +124,23 @@ def _print_dataset(dataset: "DatasetInfo", sheet: Path) -> None:
         print_lines(*(f"  {line}" for line in dataset.problems))
 
 
-def _print_benchmark_json(name: str, benchmark: "BenchmarkInfo", sheet: Path) -> None:
+def _test_text(dataset: "DatasetInfo") -> str:
+    """What the column `test` counts."""
+    domains = "domain" if len(dataset.index.domains) == 1 else "domains"
+    return {
+        "unseen domain": f"domain {dataset.target}; train and val count the other domains",
+        "held-out": f"held-out images of the same {domains}",
+        "unlabelled": f"{dataset.unlabelled} images without classes in {dataset.target}",
+        "none": "none",
+    }[dataset.test_kind or "none"]
+
+
+def _print_sheet(sheet: Path | None) -> None:
+    if sheet is not None:
+        print_lines(f"contact sheet  {sheet}")
+
+
+def _print_benchmark_json(name: str, benchmark: "BenchmarkInfo", sheet: Path | None) -> None:
     check = benchmark.check
     print_json(
         {
@@ -122,12 +152,12 @@ def _print_benchmark_json(name: str, benchmark: "BenchmarkInfo", sheet: Path) ->
             "list_counts": check.list_rows,
             "findings": list(check.findings),
             "problems": list(benchmark.problems),
-            "contact_sheet": str(sheet),
+            "contact_sheet": None if sheet is None else str(sheet),
         }
     )
 
 
-def _print_benchmark(name: str, benchmark: "BenchmarkInfo", sheet: Path) -> None:
+def _print_benchmark(name: str, benchmark: "BenchmarkInfo", sheet: Path | None) -> None:
     check, problems = benchmark.check, benchmark.problems
     title = f"{check.index.root}: {len(check.index)} images"
     print_table(title, ["domain", "images", check.edition], _count_cells(check.domains))
@@ -136,7 +166,7 @@ def _print_benchmark(name: str, benchmark: "BenchmarkInfo", sheet: Path) -> None
         print_table(str(check.lists), ["list", "images", "published"], cells)
     if check.lists is None:
         print_lines("image lists    none found; HDG's train and val parts are then split by hash")
-    print_lines(f"contact sheet  {sheet}")
+    _print_sheet(sheet)
     if not check.findings and not problems:
         print_lines(f"agrees with the published counts of {check.title}")
     if check.findings:

@@ -21,6 +21,7 @@ def contact_sheet(
     classes: Sequence[str] | None = None,
     examples: int = 4,
     tile: int = 48,
+    limit: int = 200,
 ) -> Image.Image:
     """Draw the sheet.
 
@@ -32,6 +33,7 @@ def contact_sheet(
         classes: which classes, in this order; None for all, the known ones first.
         examples: images per cell.
         tile: side of an example in pixels.
+        limit: most classes that are drawn; a line says how many others there are.
 
     Returns:
         RGB image. A file that cannot be read leaves its tile grey.
@@ -39,11 +41,15 @@ def contact_sheet(
     if classes is None:
         unknown = set(index.unknown)
         classes = sorted(index.classes, key=lambda name: (name in unknown, name))
+    others = len(classes) - limit
+    classes = classes[:limit]
     pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     margin = 2 * _GAP + round(max(pen.textlength(name) for name in classes))
     cell = examples * tile + _GAP
     sheet = Image.new(
-        "RGB", (margin + cell * len(index.domains), _HEADER + len(classes) * (tile + 2)), "white"
+        "RGB",
+        (margin + cell * len(index.domains), _HEADER + (len(classes) + (others > 0)) * (tile + 2)),
+        "white",
     )
     pen = ImageDraw.Draw(sheet)
     for d, domain in enumerate(index.domains):
@@ -57,6 +63,9 @@ def contact_sheet(
             for k, row in enumerate(_spread(len(rows), examples)):
                 left = margin + d * cell + k * tile
                 sheet.paste(_tile(index.path(int(rows[row])), tile), (left, top))
+    if others > 0:
+        top = _HEADER + len(classes) * (tile + 2)
+        pen.text((_GAP, top + tile // 2), f"and {others} more", fill=_INK, anchor="lm")
     return sheet
 
 

@@ -1,6 +1,7 @@
 """Contents of a dataset, counted: domains, classes, split and unreadable files."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,16 +11,17 @@ from PIL import Image
 from edgedistill._utils.suggestions import choices
 from edgedistill.callbacks import Callback, LoggingCallback, reporting
 from edgedistill.data.contact_sheet import contact_sheet
-from edgedistill.data.datasets import load_dataset
+from edgedistill.data.datasets import DATASETS, load_index
 from edgedistill.data.index import Index
+from edgedistill.data.layouts import LayoutKind, layout_kind
 from edgedistill.data.protocols.resolve import resolve_split
-from edgedistill.data.protocols.split import Split, make_split
+from edgedistill.data.protocols.split import Split, TestKind
 from edgedistill.data.published.benchmarks import benchmarks
 from edgedistill.data.published.check import Check, check_benchmark
 from edgedistill.data.spelling import similar_names
 from edgedistill.data.store.image_store import open_store
 from edgedistill.errors import DataError
-from edgedistill.recipe import load_recipe
+from edgedistill.recipe.load import data_of, load_data
 
 _CHECK_SIZE = 64
 
@@ -32,7 +34,8 @@ class ClassRow:
         name: the class.
         role: "known", "unknown", or "left out" when a split uses it for neither.
         images: images per domain, in the order of the index.
-        train, val, test: images of the class in each part of the split; all 0 without a split.
+        train, val, test: images of the class in each part of the split; all 0 without a split. An
+            unlabelled target is in none of them.
     """
 
     name: str
@@ -73,10 +76,14 @@ class DatasetInfo:
 
     Attributes:
         index: its images.
-        target: the domain that is held out, None without a split.
+        target: the domain that is held out, or the folder of unlabelled images; None without one.
         classes: one row per class.
         problems: a line for every file that cannot be read as it is.
         similar: a line for names that differ in spelling only, see `similar_names`.
+        test_kind: what a run would be tested on; None where no split was asked for.
+        unlabelled: number of images of an unlabelled target; 0 without one.
+        notes: warnings about the split, a line each.
+        layout: how the images lie on the disk; None for a dataset by name.
     """
 
     index: Index
@@ -84,6 +91,10 @@ class DatasetInfo:
     classes: tuple[ClassRow, ...]
     problems: tuple[str, ...]
     similar: tuple[str, ...]
+    test_kind: TestKind | None = None
+    unlabelled: int = 0
+    notes: tuple[str, ...] = ()
+    layout: LayoutKind | None = None
 
     def contact_sheet(self) -> Image.Image:
         """Some images of every class and domain, as one picture."""
@@ -111,26 +122,48 @@ def dataset_info(
     source: str | Path = "emoji",
     *,
     target: str | None = None,
+    overrides: Sequence[str] = (),
     callbacks: Iterable[Callback] | None = None,
 ) -> DatasetInfo:
     """Count the images of a dataset, and decode every file once to see that it can be read.
 
     Args:
-        source: an embedded dataset's name, a folder domain/class/*, or a recipe (.toml), whose
-            split is then counted.
-        target: count the split that holds out this domain.
+        source: an embedded dataset's name, a folder or CSV file in one of the layouts, or a recipe
+            (.toml). The split is counted of a recipe, where `target` or `overrides` are given, and
+            where the images have a given split.
+        target: `data.target` of the split.
+        overrides: fields of [data] to change, of a recipe any, ["data.unknown=[other]"].
         callbacks: what hears of the progress; a `LoggingCallback` when None.
 
     Raises RecipeError or DataError for what is not there.
     """
     with reporting([LoggingCallback()] if callbacks is None else callbacks):
-        index, split = _load(source, target)
+        sets = [
+            *overrides,
+            *([] if target is None else [f"data.target={json.dumps(target, ensure_ascii=False)}"]),
+        ]
+        is_recipe = Path(source).suffix == ".toml"
+        data = load_data(Path(source), sets) if is_recipe else data_of(str(source), sets)
+        index = load_index(data)
+        layout = None
+        if data.dataset not in DATASETS:
+            layout = layout_kind(data.dataset) if data.layout == "auto" else data.layout
+        if not (is_recipe or sets or index.split.any()):
+            rows = tuple(dataset_table(index))
+            problems = (*index.problems, *_unreadable(index))
+            return DatasetInfo(index, None, rows, problems, similar_names(index), layout=layout)
+        dataset = resolve_split(data, index)
+        split, unlabelled = dataset.split, dataset.unlabelled
         return DatasetInfo(
             index,
-            split.target if split else None,
+            split.target,
             tuple(dataset_table(index, split)),
-            (*index.problems, *_unreadable(index)),
+            (*index.problems, *_unreadable(index), *_unreadable(unlabelled)),
             similar_names(index),
+            split.test_kind,
+            0 if unlabelled is None else len(unlabelled),
+            dataset.notes,
+            layout,
         )
 
 
@@ -158,15 +191,6 @@ def benchmark_info(
         return BenchmarkInfo(check, _unreadable(check.index))
 
 
-def _load(source: str | Path, target: str | None) -> tuple[Index, Split | None]:
-    if Path(source).suffix == ".toml":
-        overrides = [] if target is None else [f'data.target="{target}"']
-        dataset = resolve_split(load_recipe(Path(source), overrides).data)
-        return dataset.index, dataset.split
-    index = load_dataset(source)
-    return index, make_split(index, target=target) if target else None
-
-
-def _unreadable(index: Index) -> tuple[str, ...]:
+def _unreadable(index: Index | None) -> tuple[str, ...]:
     """Lines about files; only decoding every one of them tells."""
-    return open_store(index, _CHECK_SIZE).problems()
+    return () if index is None else open_store(index, _CHECK_SIZE).problems()

@@ -86,6 +86,23 @@ def load_data(path: Path, overrides: Sequence[str] = ()) -> DataSection:
     return _validated(read_tree(path, overrides), str(path)).data
 
 
+def data_of(dataset: str, overrides: Sequence[str] = ()) -> DataSection:
+    """A section [data] for a dataset without a recipe; the overrides are of its fields.
+
+    Raises RecipeError as `load_recipe` does, and for an override of another section.
+    """
+    tree: dict[str, Any] = {"data": {"dataset": dataset}}
+    for override in overrides:
+        _override(tree, override)
+    other = next((section for section in tree if section != "data"), None)
+    if other is not None:
+        raise RecipeError(f"--set {other}: only keys of [data] are used here, such as data.unknown")
+    try:
+        return DataSection.model_validate(tree["data"])
+    except ValidationError as error:
+        raise RecipeError(f"--set: {first_line(error, DataSection, 'data')}") from None
+
+
 def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The sections of a TOML recipe as nested dictionaries, with overrides, not validated.
 
@@ -243,7 +260,7 @@ def _override(tree: dict[str, Any], override: str) -> None:
     try:
         parsed = tomllib.loads(f"v = {text}")
     except tomllib.TOMLDecodeError:
-        parsed = {"v": text.strip()}
+        parsed = {"v": _unquoted(text.strip(), shown)}
         if len(text.strip().splitlines()) > 1:
             raise RecipeError(
                 f"--set {shown}: a text on several lines; write it on one, or as TOML in quotes"
@@ -251,6 +268,19 @@ def _override(tree: dict[str, Any], override: str) -> None:
     if len(parsed) > 1:
         raise RecipeError(f"--set {shown}: holds {len(parsed)} values; give each its own --set")
     set_value(tree, [*sections, last], parsed["v"], where=f"--set {shown}")
+
+
+def _unquoted(text: str, shown: str) -> str | list[str]:
+    """Text without quotes, or a list of such texts in brackets, [a, b]."""
+    inner = text[1:-1]
+    if (text[:1], text[-1:]) != ("[", "]") or "[" in inner or "]" in inner:
+        return text
+    # A trailing comma is no entry, as in TOML.
+    entries = [part.strip() for part in inner.rstrip().removesuffix(",").split(",")]
+    bare = [e[1:-1] if len(e) > 1 and e[0] == e[-1] and e[0] in "\"'" else e for e in entries]
+    if not all(bare) or any(set("\"'") & {e[0], e[-1]} for e in bare):
+        raise RecipeError(f"--set {shown}: write a list as [a, b], or as TOML with quotes")
+    return bare
 
 
 def set_value(tree: dict[str, Any], keys: Sequence[str], value: Any, where: str) -> None:

@@ -43,6 +43,11 @@ class DataSection(Section):
         description="where your copy of a benchmark called by name lies, or where the paths of a "
         ".csv file or of image lists start from",
     )
+    merge_spellings: bool = Field(
+        default=False,
+        description="join domains, and classes, whose names differ only in case, spaces, '_', '-' "
+        "or Unicode form",
+    )
     target: str | None = Field(
         default=None,
         description="the domain held out for testing, or a folder of images without classes; "

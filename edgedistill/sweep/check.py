@@ -18,7 +18,7 @@ def check_data(runs: Iterable[PlannedRun], print_line: Callable[[str], None]) ->
     Raises:
         SweepError: a dataset or split of a run is missing; names the first such run.
     """
-    indexes: dict[tuple[str, str | None, str], Index] = {}
+    indexes: dict[tuple[str, str | None, str, bool], Index] = {}
     seen = set()
     for run in runs:
         data = run.recipe.data
@@ -26,7 +26,7 @@ def check_data(runs: Iterable[PlannedRun], print_line: Callable[[str], None]) ->
         if section in seen:
             continue
         seen.add(section)
-        place = (data.dataset, data.root, data.layout)
+        place = (data.dataset, data.root, data.layout, data.merge_spellings)
         try:
             if place not in indexes:
                 print_line(f"{data.dataset}: looking through the images")

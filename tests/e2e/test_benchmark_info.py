@@ -30,17 +30,18 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_wrong_copy_is_named_file_by_file(cli: Any, pacs: Path, tmp_path: Path) -> None:
-    result = cli("data", "info", "pacs", "--root", pacs, cwd=tmp_path)
+    result = cli("data", "info", "pacs", "--root", pacs, "--sheet", "all.png", cwd=tmp_path)
     assert result.status == 1
     assert "differences to PACS as published" in result.out
     assert "missing: 375 images in art_painting/dog, 4 of 379" in result.out
     assert "1 files need attention:" in result.out and "photo/dog/3.png: " in result.out
     assert "none found; HDG's train and val parts are then split by hash" in result.out
-    assert (tmp_path / "contact_sheet.png").is_file()
+    assert (tmp_path / "all.png").is_file()
 
     result = cli("data", "info", "pacs", "--root", pacs, "--json", cwd=tmp_path)
     listed = json.loads(result.out)
     assert result.status == 1 and len(listed["findings"]) == 28 and len(listed["problems"]) == 1
+    assert listed["contact_sheet"] is None and [p.name for p in tmp_path.iterdir()] == ["all.png"]
     assert listed["domains"][0] == {"name": "art_painting", "found": 28, "published": 2048}
 
 
@@ -51,6 +52,7 @@ def test_a_wrong_copy_is_named_file_by_file(cli: Any, pacs: Path, tmp_path: Path
         (["pacs", "--root", "no/such"], ["no/such", "PACS"]),
         (["emoji", "--root", "."], ["--root", "--lists", "pacs, officehome"]),
         (["pacs", "--root", ".", "--target", "photo"], ["recipe", "split"]),
+        (["pacs", "--root", ".", "--set", "data.target=photo"], ["--set", "recipe", "split"]),
         (["pcas", "--root", "."], ["--root", "--lists", "pacs"]),
     ],
 )

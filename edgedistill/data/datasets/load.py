@@ -14,6 +14,7 @@ from edgedistill._utils.suggestions import choices
 from edgedistill.data.index import Index
 from edgedistill.data.layouts import LayoutKind, layout_kind, read_layout
 from edgedistill.data.readers.lists import find_lists
+from edgedistill.data.spelling import merge_spellings
 from edgedistill.errors import DataError
 from edgedistill.recipe.schema import DataSection
 from edgedistill.registries import DATASETS
@@ -51,7 +52,8 @@ def load_dataset(
 
 def load_index(data: DataSection) -> Index:
     """The images of a recipe's section [data]. Raises DataError, see `load_dataset`."""
-    return load_dataset(data.dataset, data.root, data.layout)
+    index = load_dataset(data.dataset, data.root, data.layout)
+    return merge_spellings(index) if data.merge_spellings else index
 
 
 def _read(

@@ -58,9 +58,15 @@ class OpenSetSplit:
         )
 
 
-def resolve_split(data: DataSection) -> OpenSetSplit:
-    """Images and split of a recipe's section [data]. Raises DataError."""
-    index = load_index(data)
+def resolve_split(data: DataSection, index: Index | None = None) -> OpenSetSplit:
+    """Images and split of a recipe's section [data]. Raises DataError.
+
+    Args:
+        data: the section.
+        index: its images, where they are loaded already.
+    """
+    if index is None:
+        index = load_index(data)
     split = split_of(data, index)
     rows = np.concatenate([split.target_known, split.target_unknown])
     labels = split.known_label[index.label[rows]]

@@ -143,6 +143,26 @@ def test_overrides_are_typed_by_toml_and_the_last_one_wins(tmp_path: Path) -> No
     assert recipe.seed == 7
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("[shield]", ["shield"]),
+        ("[ star, tall bar ,]", ["star", "tall bar"]),
+        ("[star, 'tall bar', \"3\", 4]", ["star", "tall bar", "3", "4"]),
+        ('["a, b"]', ["a, b"]),
+        ("[]", []),
+    ],
+)
+def test_a_list_of_texts_needs_no_quotes(tmp_path: Path, text: str, names: list[str]) -> None:
+    recipe = load_recipe(write(tmp_path, BASE), [f"data.unknown={text}"])
+    assert recipe.data.unknown == names
+
+
+@pytest.mark.parametrize("text", ["[a,,b]", "[,a]", '["a, b", c]'])
+def test_a_list_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    assert "[a, b]" in error_of(tmp_path, BASE, f"data.unknown={text}")
+
+
 def test_an_override_is_validated_like_the_file(tmp_path: Path) -> None:
     assert_names(error_of(tmp_path, BASE, "train.lr=fast"), "train.lr", "number", "'fast'")
     assert_names(error_of(tmp_path, BASE, "train.lrr=1"), "train.lrr", "'lr'")
