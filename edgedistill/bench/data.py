@@ -8,7 +8,9 @@ import numpy as np
 
 from edgedistill._utils.omissions import Omissions
 from edgedistill._utils.suggestions import choices
+from edgedistill._utils.tested_on import tested_on
 from edgedistill.data.protocols.resolve import resolve_split
+from edgedistill.data.protocols.split import MEASURED
 from edgedistill.data.readers.listing import class_images, images_in, subfolders
 from edgedistill.errors import DataError
 from edgedistill.recipe.load import load_data
@@ -91,13 +93,22 @@ def _of_recipe(path: Path, source: str, known: Sequence[str]) -> LabelledFiles:
             f"--data: {source} has other known classes than the models ({extra[0]!r} is only in "
             "one of them); give the recipe they were trained with"
         )
+    if split.test_kind not in MEASURED:
+        raise DataError(
+            f"--data: {source} tests on no labelled image (data.target, data.test_fraction); give "
+            "a folder class/*.jpg"
+        )
+    notes = list(dataset.notes)
+    if split.test_kind == "held-out":
+        words = tested_on({"test_kind": split.test_kind, "sources": split.sources})
+        notes.append(f"{source}: {words}, so nothing is said about an unseen one")
     return LabelledFiles(
         source=source,
         target=split.target,
         files=tuple(index.path(row) for row in dataset.target.tolist()),
         classes=tuple(split.known[n] if n >= 0 else None for n in dataset.target_labels.tolist()),
         unknown=split.unknown,
-        notes=dataset.notes,
+        notes=tuple(notes),
     )
 
 

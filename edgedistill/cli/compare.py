@@ -28,6 +28,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Put finished runs side by side. Unfinished ones are left out with a note."""
+    from edgedistill._utils.tested_on import tested_on
     from edgedistill.cli.tables import duration, metric_cells, print_json, print_table
 
     given = names or run_names(runs)
@@ -45,12 +46,12 @@ def compare(
             Path(name).name,
             metrics["method"],
             metrics["student"],
-            metrics["target"]["domain"],
-            *metric_cells(metrics["target"], list(_TITLES)),
+            tested_on(metrics).removeprefix("unseen domain "),
+            *metric_cells(metrics["target"] or {}, list(_TITLES)),
             metrics["openset"]["score"],
             duration(metrics["seconds"]),
         ]
         for name, metrics in compared.items()
     ]
-    header = ["run", "method", "student", "target", *_TITLES.values(), "score", "time"]
-    print_table("Target domain, %", header, rows)
+    header = ["run", "method", "student", "tested on", *_TITLES.values(), "score", "time"]
+    print_table("Test images, %", header, rows)

@@ -10,6 +10,9 @@ from edgedistill.cli.options import Overrides, Quiet, RecipePath, Runs
 from edgedistill.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from edgedistill.runs.result import Run
 
 
@@ -53,24 +56,73 @@ def run(
 
 
 def _print_summary(run: "Run") -> None:
-    """The table at the end of a run, and where everything lies."""
-    from edgedistill.cli.tables import duration, metric_cells, percent, print_lines, print_table
+    """The figures at the end of a run, where everything lies, and what comes next."""
+    import shlex
 
-    names = ("accuracy", "h_score", "oracle_h_score", "auroc")
+    from edgedistill.cli.tables import duration, percent, print_lines
+
     metrics = run.metrics
-    target, teacher = metrics["target"], metrics["teacher"]
-    rows = [[f"{metrics['student']}, {metrics['method']}", *metric_cells(target, names)]]
-    if teacher:
-        rows.append([f"teacher {teacher['name']}, zero-shot", *metric_cells(teacher, names)])
-    title = f"Unseen domain {target['domain']}: {target['images_known']} known images"
-    title += f", {target['images_unknown']} of unknown classes, %"
-    print_table(title, ["", "accuracy", "H deployed", "H oracle", "AUROC"], rows)
+    if metrics["target"] is not None:
+        _print_metrics(metrics)
+        rates, images = metrics["target"], ""
+    else:
+        _print_untested(metrics)
+        rates, images = metrics["source_val"], " source-validation images"
+    effect = f"keeps {percent(rates['known_acceptance'])} % of the known{images}"
+    if rates.get("unknown_rejection") is not None:
+        effect += f", rejects {percent(rates['unknown_rejection'])} % of the unknown"
     print_lines(
-        f"threshold   {metrics['openset']['score']} >= {run.threshold:.4g}: "
-        f"keeps {percent(target['known_acceptance'])} % of the known, rejects "
-        f"{percent(target['unknown_rejection'])} % of the unknown",
+        f"threshold   {metrics['openset']['score']} >= {run.threshold:.4g}: {effect}",
         f"time        {duration(metrics['seconds'])}",
         f"report      {run.report}",
         f"student     {run.path / 'student.safetensors'}",
         f"metrics     {run.path / 'metrics.json'}",
+        f"next        edgedistill export {shlex.quote(str(run.path))}",
     )
+
+
+def _print_metrics(metrics: "Mapping[str, Any]") -> None:
+    """The table of a run that was tested on labelled images."""
+    from edgedistill._utils.tested_on import tested_on
+    from edgedistill.cli.tables import metric_cells, print_table
+
+    target, teacher = metrics["target"], metrics["teacher"]
+    columns = {"accuracy": "accuracy", "known_acceptance": "kept"}
+    if target["images_unknown"]:
+        columns = {
+            "accuracy": "accuracy",
+            "h_score": "H deployed",
+            "oracle_h_score": "H oracle",
+            "auroc": "AUROC",
+        }
+    rows = [[f"{metrics['student']}, {metrics['method']}", *metric_cells(target, list(columns))]]
+    if teacher:
+        rows.append(
+            [f"teacher {teacher['name']}, zero-shot", *metric_cells(teacher, list(columns))]
+        )
+    words = tested_on(metrics)
+    title = f"{words[0].upper()}{words[1:]}: {target['images_known']} known images"
+    title += f", {target['images_unknown']} of unknown classes, %"
+    print_table(title, ["", *columns.values()], rows)
+
+
+def _print_untested(metrics: "Mapping[str, Any]") -> None:
+    """The lines of a run without labelled test images."""
+    from edgedistill._utils.tested_on import tested_on
+    from edgedistill.cli.tables import percent, print_lines
+
+    source, unlabelled = metrics["source_val"], metrics.get("unlabelled")
+    print_lines(
+        f"validation  {percent(source['accuracy'])} % right, {metrics['student']}, "
+        f"{metrics['method']}"
+    )
+    if unlabelled is None:
+        print_lines(
+            "tested on   no image: none is given or held out (data.target, data.test_fraction)"
+        )
+    else:
+        print_lines(
+            f"answered    {unlabelled['images']} {tested_on(metrics)}: "
+            f"{percent(unlabelled['acceptance'])} % accepted; without labels nothing says how many "
+            "answers are right"
+        )

@@ -1,6 +1,7 @@
 """Export of a finished run's student: the file is built and checked in memory, then written."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from onnx import ModelProto, numpy_helper
 
 from edgedistill._utils.atomic import write_bytes
-from edgedistill.data.images import LabelledImages
+from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.errors import ExportError, OutputError, UsageError
 from edgedistill.export.base import ExportedFile
 from edgedistill.export.finished import Calibration, FinishedRun
@@ -211,10 +212,12 @@ def _finish_int8(
         images=len(quantized.validation),
     )
     if run.prompted is None:
-        target = images.target()
-        target_outputs = run_model(open_session(quantized.model.SerializeToString()), target.images)
+        session = open_session(quantized.model.SerializeToString())
         metrics = _metrics(
-            run, evaluation.int8_outputs, quantized.validation, target_outputs, target, threshold
+            measure_answers(evaluation.int8_outputs, quantized.validation.labels, threshold),
+            images,
+            lambda tested: run_model(session, tested),
+            threshold,
         )
     else:
         metrics = {"source_val": None, "target": None, "calibration": evaluation.metrics}
@@ -254,32 +257,34 @@ def _check_output(output: Path) -> None:
 
 def _calibrate_at(run: FinishedRun, images: ExportImages) -> tuple[Calibration, dict[str, Any]]:
     """Threshold and metrics of the torch student at an input size it was not calibrated at."""
-    validation, target = images.validation(), images.target()
+    validation = images.validation()
     torch_outputs = torch_answers(run, validation.images, 0.0)
     limit = calibrate(torch_outputs.score, run.calibration.target_keep_rate)
     threshold = stored_threshold(limit)
-    target_outputs = torch_answers(run, target.images, threshold)
-    metrics = _metrics(run, torch_outputs, validation, target_outputs, target, threshold)
+    metrics = _metrics(
+        measure_answers(torch_outputs, validation.labels, threshold),
+        images,
+        lambda tested: torch_answers(run, tested, threshold),
+        threshold,
+    )
     return replace(run.calibration, threshold=limit, images=len(validation)), metrics
 
 
 def _metrics(
-    run: FinishedRun,
-    validation_outputs: ModelOutputs,
-    validation: LabelledImages,
-    target_outputs: ModelOutputs,
-    target: LabelledImages,
+    source: dict[str, Any],
+    images: ExportImages,
+    answer: Callable[[ImageSet], ModelOutputs],
     threshold: float,
 ) -> dict[str, Any]:
-    """Metrics on source validation and target, in the form of metrics.json."""
-    source = measure_answers(validation_outputs, validation.labels, threshold)
-    return {
-        "source_val": {key: source[key] for key in _SOURCE_METRICS},
-        "target": {
-            "domain": run.recipe.data.target,
-            **measure_answers(target_outputs, target.labels, threshold),
-        },
-    }
+    """Metrics on source validation and test images, in the form of metrics.json."""
+    target = images.target()
+    measured = None
+    if len(target):
+        measured = {
+            "domain": images.dataset.split.target,
+            **measure_answers(answer(target.images), target.labels, threshold),
+        }
+    return {"source_val": {key: source[key] for key in _SOURCE_METRICS}, "target": measured}
 
 
 def _set_threshold(model: ModelProto, value: float) -> None:

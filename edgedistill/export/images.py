@@ -92,11 +92,14 @@ class ExportImages:
         return self._labelled(self.dataset.split.val)
 
     def target(self) -> LabelledImages:
-        """The unseen domain's test images, known and unknown."""
+        """The run's labelled test images, known and unknown; none where it has no such test."""
         return self._labelled(self.dataset.target)
 
     def source_unknown(self) -> LabelledImages:
-        """Images of unknown classes in the source domains, or given; none is trained on."""
+        """Images of unknown classes in the source domains but for test images, or given ones.
+
+        None is trained on.
+        """
         if self._given is not None:
             unknown_rows = np.flatnonzero(self._given_labels < 0)
             return self._labelled(unknown_rows[self._store.readable[unknown_rows]])
@@ -104,6 +107,7 @@ class ExportImages:
         unknown = [index.class_id(name) for name in split.unknown]
         sources = [index.domains.index(name) for name in split.sources]
         rows = np.flatnonzero(np.isin(index.label, unknown) & np.isin(index.domain, sources))
+        rows = np.setdiff1d(rows, self.dataset.target)
         return self._labelled(rows[self._store.readable[rows]])
 
     def sample(self, wanted: int) -> LabelledImages:

@@ -42,7 +42,7 @@ def run_model(
     threshold: float | None = None,
     batch: int = BATCH,
 ) -> ModelOutputs:
-    """Answers for N > 0 images, `batch` at a time.
+    """Answers for N images, `batch` at a time.
 
     Args:
         session: of a file that keeps the contract.
@@ -50,6 +50,9 @@ def run_model(
         threshold: None for the file's own.
         batch: images per run.
     """
+    if not len(images):
+        classes = session.get_outputs()[2].shape[1]
+        return ModelOutputs(np.zeros(0, np.int64), np.zeros(0), np.zeros((0, classes)))
     override = {} if threshold is None else {INPUTS[1]: np.array(threshold, np.float32)}
     batches = []
     for start in range(0, len(images), batch):

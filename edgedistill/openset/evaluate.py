@@ -31,6 +31,12 @@ class Outputs:
     probabilities: NDArray[np.floating]
     labels: NDArray[np.int64]
 
+    @classmethod
+    def empty(cls, classes: int) -> "Outputs":
+        """Answers to no image."""
+        nothing = np.zeros(0, np.int64)
+        return cls(nothing, np.zeros(0, np.float32), np.zeros((0, classes), np.float32), nothing)
+
     def __post_init__(self) -> None:
         shape = self.probabilities.shape[:1]
         if self.probabilities.ndim != 2 or not (

@@ -12,6 +12,28 @@ FAR_AUROC = 0.7
 FAR_P_VALUE = 0.01
 
 
+def describe_unlabelled(
+    val_scores: NDArray[np.floating], scores: NDArray[np.floating], threshold: float
+) -> dict[str, Any]:
+    """What can be said of unlabelled images: nothing of it is a metric of right answers.
+
+    Args:
+        val_scores: `[M]`, scores of known source-validation images.
+        scores: `[N]`, scores of the unlabelled images.
+        threshold: images of a lower score are rejected.
+
+    Returns:
+        "images"; "acceptance": share that is answered with a class, None without images;
+        "score_histogram": see `score_histograms`; "shift": see `score_shift`.
+    """
+    return {
+        "images": len(scores),
+        "acceptance": float(np.mean(scores >= threshold)) if len(scores) else None,
+        "score_histogram": score_histograms(val_scores, scores),
+        "shift": score_shift(val_scores, scores),
+    }
+
+
 def score_shift(
     val_scores: NDArray[np.floating], scores: NDArray[np.floating]
 ) -> dict[str, Any] | None:

@@ -206,8 +206,8 @@ def _classes(data: ReportData) -> list[dict[str, Any]]:
             for mask in (np.ones(len(data.accepted), bool), data.accepted)
         )
         rows = [
-            {"class": name, "images": images, "accepted": images and kept / images}
-            for name, images, kept in zip(data.known, answered, accepted, strict=True)
+            {"class": name, "images": images, "accepted": answers / images if images else None}
+            for name, images, answers in zip(data.known, answered, accepted, strict=True)
         ]
         shown = sorted(rows, key=lambda row: -row["images"])[:CLASS_ROWS]
         return shown if len(rows) > CLASS_ROWS else rows

@@ -48,11 +48,11 @@ def _comparable(name: str | Path, runs: str | Path) -> dict[str, Any]:
     run = load_run(name, runs=runs)
     metrics = run.metrics
     try:
-        target = metrics["target"]
-        texts = (metrics["method"], metrics["student"], target["domain"])
-        valid = all(isinstance(text, str) for text in (*texts, metrics["openset"]["score"]))
-        valid &= _is_number(metrics["seconds"])
-        valid &= all(target.get(key) is None or _is_number(target[key]) for key in COMPARED)
+        texts = (metrics["method"], metrics["student"], metrics["openset"]["score"])
+        valid = all(isinstance(text, str) for text in texts) and _is_number(metrics["seconds"])
+        # A run that was not tested on labelled images has no such figures.
+        if metrics["target"] is not None:
+            valid &= _are_figures(metrics["target"])
     except (KeyError, TypeError, AttributeError):
         valid = False
     if not valid:
@@ -61,6 +61,11 @@ def _comparable(name: str | Path, runs: str | Path) -> dict[str, Any]:
             "again"
         )
     return metrics
+
+
+def _are_figures(target: dict[str, Any]) -> bool:
+    named = target["domain"] is None or isinstance(target["domain"], str)
+    return named and all(target.get(key) is None or _is_number(target[key]) for key in COMPARED)
 
 
 def _is_number(value: Any) -> bool:

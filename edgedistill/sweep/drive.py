@@ -197,6 +197,10 @@ def _kind(run: PlannedRun) -> tuple[str, str]:
 
 def _scores(metrics: dict[str, object]) -> str:
     target = metrics["target"]
+    if target is None:
+        source = metrics["source_val"]
+        assert isinstance(source, dict)
+        return f"accuracy {100 * source['accuracy']:.1f} on source validation, nothing tested"
     assert isinstance(target, dict)
     names = {"accuracy": "accuracy", "h_score": "H deployed", "oracle_h_score": "H oracle"}
     shown = [

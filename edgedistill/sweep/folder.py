@@ -62,7 +62,8 @@ class SweepFolder:
             return None
         try:
             metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            _ = metrics["target"]["domain"], metrics["seconds"]
+            target = metrics["target"]
+            _ = target is None or target["domain"], metrics["seconds"]
         except (OSError, ValueError, KeyError, TypeError):
             raise RunFolderError(
                 f"{path}: not the metrics of a run; delete the run's folder and start the sweep "

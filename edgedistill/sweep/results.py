@@ -28,6 +28,8 @@ METRICS = {
 }
 # Lower is better.
 LOWER = ("fpr95",)
+# Stands for the target of runs that hold no domain out.
+NO_TARGET = "no target"
 _TARGET_COLUMNS = (
     *METRICS,
     "best_h_score",
@@ -312,7 +314,7 @@ def _fields(run: PlannedRun) -> Row:
     return {
         "dataset": recipe.data.dataset,
         "protocol": recipe.data.protocol,
-        "data.target": recipe.data.target,
+        "data.target": recipe.data.target or NO_TARGET,
         "hybridness": None if value is None else float(Fraction(value)),
         "method.name": recipe.method.name,
         "student.model": recipe.student.model,

@@ -22,6 +22,8 @@ from edgedistill.data.protocols.stratify import hashed_validation, held_out_part
 from edgedistill.errors import DataError
 
 TestKind = Literal["unseen domain", "held-out", "unlabelled", "none"]
+# Kinds of test images that have labels to measure by.
+MEASURED: tuple[TestKind, ...] = ("unseen domain", "held-out")
 # Share held out for the test where there is neither a target nor a given split.
 HELD_OUT = 0.2
 

@@ -26,8 +26,9 @@ def metadata(
     Args:
         run: the finished run.
         calibration: of the file's own threshold.
-        metrics: of the file, or of its student in torch, under "source_val" and "target", and
-            under "calibration" of classes that were given after training.
+        metrics: of the file, or of its student in torch, under "source_val" and "target", which is
+            None where no labelled image was tested, and under "calibration" of classes that were
+            given after training.
         size: input side in pixels.
         precision: "fp32" or "int8".
     """

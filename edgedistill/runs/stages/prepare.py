@@ -11,6 +11,7 @@ from edgedistill import callbacks
 from edgedistill.data.identity import ImageIdentity, identify_images
 from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
+from edgedistill.data.protocols.split import MEASURED
 from edgedistill.data.spelling import similar_names
 from edgedistill.data.store.image_store import Store, open_store
 from edgedistill.errors import DataError, RecipeError, WeightsError
@@ -43,8 +44,11 @@ class PreparedImages:
     Attributes:
         store: every image, at the size that views are cut from.
         train: training images of `store`, each source domain among them.
-        val, target: whole images at the student's size.
-        teacher_val, teacher_target: the same at the teacher's size, None without a teacher.
+        val: whole images at the student's size.
+        target: the same of the test images; of an unlabelled target its images, each of label -1;
+            no image where nothing is tested.
+        teacher_val, teacher_target: at the teacher's size, None without a teacher; `teacher_target`
+            also where there are no labels to measure it by.
     """
 
     store: Store
@@ -186,15 +190,25 @@ class Prepare:
         store = open_store(index, self.store_size)
         train = dataset.label(store.images(split.train))
         whole = open_store(index, size)
-        val, target = (dataset.label(whole.images(rows)) for rows in (split.val, dataset.target))
+        val = dataset.label(whole.images(split.val))
+        target = _test_images(dataset, whole, size)
         _warn_of_files(train, val, target)
         teacher_val = teacher_target = None
         if teacher is not None:
             whole = open_store(index, teacher.size)
             teacher_val = dataset.label(whole.images(split.val))
-            teacher_target = dataset.label(whole.images(dataset.target))
+            if split.test_kind in MEASURED:
+                teacher_target = dataset.label(whole.images(dataset.target))
         _refuse_empty_domains(dataset, train)
         return PreparedImages(store, train, val, target, teacher_val, teacher_target)
+
+
+def _test_images(dataset: OpenSetSplit, store: Store, size: int) -> LabelledImages:
+    if dataset.unlabelled is None:
+        return dataset.label(store.images(dataset.target))
+    count = len(dataset.unlabelled)
+    images = open_store(dataset.unlabelled, size).images(np.arange(count))
+    return LabelledImages(images, np.full(len(images), -1, np.int64))
 
 
 def find_teacher(section: TeacherSection, device: torch.device, required: bool) -> Teacher | None:
@@ -255,17 +269,29 @@ def _announce(name: str, dataset: OpenSetSplit) -> None:
     split = dataset.split
     callbacks.current().on_note(
         f"{name}: {len(split.train)} training and {len(split.val)} validation images from "
-        f"{', '.join(split.sources)}; target {split.target}: {len(split.target_known)} known, "
-        f"{len(split.target_unknown)} unknown images"
+        f"{', '.join(split.sources)}; {_test_phrase(dataset)}"
     )
+
+
+def _test_phrase(dataset: OpenSetSplit) -> str:
+    split = dataset.split
+    if split.test_kind == "none":
+        return "no image is left out for a test"
+    if dataset.unlabelled is not None:
+        return f"target {split.target}: {len(dataset.unlabelled)} images without labels"
+    counts = f"{len(split.target_known)} known, {len(split.target_unknown)} unknown images"
+    if split.test_kind == "held-out":
+        return f"held out for the test: {counts}"
+    return f"target {split.target}: {counts}"
 
 
 def data_warnings(dataset: OpenSetSplit) -> list[str]:
     """What a dataset left out, and names in it that may mean the same, a line each."""
     index = dataset.index
     lines = list(dataset.notes)
-    if index.omitted:
-        lines.append(f"data: {index.root}: left out {'; '.join(index.omitted)}")
+    for listing in (index, dataset.unlabelled):
+        if listing is not None and listing.omitted:
+            lines.append(f"data: {listing.root}: left out {'; '.join(listing.omitted)}")
     similar = similar_names(index)
     if similar:
         lines.append(f"data: {'; '.join(similar)}")

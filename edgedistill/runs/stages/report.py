@@ -4,8 +4,19 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgedistill._utils.atomic import write_json
-from edgedistill.report import ReportData, SampleImages, sample_rows, write_report
+from edgedistill.openset import Outputs
+from edgedistill.report import (
+    AnsweredImages,
+    ReportData,
+    SampleImages,
+    sample_answers,
+    sample_rows,
+    write_report,
+)
 from edgedistill.runs.folder import RunFolder
 from edgedistill.runs.stages.calibrate import Calibrated
 from edgedistill.runs.stages.evaluate import Evaluated
@@ -30,9 +41,6 @@ class Report:
     ) -> None:
         """Write the report of `metrics`, and then them."""
         val, target = calibrated.val, evaluated.target
-        accepted = target.scores >= calibrated.threshold
-        shown = sample_rows(target.labels, target.predictions, accepted, seed=self.seed)
-        index, images = prepared.dataset.index, prepared.images.target.images
         data = ReportData(
             name=folder.path.name,
             metrics=metrics,
@@ -43,18 +51,34 @@ class Report:
             target_scores=target.scores,
             target_labels=target.labels,
             target_predictions=target.predictions,
-            samples=SampleImages(
-                images=images[shown],
-                names=[index.classes[index.label[row]] for row in images.rows[shown]],
-                labels=target.labels[shown],
-                predictions=target.predictions[shown],
-                scores=target.scores[shown],
-                accepted=accepted[shown],
-            ),
+            samples=self._samples(prepared, target, target.scores >= calibrated.threshold),
             recipe=folder.recipe.read_text(encoding="utf-8"),
             environment=prepared.environment,
             warnings=data_warnings(prepared.dataset),
-            next_command=f"edgedistill export {shlex.quote(str(folder.path))} --onnx",
+            next_command=f"edgedistill export {shlex.quote(str(folder.path))}",
         )
         write_report(folder.path, data)
         write_json(folder.metrics, metrics)
+
+    def _samples(
+        self, prepared: Prepared, target: Outputs, accepted: NDArray[np.bool_]
+    ) -> AnsweredImages | None:
+        """Images to show with their answers, None where nothing was tested."""
+        images = prepared.images.target.images
+        if not len(images):
+            return None
+        if prepared.dataset.unlabelled is not None:
+            rows = sample_answers(accepted, seed=self.seed)
+            return AnsweredImages(
+                images[rows], target.predictions[rows], target.scores[rows], accepted[rows]
+            )
+        rows = sample_rows(target.labels, target.predictions, accepted, seed=self.seed)
+        index = prepared.dataset.index
+        return SampleImages(
+            images=images[rows],
+            names=[index.classes[index.label[row]] for row in images.rows[rows]],
+            labels=target.labels[rows],
+            predictions=target.predictions[rows],
+            scores=target.scores[rows],
+            accepted=accepted[rows],
+        )

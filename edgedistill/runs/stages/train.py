@@ -89,7 +89,7 @@ class Train:
                 )
             callbacks.current().on_note(
                 f"trained {steps:.0f} steps in {seconds:.0f} s, best source validation "
-                f"{100 * best:.1f}%; evaluating on {len(prepared.dataset.target)} target images"
+                f"{100 * best:.1f}%; {_next(prepared)}"
             )
         return Trained(history, seconds)
 
@@ -102,6 +102,13 @@ class Train:
         paths = (stored.paths[row] for row in stored.rows)
         views = draw_views(view_spec(self.views), paths, np.zeros(len(stored), np.int64))
         return prepared.dataset.label(stored), views
+
+
+def _next(prepared: Prepared) -> str:
+    images = len(prepared.images.target)
+    if prepared.dataset.unlabelled is not None:
+        return f"answering {images} images without labels"
+    return f"evaluating on {images} test images" if images else "no image to test on"
 
 
 def save_student(student: Student, text: TextBank | None, folder: RunFolder) -> None:

@@ -59,6 +59,35 @@ def test_a_recipe_gives_the_images_its_run_is_evaluated_on(
         find_images(path, CLASSES)
 
 
+def test_a_recipe_without_a_target_gives_its_held_out_images(
+    tree_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    tree = tree_of()
+    del tree["data"]["target"]
+    path = tmp_path / "tiny.toml"
+    path.write_text(tomli_w.dumps(tree))
+    dataset = resolve_split(load_recipe(path).data)
+    images = find_images(path, dataset.split.known)
+    assert images.target is None and 0 < len(images) == len(dataset.target)
+    assert "held-out images of the same domains" in images.notes[-1]
+
+
+def test_a_recipe_that_tests_on_no_label_is_refused(
+    tree_of: Callable[..., dict[str, Any]], shapes: Path, tmp_path: Path
+) -> None:
+    known = ("circle", "cross", "square", "tall_bar")
+    put(tmp_path / "photos" / "a.png")
+    path = tmp_path / "tiny.toml"
+    path.write_text(tomli_w.dumps(tree_of(data={"target": str(tmp_path / "photos")})))
+    with raises(DataError, path, "data.target"):
+        find_images(path, known)
+    tree = tree_of(data={"test_fraction": 0.0})
+    del tree["data"]["target"]
+    path.write_text(tomli_w.dumps(tree))
+    with raises(DataError, path, "data.test_fraction"):
+        find_images(path, known)
+
+
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
     def line(source: Path) -> str:
         with pytest.raises(DataError) as error:
