@@ -28,7 +28,6 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Put finished runs side by side. Unfinished ones are left out with a note."""
-    from edgedistill._utils.tested_on import tested_on
     from edgedistill.cli.tables import duration, metric_cells, print_json, print_table
 
     given = names or run_names(runs)
@@ -46,7 +45,7 @@ def compare(
             Path(name).name,
             metrics["method"],
             metrics["student"],
-            tested_on(metrics).removeprefix("unseen domain "),
+            (metrics["target"] or {}).get("domain") or metrics["test_kind"],
             *metric_cells(metrics["target"] or {}, list(_TITLES)),
             metrics["openset"]["score"],
             duration(metrics["seconds"]),
