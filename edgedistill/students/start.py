@@ -50,9 +50,10 @@ def read_start_weights(name: str, weights: str) -> StartWeights:
     Raises WeightsError for a file or run that is not there or cannot be read.
     """
     path = weights_file(name, weights)
-    run = path if path.is_dir() else path.parent
-    if path.is_dir() or (path.name == "student.safetensors" and (run / "recipe.toml").is_file()):
-        return _of_run(run)
+    if path.is_dir():
+        return _of_run(path)
+    if path.name == "student.safetensors" and (path.parent / "metrics.json").is_file():
+        return _of_run(path.parent)
     checkpoint = read_checkpoint(path)
     tensors = checkpoint.tensors
     origin = f"{path} ('{checkpoint.wrapper}')" if checkpoint.wrapper else str(path)

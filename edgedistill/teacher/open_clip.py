@@ -148,7 +148,7 @@ def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
         name=f"{model}/{pretrained}" if pretrained else model,
         fingerprint=_weights_hash(net),
         size=size[0] if isinstance(size, tuple | list) else int(size),
-        width=_width(net, tokenizer, device),
+        width=_width(net, tokenizer, device, model),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         logit_scale=float(net.logit_scale.detach().exp()),  # type: ignore[operator]
@@ -247,9 +247,17 @@ def _has_model(name: str) -> bool:
 
 
 @torch.no_grad()
-def _width(net: nn.Module, tokenizer: Any, device: torch.device) -> int:
+def _width(net: nn.Module, tokenizer: Any, device: torch.device, model: str) -> int:
+    ids = tokenizer(["a"]).to(device)
+    text: Any = getattr(net, "text", net)
+    vocabulary = getattr(text, "vocab_size", None)
+    if vocabulary is not None and int(ids.max()) >= vocabulary:
+        raise WeightsError(
+            f"teacher: {model}: its tokenizer gives ids up to {int(ids.max())}, and the text tower "
+            f"has {vocabulary}; put the model's own tokenizer.json beside its weights"
+        )
     # A text is cheaper than an image; both towers end in one space.
-    return int(net.encode_text(tokenizer(["a"]).to(device)).shape[1])  # type: ignore[operator]
+    return int(net.encode_text(ids).shape[1])  # type: ignore[operator]
 
 
 def _quick_gelu(model: str, pretrained: str) -> bool:

@@ -119,6 +119,10 @@ class TestFiles:
         torch.save(wrap(whole), tmp_path / "last.pth")
         assert_loaded(tmp_path / "last.pth", whole)
 
+    def test_the_format_of_before_torch_1_6(self, whole: State, tmp_path: Path) -> None:
+        torch.save(whole, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+        assert_loaded(tmp_path / "old.pth", whole)
+
     def test_position_embeddings_are_resampled_to_the_recipes_size(self, tmp_path: Path) -> None:
         network = timm.create_model("test_vit", img_size=160)
         nn.init.constant_(network.get_parameter("pos_embed"), 0.25)

@@ -169,8 +169,8 @@ class TestFiles:
             model.eval().encode_image(pixels), net.encode_image(pixels), atol=1e-5
         )
         assert same == (name == CLIP)
-        with pytest.raises((WeightsError, IndexError)):
-            # The vocabulary of the recorded models is too small for open_clip's tokenizer.
+        # The vocabulary of the recorded models is too small for open_clip's tokenizer.
+        with raises(WeightsError, path.stem, 16):
             load_teacher(path.stem, str(weights), CPU)
         if name == CLIP:
             assert not warned
@@ -331,6 +331,22 @@ class TestErrors:
         monkeypatch.setitem(sys.modules, "tokenizers", None)
         with raises(MissingPackageError, "tokenizers", "edgedistill[siglip]"):
             load_teacher(str(RECORDED / SIGLIP), "", CPU)
+
+    def test_a_tokenizer_of_another_model(self, copy: Callable[[str], Path]) -> None:
+        folder = copy(SIGLIP)
+        edit(folder / "tokenizer.json", lambda c: c["model"]["vocab"].update(a=99))
+        with raises(WeightsError, folder, 99, 16):
+            load_teacher(str(folder), "", CPU)
+
+    def test_a_name_whose_tokenizer_needs_transformers(
+        self, tiny_clip: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def missing(*arguments: object, **keywords: object) -> None:
+            raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
+
+        monkeypatch.setattr(open_clip, "get_tokenizer", missing)
+        with raises(WeightsError, tiny_clip, "tokenizer.json"):
+            load_teacher(f"local-dir:{tiny_clip}", "", CPU)
 
     def test_a_folder_without_configuration(self, tmp_path: Path) -> None:
         with raises(WeightsError, tmp_path, "config.json"):
