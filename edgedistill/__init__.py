@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from edgedistill.runs.caches import list_caches as list_caches
     from edgedistill.runs.clear import clear_caches as clear_caches
     from edgedistill.runs.compare import compare as compare
+    from edgedistill.runs.init import Scaffold as Scaffold
+    from edgedistill.runs.init import init as init
     from edgedistill.runs.recipe_caches import build_caches as build_caches
     from edgedistill.runs.recipe_caches import verify_caches as verify_caches
     from edgedistill.runs.result import Run as Run
@@ -74,6 +76,7 @@ _HOMES = {
     "Prediction": "runtime",
     "Recipe": "recipe",
     "Run": "runs.result",
+    "Scaffold": "runs.init",
     "benchmark": "bench.run",
     "benchmark_info": "data.info",
     "build_caches": "runs.recipe_caches",
@@ -84,6 +87,7 @@ _HOMES = {
     "errors": "",
     "evaluate_teacher": "runs.teacher",
     "find_images": "runtime.find",
+    "init": "runs.init",
     "list_benchmarks": "api",
     "list_caches": "runs.caches",
     "list_datasets": "api",

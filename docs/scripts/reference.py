@@ -44,6 +44,7 @@ NAMED: dict[str, Registry[Any]] = {
 }
 # Package or module of a public name -> heading it stands under, in the page's order.
 API_GROUPS = {
+    "runs.init": "Runs",
     "runs.start": "Runs",
     "runs.result": "Runs",
     "runs": "Runs",

@@ -5,7 +5,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from edgedistill import __version__
-from edgedistill.cli import bench, cache, compare, data, export, predict, run, sweep, teacher
+from edgedistill.cli import bench, cache, compare, data, export, init, predict, run, sweep, teacher
 from edgedistill.cli.process import run_command
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
     # Or words in brackets, such as [default: the first], would vanish as markup.
     rich_markup_mode=None,
 )
+app.command()(init.init)
 app.command()(run.run)
 app.command()(predict.predict)
 app.command()(compare.compare)

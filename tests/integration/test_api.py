@@ -28,6 +28,7 @@ WITH_A_RUN: dict[str, Any] = {
     "compare": ed.compare,
     "benchmark": ed.benchmark,
     "find_images": ed.find_images,
+    "init": ed.init,
 }
 LISTS = [name for name in ed.__all__ if name.startswith("list_") and name != "list_caches"]
 
@@ -66,8 +67,11 @@ def failures(name: str, target: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tree_of: TREE, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A current directory with a recipe and a photo."""
+    """A current directory with a recipe, a photo, and photos of two classes."""
     path = tmp_path_factory.mktemp("api")
+    for number, name in enumerate(["cat", "dog"] * 5):
+        (path / "photos" / name).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (20 * number, 0, 0)).save(path / f"photos/{name}/{number}.png")
     (path / "recipe.toml").write_text(tomli_w.dumps(tree_of()))
     Image.new("RGB", (30, 20), "red").save(path / "x.jpg")
     with pytest.MonkeyPatch.context() as patch:
