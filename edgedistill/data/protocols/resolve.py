@@ -82,6 +82,12 @@ def resolve_split(data: DataSection, index: Index | None = None) -> OpenSetSplit
 def split_of(data: DataSection, index: Index) -> Split:
     """The split of a recipe's protocol. Raises DataError."""
     target = _target_domain(data, index)
+    folder = _unlabelled_folder(target, index)
+    if folder is not None and data.protocol != "instances":
+        raise DataError(
+            f"data.target: {folder} is a folder without classes, which protocol = "
+            f"{data.protocol!r} cannot test on; give a domain, {', '.join(index.domains)}"
+        )
     if data.protocol == "hdg":
         assert target is not None
         return _hdg(data, index, target)
@@ -97,7 +103,6 @@ def split_of(data: DataSection, index: Index) -> Split:
             trial=data.split_seed,
             holdout=data.val_fraction,
         )
-    folder = _unlabelled_folder(target, index)
     if folder is not None and data.test_fraction:
         raise DataError(
             f"data.test_fraction: nothing is held out where data.target is a folder without "

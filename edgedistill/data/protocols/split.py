@@ -9,7 +9,6 @@ in all of them.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -78,10 +77,10 @@ def instance_hashes(index: Index, seed: int) -> NDArray[np.float64]:
     Where one name is in different folders of a class and domain, the instances are told apart by
     their folders.
     """
-    folders = [PurePosixPath(path).parent for path in index.paths]
+    folders = [path.rpartition("/")[0] for path in index.paths]
     names = [index.instance(row) for row in range(len(index))]
     keys = list(zip(index.domain.tolist(), index.label.tolist(), names, strict=True))
-    folder_of: dict[tuple[int, int, str], PurePosixPath] = {}
+    folder_of: dict[tuple[int, int, str], str] = {}
     shared = {
         key
         for key, folder in zip(keys, folders, strict=True)
@@ -90,7 +89,7 @@ def instance_hashes(index: Index, seed: int) -> NDArray[np.float64]:
     return np.array(
         [
             instance_hash(
-                seed, index.classes[key[1]], str(folder / name) if key in shared else name
+                seed, index.classes[key[1]], f"{folder}/{name}" if key in shared else name
             )
             for key, folder, name in zip(keys, folders, names, strict=True)
         ],
@@ -157,34 +156,33 @@ def make_split(
     candidates = in_sources & (known_label[index.label] >= 0)
     if used is not None:
         candidates &= used
-    given_val, given_test = (candidates & (index.split == part) for part in (VAL, TEST))
-    free = candidates & ~given_val & ~given_test
-    _refuse_untrained(index, known_names, free, given_val | given_test)
-    if target is None:
-        if given_test.any() and test_fraction:
-            raise DataError(
-                f"split: test_fraction is {test_fraction}, and {index.root} has given test images; "
-                "drop test_fraction"
-            )
-        if test_fraction is None and share == 0 and not index.split.any():
-            share = HELD_OUT
-        share = share if test and not given_test.any() else 0.0
+    tested = in_sources if target is None else index.domain == index.domains.index(target)
+    given_test = tested & (known_label[index.label] >= 0) & (index.split == TEST)
+    if test_fraction and given_test.any():
+        raise DataError(
+            f"split: test_fraction is {test_fraction}, and {index.root} has given test images; "
+            "drop test_fraction"
+        )
+    given_val = candidates & (index.split == VAL)
+    free = candidates & (index.split != VAL) & (index.split != TEST)
+    _refuse_untrained(index, known_names, free, candidates & ~free)
     u = instance_hashes(index, seed)
     is_val = given_val.copy()
     from_train = 0.0 if given_val.any() else val_fraction
     if target is None:
+        if test_fraction is None and share == 0 and not index.split.any():
+            share = HELD_OUT
+        share = share if test and not given_test.any() else 0.0
         is_test = given_test & test
         is_val[free], is_test[free] = held_out_parts(u[free], index.label[free], from_train, share)
         free &= ~is_test
-        tested = in_sources
         test_kind: TestKind = "held-out" if share > 0 or is_test.any() else "none"
     else:
         free &= u >= share
         is_val[free] = hashed_validation(u[free], index.label[free], from_train, share)
-        tested = index.domain == index.domains.index(target)
         is_test = tested & (known_label[index.label] >= 0)
-        if (is_test & (index.split == TEST)).any():
-            is_test &= index.split == TEST
+        if given_test.any():
+            is_test = given_test
         elif share > 0:
             is_test &= u < share
         test_kind = "unseen domain"

@@ -96,11 +96,12 @@ def images_root(root: str | Path) -> Path:
 
 def table_path(root: Path, text: str) -> str:
     """`Index` path of a file that a table names, relative to `root` where it lies below it."""
+    start = os.fspath(root)
     path = text.strip()
-    if "\\" in path and not (root / path).exists():
+    if "\\" in path and not os.path.exists(os.path.join(start, path)):
         path = path.replace("\\", "/")
-    whole = Path(os.path.normpath(root / path))
-    return (whole.relative_to(root) if whole.is_relative_to(root) else whole).as_posix()
+    whole = os.path.normpath(os.path.join(start, path))
+    return whole.removeprefix(start.rstrip(os.sep) + os.sep).replace(os.sep, "/")
 
 
 def _where(row: Row) -> str:
@@ -115,7 +116,8 @@ def _sorted_classes(names: set[str]) -> tuple[str, ...]:
 
 
 def _refuse_missing(root: Path, rows: Sequence[Row]) -> None:
-    missing = [row for row in rows if not (root / row.path).is_file()]
+    start = os.fspath(root)
+    missing = [row for row in rows if not os.path.isfile(os.path.join(start, row.path))]
     if missing:
         shown = ", ".join(f"{row.place}: {row.path}" for row in missing[:_SHOWN])
         more = ", ..." if len(missing) > _SHOWN else ""

@@ -69,6 +69,7 @@ def test_without_a_target_images_of_all_domains_are_held_out(data: Path) -> None
         ("nowhere", {}, ["target domain 'nowhere'", "folder", "art, photo"]),
         ("empty", {}, ["data.target", "no image"]),
         ("new", {"test_fraction": 0.5}, ["data.test_fraction", "new"]),
+        ("new", {"protocol": "domainbed"}, ["data.target", "new", "'domainbed'", "art, photo"]),
         ("data/art/cat", {}, ["data.target", 9, "0.png"]),
         (".", {}, ["data.target", 36]),
     ],

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgedistill.data.index import TEST, TRAIN, VAL, Index
+from edgedistill.data.index import NOT_GIVEN, TEST, TRAIN, VAL, Index
 from edgedistill.data.protocols.split import Split, instance_hashes, make_split
 from edgedistill.errors import DataError
 
@@ -180,9 +180,11 @@ def test_given_test_images_of_the_sources_are_not_trained_on() -> None:
     assert make_split(index, test=False).test_kind == "none"
 
 
-def test_a_share_beside_given_test_images_is_refused() -> None:
+@pytest.mark.parametrize("target", [None, "y"])
+def test_a_share_beside_given_test_images_is_refused(target: str | None) -> None:
+    index = with_split(index_of({"cat": 10}, ("x", "y")), given_part)
     with raises(DataError, "test_fraction", "/data"):
-        make_split(with_split(index_of({"cat": 10}), given_part), test_fraction=0.1)
+        make_split(index, target=target, test_fraction=0.1)
 
 
 def test_classes_given_for_validation_or_test_only_are_named() -> None:
@@ -196,3 +198,32 @@ def test_classes_given_for_validation_or_test_only_are_named() -> None:
         make_split(given_index)
     split = make_split(given_index, unknown=["eel", "fox"])
     assert per_class(index, split.target_unknown) == [0, 0, 3, 3]
+
+
+@given(
+    st.lists(st.sampled_from([NOT_GIVEN, TRAIN, VAL, TEST]), min_size=24, max_size=24),
+    st.sampled_from([None, "y"]),
+    st.booleans(),
+)
+def test_given_parts_never_mix(parts: list[int], target: str | None, test: bool) -> None:
+    # The first instances are given for training, so that every class is trained on.
+    index = with_split(
+        index_of({"a": 26, "b": 26, "newt": 4}, ("x", "y"), unknown=("newt",)),
+        lambda stem: [TRAIN, TRAIN, *parts][int(stem)],
+    )
+    split = make_split(index, target=target, test=test)
+    rows = np.concatenate(parts_of(split))
+    assert len(np.unique(rows)) == len(rows)
+    given = {
+        part: set(index.split[rows].tolist())
+        for part, rows in zip(("train", "val", "test"), parts_of(split)[:3], strict=True)
+    }
+    assert given["train"] <= {NOT_GIVEN, TRAIN}
+    assert given["val"] == {VAL} if VAL in parts else given["val"] <= {NOT_GIVEN, TRAIN}
+    if target is None and test:
+        assert given["test"] == ({TEST} if TEST in parts else set())
+        assert (split.test_kind == "held-out") == (TEST in parts)
+    elif target is None:
+        assert split.test_kind == "none" and not given["test"]
+    else:
+        assert given["test"] == ({TEST} if TEST in parts else {TRAIN, *parts})
