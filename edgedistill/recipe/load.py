@@ -20,6 +20,7 @@ from edgedistill._utils.registry import Registry
 from edgedistill._utils.suggestions import choices
 from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.errors import RecipeError
+from edgedistill.recipe.paths import absolute_paths, absolute_value
 from edgedistill.recipe.schema import (
     LARGEST_SIDE,
     DataSection,
@@ -69,12 +70,8 @@ def as_recipe(
     else:
         values = source.model_dump() if isinstance(source, Recipe) else dict(source)
         tree, where = _renamed(_without_none(values), "recipe"), "recipe"
-    if isinstance(overrides, Mapping):
-        for key, value in overrides.items():
-            set_value(tree, key.split("."), value, where=f"override {key}")
-    else:
-        for override in overrides:
-            _override(tree, override)
+        tree = absolute_paths(tree, Path())
+    override(tree, overrides)
     return resolve(tree, where)
 
 
@@ -117,10 +114,24 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         raise RecipeError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
-    tree = _renamed(tree, str(path))
-    for override in overrides:
-        _override(tree, override)
+    tree = absolute_paths(_renamed(tree, str(path)), path.parent)
+    override(tree, overrides)
     return tree
+
+
+def override(tree: dict[str, Any], overrides: Mapping[str, Any] | Sequence[str]) -> None:
+    """Change fields of a recipe's nested dictionaries, in place.
+
+    Paths start from the current directory. Raises RecipeError for what cannot be applied.
+    """
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            keys = key.split(".")
+            absolute = absolute_value(tuple(keys), value, Path())
+            set_value(tree, keys, absolute, where=f"override {key}")
+    else:
+        for text in overrides:
+            _override(tree, text)
 
 
 # Spellings of before 0.2, accepted until 0.3: section, old key, new key.
@@ -254,7 +265,7 @@ def _override(tree: dict[str, Any], override: str) -> None:
     if any("\ud800" <= c <= "\udfff" for c in shown):
         # TOML, and so the recipe in the run's folder, holds UTF-8 only.
         raise RecipeError(f"--set {printable(shown, 'utf-8')}: is not UTF-8; rename the file")
-    *sections, last = (part.strip() for part in key.split("."))
+    *sections, last = _parts(key)
     if not equals or not all([*sections, last]):
         raise RecipeError(f"--set {shown}: write --set section.key=value")
     try:
@@ -267,7 +278,24 @@ def _override(tree: dict[str, Any], override: str) -> None:
             ) from None
     if len(parsed) > 1:
         raise RecipeError(f"--set {shown}: holds {len(parsed)} values; give each its own --set")
-    set_value(tree, [*sections, last], parsed["v"], where=f"--set {shown}")
+    value = absolute_value((*sections, last), parsed["v"], Path())
+    set_value(tree, [*sections, last], value, where=f"--set {shown}")
+
+
+def _parts(key: str) -> list[str]:
+    """The parts of a dotted key, which may be quoted as in TOML: `names."a.b"`."""
+    if '"' in key or "'" in key:
+        try:
+            node: Any = tomllib.loads(f"{key} = 0")
+        except tomllib.TOMLDecodeError:
+            pass
+        else:
+            parts: list[str] = []
+            while isinstance(node, dict):
+                ((part, node),) = node.items()
+                parts.append(part)
+            return parts
+    return [part.strip() for part in key.split(".")]
 
 
 def _unquoted(text: str, shown: str) -> str | list[str]:

@@ -15,6 +15,7 @@ from edgedistill.errors import RecipeError, UsageError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import read_tree, resolve, set_value
+from edgedistill.recipe.paths import absolute_value
 from edgedistill.sweep.spec import (
     HPARAMS_SEED,
     SEEDS,
@@ -184,7 +185,9 @@ def _assign(tree: dict[str, Any], key: str, value: Any, path: Path) -> None:
     if key == "method.name" and isinstance(method, dict) and method.get("name") != value:
         # Another method has other hyper-parameters.
         method.clear()
-    set_value(tree, key.split("."), value, where=f"{path}: {key}")
+    keys = key.split(".")
+    absolute = absolute_value(tuple(keys), value, path.parent)
+    set_value(tree, keys, absolute, where=f"{path}: {key}")
 
 
 def _name(values: Mapping[str, Any]) -> str:
