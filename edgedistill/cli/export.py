@@ -1,5 +1,6 @@
 """`edgedistill export`: a finished run to the file a device runs."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -135,6 +136,7 @@ def _print(exported: "Exported") -> None:
             else [f"verdict     {int8_verdict(exported.int8.time_ratio)}"]
         ),
         f"file        {exported.path}",
+        f"next        edgedistill predict {shlex.quote(str(exported.path))} IMAGE...",
     )
 
 

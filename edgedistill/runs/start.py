@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgedistill._utils.extras import needs_extra
 from edgedistill.callbacks import Callback, LoggingCallback, RunEnd, reporting
-from edgedistill.errors import Interrupted
+from edgedistill.errors import Interrupted, OutputError
 from edgedistill.registries import LOGGERS
 from edgedistill.runs.lookup import run_folder_of
 from edgedistill.runs.result import Run
@@ -62,6 +63,18 @@ def run(
             # processes of torchrun have to meet first.
             if finished and not overrides and "RANK" not in os.environ:
                 return _read_finished(folder, given)
+    request = None
+    if isinstance(recipe, str | Path) and "RANK" not in os.environ:
+        with needs_extra("train", "edgedistill.run"):
+            from edgedistill.runs.request import read_request
+        request = read_request(Path(recipe), overrides)
+        where = Path(runs) / request.name if out is None else Path(out)
+        finished = request.is_finished(where)
+        if folder is not None and where == folder and (folder / "metrics.json").is_file():
+            # Its own recipe, with nothing changed that makes another run.
+            finished = request.fingerprint == read_request(Path(recipe), ()).fingerprint
+        if finished:
+            return _read_finished(where, given)
     with needs_extra("train", "edgedistill.run"):
         from edgedistill.recipe.load import as_recipe
         from edgedistill.runs.pipeline import run_pipeline
@@ -84,6 +97,10 @@ def run(
             except Exception as error:
                 active.on_end(RunEnd(path, "failed", error=error))
                 raise
+            if request is not None:
+                # Only saves time; a folder that can be read alone does without.
+                with suppress(OutputError):
+                    request.note(path)
             active.on_end(RunEnd(path, "finished", metrics=metrics))
     return Run(path, before=state, rank=processes.rank)
 
@@ -96,9 +113,7 @@ def _read_finished(path: Path, callbacks: Iterable[Callback]) -> Run:
 
 
 def _default_name(source: str | Path | Recipe | Mapping[str, Any], recipe: Recipe) -> str:
+    from edgedistill.runs.request import run_name
+
     stem = Path(source).stem if isinstance(source, str | Path) else recipe.method.name
-    seed, target = f"s{recipe.seed}", recipe.data.target
-    if target is None:
-        return f"{stem}-{seed}"
-    # The target may be the path of a folder.
-    return f"{stem}-{os.path.basename(os.path.abspath(target))}-{seed}"
+    return run_name(stem, recipe.data.target, recipe.seed)

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +121,25 @@ def test_again_it_says_finished(cli: Any, finished: tuple[Path, Any, Path]) -> N
     assert result.status == 0
     assert "already finished" in result.out and str(folder / "report.html") in result.out
     assert {p: p.stat().st_mtime_ns for p in folder.iterdir()} == before
+
+
+def test_a_finished_run_is_answered_without_torch(
+    finished: tuple[Path, Any, Path], tmp_path: Path
+) -> None:
+    folder, _, path = finished
+    for recipe in (path, folder, folder / "recipe.toml"):
+        result = subprocess.run(
+            [
+                *(sys.executable, "-X", "importtime", "-m", "edgedistill"),
+                *("run", recipe, "--runs", folder.parent, "--device", "cpu"),
+            ],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+        assert result.returncode == 0 and "already finished" in result.stdout, result.stderr
+        imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
+        assert "edgedistill.runs.start" in imported and "torch" not in imported
 
 
 def test_another_recipe_under_the_same_name_is_refused(

@@ -344,3 +344,9 @@ def test_differences_name_key_and_both_values() -> None:
     other = differences(a, resolve(tree("kd")))
     assert "method.name: 'scipd', 'kd'" in other
     assert any(line.startswith("method.alpha: 0.8, None") for line in other)
+
+
+def test_a_quoted_part_of_an_overridden_key_may_hold_dots(tmp_path: Path) -> None:
+    path = write(tmp_path, BASE)
+    recipe = load_recipe(path, ['prompts.names."a.b"=["x"]', "prompts.names.'c d'=[\"y\"]"])
+    assert recipe.prompts.names == {"a.b": ["x"], "c d": ["y"]}

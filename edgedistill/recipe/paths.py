@@ -1,0 +1,82 @@
+"""Relative paths of recipes: they start from the folder of the file that says them."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgedistill.registries import DATASETS
+
+_LOCAL_DIR = "local-dir:"
+# Of student.weights, which may also be a file or a run.
+_NAMED_WEIGHTS = ("embedded", "none", "imagenet", "imagenet-v2")
+
+
+def _dataset(value: str) -> bool:
+    return value not in DATASETS
+
+
+def _weights(value: str) -> bool:
+    return value not in _NAMED_WEIGHTS
+
+
+def _always(value: str) -> bool:
+    return True
+
+
+def _marked(value: str) -> bool:
+    """A bare word is the name of a domain, or of an open_clip tag, even beside such a folder."""
+    return "/" in value or os.sep in value
+
+
+# Section and key -> whether a value may be a path.
+_KEYS: dict[tuple[str, str], Callable[[str], bool]] = {
+    ("data", "dataset"): _dataset,
+    ("data", "root"): _always,
+    ("data", "lists"): _always,
+    ("data", "target"): _marked,
+    ("student", "weights"): _weights,
+    ("teacher", "model"): _marked,
+    ("teacher", "pretrained"): _marked,
+}
+
+
+def absolute_paths(tree: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """A recipe's sections with relative paths made absolute.
+
+    A path starts from `base`, or where nothing is there, from the current directory. What is in
+    neither stays as it is, and so does what is no path: a dataset's name, a tag of weights.
+
+    Args:
+        tree: the sections as nested dictionaries; not changed.
+        base: folder of the file that says them.
+    """
+    absolute = dict(tree)
+    for (section, key), may_be_path in _KEYS.items():
+        values = absolute.get(section)
+        value = values.get(key) if isinstance(values, dict) else None
+        if isinstance(value, str) and isinstance(values, dict):
+            absolute[section] = {**values, key: absolute_path(value, base, may_be_path)}
+    return absolute
+
+
+def absolute_value(keys: tuple[str, ...], value: Any, base: Path) -> Any:
+    """The value of one field, as `absolute_paths` would have it."""
+    may_be_path = _KEYS.get((keys[0], keys[1])) if len(keys) == 2 else None
+    if may_be_path is None or not isinstance(value, str):
+        return value
+    return absolute_path(value, base, may_be_path)
+
+
+def absolute_path(value: str, base: Path, may_be_path: Callable[[str], bool]) -> str:
+    """A path below `base` or the current directory as an absolute one; any other text as it is."""
+    prefix = _LOCAL_DIR if value.startswith(_LOCAL_DIR) else ""
+    path = value.removeprefix(prefix)
+    if not path or "\0" in path or path.startswith("~") or os.path.isabs(path):
+        return value
+    if not prefix and not may_be_path(value):
+        return value
+    for folder in (base, Path()):
+        if os.path.lexists(folder / path):
+            return prefix + os.path.abspath(folder / path)
+    return value
