@@ -15,6 +15,7 @@ from typing import Any
 import open_clip
 import torch
 import torch.nn.functional as F
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 from edgedistill import callbacks
@@ -52,7 +53,7 @@ class Teacher:
         model: the network, with open_clip's interface.
         tokenizer: texts to token ids int64 `[n, L]`.
         name: model name and tag, as a recipe gives them.
-        fingerprint: hash of its weights, hex.
+        fingerprint: hash of its weights, and of QuickGELU where it has that activation, hex.
         size: input side in pixels.
         width: dimensions of an embedding, D.
         mean, std: normalization of pixels in 0..1 that it was trained with.
@@ -146,7 +147,7 @@ def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
         model=net,
         tokenizer=tokenizer,
         name=f"{model}/{pretrained}" if pretrained else model,
-        fingerprint=_weights_hash(net),
+        fingerprint=_fingerprint(net),
         size=size[0] if isinstance(size, tuple | list) else int(size),
         width=_width(net, tokenizer, device, model),
         mean=tuple(config["mean"]),
@@ -340,11 +341,14 @@ def _by_hand(model: str, pretrained: str) -> str:
     return advice
 
 
-def _weights_hash(net: nn.Module) -> str:
+def _fingerprint(net: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(net.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    # The same weights under another activation give other embeddings, which no cache may mix.
+    if any(isinstance(module, QuickGELU) for module in net.modules()):
+        digest.update(b"QuickGELU")
     return digest.hexdigest()
 
 

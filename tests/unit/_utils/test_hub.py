@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 
 import pytest
 from huggingface_hub import constants, try_to_load_from_cache
@@ -34,7 +33,10 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def test_an_unreachable_hub_is_asked_once_and_not_retried(
     connections: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("time.sleep", _fail)
+    def no_wait(seconds: float) -> None:
+        pytest.fail(f"waited {seconds} s for a retry")
+
+    monkeypatch.setattr("time.sleep", no_wait)
     with hub_unless_unreachable() as reason:
         assert "Name or service not known" in reason
         with pytest.raises(LocalEntryNotFoundError):
@@ -51,6 +53,3 @@ def test_a_proxy_is_left_to_the_client(
     with hub_unless_unreachable() as reason:
         assert reason == "" and not constants.HF_HUB_OFFLINE
     assert not connections
-
-
-_fail: Callable[..., None] = lambda *_: pytest.fail("waited for a retry")  # noqa: E731
