@@ -139,7 +139,8 @@ def test_a_finished_run_is_answered_without_torch(
         )
         assert result.returncode == 0 and "already finished" in result.stdout, result.stderr
         imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
-        assert "edgedistill.runs.start" in imported and "torch" not in imported
+        assert "edgedistill.cli.run" in imported
+        assert "torch" not in imported, recipe
 
 
 def test_another_recipe_under_the_same_name_is_refused(
