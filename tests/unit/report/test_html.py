@@ -259,3 +259,36 @@ def test_a_thousand_classes_stay_readable(light: ReportData, tmp_path: Path) -> 
     assert text.index("class_0007") == text.index("class_0007", worst)
     assert text.index("class_0008") < text.index("Class by class")
     assert "100 of 1,000 classes" in text and text.count("class_0") < 1000
+
+
+CHECK = {
+    "teacher": "T",
+    "images": 90,
+    "accuracy": 0.432,
+    "chance": 0.125,
+    "probe_accuracy": 0.876,
+    "probe_images": 1234,
+    "images_unknown": 0,
+    "auroc": None,
+    "gap": 0.321,
+    "verdict": "names",
+}
+
+
+@pytest.mark.parametrize("verdict", ["trusted", "names", "chance"])
+def test_the_teacher_on_source_validation_and_what_to_do_about_it(
+    data: ReportData, pictures: dict[str, bytes], verdict: str
+) -> None:
+    metrics = {**data.metrics, "teacher_check": {**CHECK, "verdict": verdict}}
+    text = _flat(_Page(render(replace(data, metrics=metrics), pictures)).text)
+    assert "43.2 %" in text and "87.6 %" in text and "1,234 training images" in text
+    assert ("prompts.names" in text) == ("32.1 %" in text) == (verdict == "names")
+    assert ("12.5 %" in text) == (verdict == "chance")
+
+
+def test_a_run_without_a_teacher_has_no_row_of_its_check(
+    data: ReportData, pictures: dict[str, bytes]
+) -> None:
+    metrics = {**data.metrics, "teacher": None, "teacher_check": None}
+    text = _flat(_Page(render(replace(data, metrics=metrics), pictures)).text)
+    assert "linear probe" not in text and "Teacher accuracy" not in text
