@@ -1,8 +1,10 @@
 """The decisions of a first recipe: steps, sizes, start weights and method, each with its reason."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from edgedistill.recipe.scaffold import COLUMN, Entry, comment, recipe_text, tom
 from edgedistill.recipe.schema import LARGEST_SIDE
 from edgedistill.registries import DATASETS
 from edgedistill.students import architecture
-from edgedistill.students.weights import embedded_students
+from edgedistill.students.weights import PUBLISHED, embedded_students
 from edgedistill.teacher.check import TeacherCheck
 from edgedistill.teacher.open_clip import EMBEDDED
 
@@ -25,6 +27,7 @@ PASSES, LEAST_STEPS, MOST_STEPS = 30, 300, 20_000
 BATCH, LEAST_BATCH = 64, 8
 # Images of the most frequent class over those of the rarest, from which on classes are balanced.
 IMBALANCE = 5
+_LOCAL_DIR = "local-dir:"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Decisions:
     """What a first recipe is written from.
 
     Attributes:
+        folder: where the recipe will lie, from which its relative paths start.
         data, target, student: as `init` was given them.
         dataset: images and split.
         unknown: classes that are unknown by their names alone.
@@ -56,6 +60,7 @@ class Decisions:
         check: the teacher on the sources; None without a teacher or a validation image.
     """
 
+    folder: Path
     data: str
     target: str | None
     student: str
@@ -92,7 +97,7 @@ class Decisions:
             "views": [Entry("store_size", self.store_size, "side of the stored images, for crops")],
             "student": [
                 Entry("model", self.student, "or resnet18, efficientnet_b0, timm/NAME, ..."),
-                Entry("weights", self.start.name, self.start.why),
+                Entry("weights", _weights(self.start.name, self.folder), self.start.why),
                 Entry("size", self.size, _why_size(self.start.name)),
             ],
             "method": [_method(self)],
@@ -154,6 +159,29 @@ def teacher_names(teacher: str) -> tuple[str, str]:
     return model, pretrained
 
 
+def relative_path(path: str, folder: Path) -> str:
+    """A path that starts from the current directory as one that starts from a folder.
+
+    An absolute path, one below the user's home, and what is not there stay as they are.
+    """
+    prefix = _LOCAL_DIR if path.startswith(_LOCAL_DIR) else ""
+    plain = path.removeprefix(prefix)
+    if plain.startswith("~") or os.path.isabs(plain) or not os.path.lexists(plain):
+        return path
+    return prefix + Path(os.path.relpath(plain, folder)).as_posix()
+
+
+def _marked(path: str, folder: Path) -> str:
+    """The same with a slash, without which it could be a name."""
+    relative = relative_path(path, folder)
+    is_plain = "/" in relative or relative.startswith(_LOCAL_DIR)
+    return relative if is_plain else f"./{relative}"
+
+
+def _weights(weights: str, folder: Path) -> str:
+    return weights if weights in (*PUBLISHED, "embedded", "none") else _marked(weights, folder)
+
+
 def headline(decisions: Decisions) -> str:
     """The images in one line."""
     index = decisions.dataset.index
@@ -174,9 +202,16 @@ def layout(data: str) -> str:
 
 def _data(decisions: Decisions) -> list[Entry]:
     sources = decisions.dataset.split.sources
-    entries = [Entry("dataset", decisions.data, layout(decisions.data))]
+    data = decisions.data
+    if data not in DATASETS:
+        path = relative_path(data, decisions.folder)
+        data = f"./{path}" if path in DATASETS else path
+    entries = [Entry("dataset", data, layout(decisions.data))]
     if decisions.target is not None:
-        entries.append(Entry("target", decisions.target, "the test, and not trained on"))
+        target = decisions.target
+        if decisions.dataset.unlabelled is not None:
+            target = _marked(target, decisions.folder)
+        entries.append(Entry("target", target, "the test, and not trained on"))
     elif len(sources) > 1:
         held_out = f"target = {toml_value(sources[-1])}".ljust(COLUMN - 2)
         entries.append(comment(f"{held_out}# would test on that domain, and not train on it"))
@@ -200,6 +235,10 @@ def _teacher(decisions: Decisions) -> list[Entry]:
     if not decisions.distils:
         return [comment(f"{teacher} is not distilled: {worth}")]
     model, pretrained = teacher_names(teacher)
+    if expand_home(model.removeprefix(_LOCAL_DIR)).is_dir() and model not in EMBEDDED:
+        model = _marked(model, decisions.folder)
+    if "/" in pretrained:
+        pretrained = relative_path(pretrained, decisions.folder)
     weights = [Entry("pretrained", pretrained, "its weights")] if pretrained else []
     return [Entry("model", model, worth), *weights]
 

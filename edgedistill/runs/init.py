@@ -101,14 +101,19 @@ def init(
             raise UsageError(f"{printable(name, 'utf-8')}: is not UTF-8; rename it")
     given = [LoggingCallback()] if callbacks is None else callbacks
     with enough_memory(), reporting(given):
-        decisions, facts = _look(str(data), teacher, student, weights, target)
+        decisions, facts = _look(path.parent, str(data), teacher, student, weights, target)
         text = decisions.text()
         write_text(path, text)
     return Scaffold(path, text, tuple(facts))
 
 
 def _look(
-    data: str, teacher: str | None, student: str, weights: str | None, target: str | None
+    folder: Path,
+    data: str,
+    teacher: str | None,
+    student: str,
+    weights: str | None,
+    target: str | None,
 ) -> tuple[Decisions, list[tuple[str, str]]]:
     """What a recipe is written from, and the lines on it."""
     # A wrong name of a student is better refused before the images are read.
@@ -124,6 +129,7 @@ def _look(
     model, check = (None, None) if teacher is None else _checked(teacher, dataset)
     store_size = store_side(max(size, model.size if model else 0))
     decisions = Decisions(
+        folder=folder,
         data=data,
         target=target,
         student=student,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from culprits import raises
 from PIL import Image
 
@@ -111,6 +112,7 @@ def test_a_teacher_that_does_not_know_the_images_is_not_distilled(
 
 def decisions(shapes: Path, teacher: str | None, check: TeacherCheck | None) -> Decisions:
     return Decisions(
+        folder=Path(),
         data=str(shapes),
         target=None,
         student="resnet18",
@@ -153,6 +155,25 @@ def test_steps_are_passes_over_the_images_within_bounds(tmp_path: Path) -> None:
 
 def test_stored_images_leave_room_for_crops() -> None:
     assert [store_side(side) for side in (64, 96, 224, 1024)] == [80, 128, 288, 1024]
+
+
+def test_paths_start_from_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tree(tmp_path / "photos", cat=5, dog=5)
+    tree(tmp_path / "emoji", cat=5, dog=5)
+    tree(tmp_path / "new", x=2)
+    (tmp_path / "recipes").mkdir()
+    text = written(Path("photos"), out=Path("own.toml"), target="new")[0].text
+    assert 'dataset = "photos" ' in text and 'target = "./new" ' in text
+    text = written(Path("photos"), out=Path("recipes/own.toml"), target="new")[0].text
+    assert 'dataset = "../photos" ' in text and 'target = "../new" ' in text
+    # A folder that is called as a dataset is.
+    text = ed.init("./emoji", weights="none", out="own.toml", force=True, callbacks=[]).text
+    assert 'dataset = "./emoji" ' in text
+    monkeypatch.chdir(tmp_path / "new")
+    recipe = load_recipe(tmp_path / "recipes" / "own.toml")
+    assert recipe.data.dataset == str(tmp_path / "photos")
+    assert recipe.data.target == str(tmp_path / "new")
 
 
 def test_what_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
