@@ -87,7 +87,7 @@ def _print_metrics(metrics: "Mapping[str, Any]") -> None:
     from edgedistill.cli.tables import metric_cells, print_table
 
     target, teacher = metrics["target"], metrics["teacher"]
-    columns = {"accuracy": "accuracy", "known_acceptance": "kept"}
+    columns = {"accuracy": "accuracy", "known_acceptance": "known keep rate"}
     if target["images_unknown"]:
         columns = {
             "accuracy": "accuracy",
