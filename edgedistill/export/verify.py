@@ -7,12 +7,12 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from edgedistill.data.images import ImageSet, LabelledImages
+from edgedistill.data.images import ImageSet
 from edgedistill.errors import ExportError
 from edgedistill.export.finished import FinishedRun
 from edgedistill.export.session import BATCH, ModelOutputs, open_session, run_model
 from edgedistill.runtime.contract import INPUTS, LOWEST, UNKNOWN_LABEL
-from edgedistill.train.predict import predict
+from edgedistill.train.predict import predict_probabilities
 
 TOLERANCE = 1e-4
 # Enough to meet every layer with many inputs, few enough for a minute at 224 px.
@@ -41,11 +41,11 @@ class Agreement:
 
 def torch_answers(run: FinishedRun, images: ImageSet, threshold: float) -> ModelOutputs:
     """Answers of the torch student, by the run's evaluation; score >= threshold is accepted."""
-    unlabelled = LabelledImages(images, np.full(len(images), UNKNOWN_LABEL, np.int64))
-    device = torch.device("cpu")
-    outputs = predict(run.student, run.openset, unlabelled, device=device, channels_last=False)
-    label = np.where(outputs.scores >= threshold, outputs.predictions, UNKNOWN_LABEL)
-    return ModelOutputs(label, outputs.scores, outputs.probabilities)
+    predictions, scores, probabilities = predict_probabilities(
+        run.student, run.openset, images, device=torch.device("cpu")
+    )
+    label = np.where(scores >= threshold, predictions, UNKNOWN_LABEL)
+    return ModelOutputs(label, scores, probabilities)
 
 
 def compare_answers(expected: ModelOutputs, actual: ModelOutputs, threshold: float) -> Agreement:

@@ -4,8 +4,8 @@ Importing the package imports no torch.
 """
 
 from edgedistill.openset.evaluate import Outputs, evaluate
-from edgedistill.openset.metrics import compute_metrics
+from edgedistill.openset.metrics import ProbabilityRange, compute_metrics
 from edgedistill.openset.threshold import calibrate
 from edgedistill.registries import SCORES
 
-__all__ = ["SCORES", "Outputs", "calibrate", "compute_metrics", "evaluate"]
+__all__ = ["SCORES", "Outputs", "ProbabilityRange", "calibrate", "compute_metrics", "evaluate"]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill.errors import DivergedError
-from edgedistill.openset.metrics import compute_metrics, per_class
+from edgedistill.openset.metrics import ProbabilityRange, compute_metrics, per_class
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Outputs:
     Attributes:
         predictions: int64 `[N]`, class of the largest logit.
         scores: float32 `[N]`, higher is more known.
-        probabilities: float32 `[N, C]` over the known classes.
+        probabilities: range of the float32 probabilities `[N, C]` over the known classes.
         labels: int64 `[N]`, -1 for images of unknown classes.
 
     Raises:
@@ -28,28 +28,28 @@ class Outputs:
 
     predictions: NDArray[np.int64]
     scores: NDArray[np.floating]
-    probabilities: NDArray[np.floating]
+    probabilities: ProbabilityRange
     labels: NDArray[np.int64]
 
     @classmethod
     def empty(cls, classes: int) -> "Outputs":
         """Answers to no image."""
-        nothing = np.zeros(0, np.int64)
-        return cls(nothing, np.zeros(0, np.float32), np.zeros((0, classes), np.float32), nothing)
+        nothing, no_score = np.zeros(0, np.int64), np.zeros(0, np.float32)
+        probabilities = ProbabilityRange(nothing, no_score, no_score, classes)
+        return cls(nothing, no_score, probabilities, nothing)
 
     def __post_init__(self) -> None:
-        shape = self.probabilities.shape[:1]
-        if self.probabilities.ndim != 2 or not (
-            self.predictions.shape == self.scores.shape == self.labels.shape == shape
-        ):
+        *arrays, classes = self.probabilities
+        shapes = [array.shape for array in (self.predictions, self.scores, *arrays, self.labels)]
+        if self.labels.ndim != 1 or len(set(shapes)) > 1:
             raise ValueError(
-                f"predictions {self.predictions.shape}, scores {self.scores.shape}, probabilities "
-                f"{self.probabilities.shape} and labels {self.labels.shape} do not fit"
+                f"predictions, scores, range of probabilities and labels of shapes {shapes} do not "
+                "fit"
             )
-        classes = self.probabilities.shape[1]
         if self.labels.size and not -1 <= self.labels.min() <= self.labels.max() < classes:
             raise ValueError(f"labels must lie in -1..{classes - 1}")
-        finite = np.isfinite(self.scores) & np.isfinite(self.probabilities).all(axis=1)
+        finite = np.isfinite(self.scores)
+        finite &= np.isfinite(self.probabilities.highest) & np.isfinite(self.probabilities.lowest)
         if not finite.all():
             raise DivergedError(
                 f"the student's outputs are not finite for {int((~finite).sum())} of "
@@ -63,7 +63,7 @@ def evaluate(outputs: Outputs, *, threshold: float, known: Sequence[str]) -> dic
 
     `known` names the C known classes in label order. Raises ValueError when it has another length.
     """
-    classes = outputs.probabilities.shape[1]
+    classes = outputs.probabilities.classes
     if len(known) != classes:
         raise ValueError(f"{len(known)} class names for {classes} probabilities")
     accepted = outputs.scores >= threshold

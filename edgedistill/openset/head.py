@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, amax, amin, argmax, nn
 
 from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD, Channels
 from edgedistill.data.pixels import to_chw_float
@@ -26,6 +26,14 @@ class OpenSetOutput(NamedTuple):
     label: Tensor
     score: Tensor
     probabilities: Tensor
+
+    def condensed(self) -> tuple[Tensor, ...]:
+        """Label and score, and class of the largest, largest and smallest probability: all `[N]`.
+
+        C times smaller, for what is kept of many images; see `metrics.ProbabilityRange`.
+        """
+        top, highest, lowest = (f(self.probabilities, 1) for f in (argmax, amax, amin))
+        return self.label, self.score, top, highest, lowest
 
 
 class OpenSetHead(nn.Module):

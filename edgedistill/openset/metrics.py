@@ -17,14 +17,43 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 
 
+class ProbabilityRange(NamedTuple):
+    """Of N images' class probabilities `[N, C]` what metrics read, C times smaller.
+
+    Attributes:
+        top: int [N], class of the largest, the first of equal ones.
+        highest, lowest: float [N], the largest and the smallest.
+        classes: C.
+    """
+
+    top: Ints
+    highest: Floats
+    lowest: Floats
+    classes: int
+
+    @classmethod
+    def of(cls, probabilities: Floats) -> "ProbabilityRange":
+        """The range of `probabilities` `[N, C]`."""
+        return cls(
+            probabilities.argmax(axis=1),
+            probabilities.max(axis=1),
+            probabilities.min(axis=1),
+            probabilities.shape[1],
+        )
+
+
 def compute_metrics(
-    predictions: Ints, scores: Floats, probabilities: Floats, labels: Ints, threshold: float
+    predictions: Ints,
+    scores: Floats,
+    probabilities: Floats | ProbabilityRange,
+    labels: Ints,
+    threshold: float,
 ) -> dict[str, Any]:
     """Every metric under the rule "accept if score >= threshold", ready for JSON.
 
     Args:
         predictions: int `[N]`, arg-max classes.
-        probabilities: `[N, C]` over the known classes.
+        probabilities: `[N, C]` over the known classes, or their range.
         labels: int `[N]`, -1 for unknown.
 
     Returns:
@@ -38,7 +67,9 @@ def compute_metrics(
     """
     known = labels >= 0
     correct = predictions == labels
-    grid = seed_grid_h_scores(probabilities, labels, probabilities.shape[1])
+    if not isinstance(probabilities, ProbabilityRange):
+        probabilities = ProbabilityRange.of(probabilities)
+    grid = seed_grid_h_scores(probabilities, labels, probabilities.classes)
     return {
         "accuracy": closed_set_accuracy(predictions, labels),
         "h_score": deployed_h_score(scores, correct, known, threshold),
@@ -134,22 +165,23 @@ def best_h_score(scores: Floats, correct: Bools, known: Bools) -> float | None:
 
 
 def seed_grid_h_scores(
-    probabilities: Floats, labels: Ints, n_known: int, steps: int = 10
+    probabilities: Floats | ProbabilityRange, labels: Ints, n_known: int, steps: int = 10
 ) -> NDArray[np.float64] | None:
     """H-scores of the HDG evaluation protocol: a grid of thresholds on the max softmax.
 
-    `probabilities` [N, n_known] are the softmax of every target image, `labels` int [N]; a label
-    outside 0..n_known-1 is unknown. The grid runs evenly from the smallest to the largest entry
-    of the whole matrix (not only the row maxima); an image is rejected if its largest probability
-    is strictly below the threshold. Returns the float64 [steps] H-scores, 0/0 being 0. The
-    maximum is an oracle: it reads the target's labels. (arXiv 2404.09011, evaluation code.)
+    `probabilities` [N, n_known] are the softmax of every target image, or their range; `labels` int
+    [N]; a label outside 0..n_known-1 is unknown. The grid runs evenly from the smallest to the
+    largest entry of the whole matrix (not only the row maxima); an image is rejected if its largest
+    probability is strictly below the threshold. Returns the float64 [steps] H-scores, 0/0 being 0.
+    The maximum is an oracle: it reads the target's labels. (arXiv 2404.09011, evaluation code.)
     """
     known = (labels >= 0) & (labels < n_known)
     if not _both_present(known):
         return None
-    score = probabilities.max(axis=1)
-    correct = known & (probabilities.argmax(axis=1) == labels)
-    grid = np.linspace(probabilities.min(), probabilities.max(), steps)
+    if not isinstance(probabilities, ProbabilityRange):
+        probabilities = ProbabilityRange.of(probabilities)
+    score, correct = probabilities.highest, known & (probabilities.top == labels)
+    grid = np.linspace(probabilities.lowest.min(), score.max(), steps)
     accepted = score[None, :] >= grid[:, None]
     right = (accepted & correct).sum(axis=1) / known.sum()
     rejected = (~accepted & ~known).sum(axis=1) / (~known).sum()

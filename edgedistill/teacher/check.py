@@ -23,6 +23,8 @@ MARGIN = 0.10
 # embeddings of length 1.
 PROBE_C = 31.6
 PROBE_ITERATIONS = 200
+# Images that the probe answers at once.
+_PREDICTED = 4096
 _IMAGES_PER_CLASS = 32
 _LEAST_PER_CLASS = 4
 _IMAGES = 5000
@@ -120,7 +122,9 @@ def spread(count: int, most: int) -> NDArray[np.int64]:
 
 def check_teacher(
     name: str,
-    cosines: NDArray[np.floating],
+    answers: NDArray[np.int64],
+    scores: NDArray[np.floating],
+    classes: int,
     embeddings: NDArray[np.floating],
     labels: NDArray[np.int64],
     train_embeddings: NDArray[np.floating],
@@ -130,15 +134,17 @@ def check_teacher(
 
     Args:
         name: of the teacher.
-        cosines: of N images with the texts of C classes, `[N, C]`.
+        answers: for N images the class whose text is nearest, int64 `[N]`.
+        scores: cosine with that text, `[N]`.
+        classes: how many there are.
         embeddings: of the same images, unit norm, `[N, D]`.
         labels: int64 `[N]`: validation images, and -1 for images of unknown classes.
         train_embeddings: of the M training images that `probe_rows` chose, `[M, D]`.
         train_labels: int64 `[M]`.
     """
     known = labels >= 0
-    truth, answers = labels[known], cosines[known].argmax(1)
-    right, chance = answers == truth, 1 / cosines.shape[1]
+    truth = labels[known]
+    right, chance = answers[known] == truth, 1 / classes
     probe = _probe(train_embeddings, train_labels, embeddings[known])
     gap = None if probe is None else least_gap(right, probe == truth)
     return TeacherCheck(
@@ -149,7 +155,7 @@ def check_teacher(
         probe_accuracy=None if probe is None else float((probe == truth).mean()),
         probe_images=len(train_labels),
         images_unknown=int((~known).sum()),
-        auroc=auroc(cosines.max(1), known),
+        auroc=auroc(scores, known),
         gap=gap,
         verdict=_verdict(right, chance, gap),
     )
@@ -187,4 +193,7 @@ def _probe(
         # The last digits of a probe's weights do not matter here.
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe.fit(train, labels)
-    return np.asarray(probe.predict(val), np.int64)
+    # A part at a time: it makes a float64 for each image and class.
+    starts = range(0, len(val), _PREDICTED)
+    parts = [probe.predict(val[start : start + _PREDICTED]) for start in starts]
+    return np.concatenate([np.zeros(0, np.int64), *parts])

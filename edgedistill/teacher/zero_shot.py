@@ -4,7 +4,7 @@ import torch
 
 from edgedistill.data.images import LabelledImages
 from edgedistill.methods.text_bank import TextBank
-from edgedistill.openset import Outputs
+from edgedistill.openset import Outputs, ProbabilityRange
 from edgedistill.openset.head import OpenSetHead
 from edgedistill.teacher.open_clip import Teacher
 from edgedistill.teacher.view_cache.plain import PlainCache, embed_images
@@ -31,8 +31,10 @@ def zero_shot(
             embeddings = embed_images(teacher, images[rows])
         else:
             embeddings = torch.from_numpy(cache.lookup(images.rows[rows])).to(teacher.device)
-        answers.append(head(text.cosines(embeddings) * text.logit_scale, embeddings))
-    predictions, scores, probabilities = (
+        logits = text.cosines(embeddings) * text.logit_scale
+        answers.append(head(logits, embeddings).condensed())
+    predictions, scores, top, highest, lowest = (
         torch.cat(parts).cpu().numpy() for parts in zip(*answers, strict=True)
     )
+    probabilities = ProbabilityRange(top, highest, lowest, logits.shape[1])
     return Outputs(predictions, scores, probabilities, labelled.labels)

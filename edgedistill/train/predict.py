@@ -1,15 +1,17 @@
 """Answers of a student to images or to one view of each, behind its open-set head."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgedistill.data.images import LabelledImages
+from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.data.pixels import normalize
 from edgedistill.data.views import ViewBatch
-from edgedistill.openset import Outputs
+from edgedistill.openset import Outputs, ProbabilityRange
 from edgedistill.openset.head import OpenSetHead, OpenSetOutput
 from edgedistill.students import Student
 from edgedistill.train.distributed import ProcessGroup
@@ -17,7 +19,6 @@ from edgedistill.train.distributed import ProcessGroup
 _ALONE = ProcessGroup()
 
 
-@torch.no_grad()
 def predict(
     student: Student,
     head: OpenSetHead,
@@ -38,6 +39,66 @@ def predict(
         size: side of the views in pixels.
         processes: processes that all call this, and share the work.
     """
+    classes = 0
+
+    def condense(answers: OpenSetOutput) -> tuple[torch.Tensor, ...]:
+        nonlocal classes
+        classes = answers.probabilities.shape[1]
+        return answers.condensed()
+
+    predictions, scores, top, highest, lowest = _answer(
+        condense,
+        student,
+        head,
+        labelled,
+        device=device,
+        channels_last=channels_last,
+        batch=batch,
+        processes=processes,
+        views=views,
+        size=size,
+    )
+    probabilities = ProbabilityRange(top, highest, lowest, classes)
+    return Outputs(predictions, scores, probabilities, labelled.labels)
+
+
+def predict_probabilities(
+    student: Student, head: OpenSetHead, images: ImageSet, *, device: torch.device
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """Predictions `[N]`, scores `[N]` and probabilities `[N, C]` of whole images, see `predict`.
+
+    C numbers for each image: for a sample of them.
+    """
+    predictions, scores, probabilities = _answer(
+        tuple,
+        student,
+        head,
+        LabelledImages(images, np.full(len(images), -1, np.int64)),
+        device=device,
+        channels_last=False,
+        batch=256,
+        processes=_ALONE,
+        views=None,
+        size=None,
+    )
+    return predictions, scores, probabilities
+
+
+@torch.no_grad()
+def _answer(
+    part: Callable[[OpenSetOutput], tuple[torch.Tensor, ...]],
+    student: Student,
+    head: OpenSetHead,
+    labelled: LabelledImages,
+    *,
+    device: torch.device,
+    channels_last: bool,
+    batch: int,
+    processes: ProcessGroup,
+    views: NDArray[np.float32] | None,
+    size: int | None,
+) -> list[NDArray[Any]]:
+    """Arrays `[N, ...]` of what `part` keeps of the answers to each batch, see `predict`."""
     was_training = student.training
     student.eval()
     count = len(labelled)
@@ -45,7 +106,7 @@ def predict(
         processes = _ALONE
     own = processes.shard(count)
     accept_all = torch.tensor(-math.inf, device=device)
-    answers: list[OpenSetOutput] = []
+    answers: list[tuple[torch.Tensor, ...]] = []
     for start in range(own.start, own.stop, batch):
         rows = slice(start, min(start + batch, own.stop))
         # A copy: torch warns of arrays it could write to and must not, as mapped files are.
@@ -61,10 +122,9 @@ def predict(
         out = student(x)
         projected = None if out.projected is None else out.projected.float()
         # Fetched at the end: fetching makes the host wait.
-        answers.append(head(out.logits.float(), projected, accept_all))
+        answers.append(part(head(out.logits.float(), projected, accept_all)))
     student.train(was_training)
-    predictions, scores, probabilities = (
+    return [
         processes.gather(torch.cat(parts), count).cpu().numpy()
         for parts in zip(*answers, strict=True)
-    )
-    return Outputs(predictions, scores, probabilities, labelled.labels)
+    ]

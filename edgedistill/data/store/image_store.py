@@ -46,8 +46,8 @@ FILES_FILE = "files.npy"
 # Largest store that is kept as plain bytes: 8 GiB, 57,000 images at 224 px.
 # benchmarks/speed/SCALE.md has the measurement.
 PACK_ABOVE = 2**33
-# Largest selection that is copied to memory: 256 MiB, 1,700 images at 224 px.
-RAM_LIMIT = 2**28
+# Largest selection that is copied to memory: 64 MiB, 440 images at 224 px.
+RAM_LIMIT = 2**26
 # Largest selection whose pixels are compared with their hashes: 1 GiB, seconds.
 CHECK_LIMIT = 2**30
 _CHUNK = 1024

@@ -25,6 +25,8 @@ from edgedistill.teacher.check import (
 from edgedistill.teacher.open_clip import Teacher
 from edgedistill.teacher.view_cache.plain import plain_embeddings
 
+_BATCH = 4096
+
 
 @dataclass(frozen=True)
 class Check:
@@ -79,10 +81,18 @@ def check_on_sources(
         plain_embeddings(teacher, part, batch=batch, name=f"teacher check, {name}")
         for part, name in ((train, "training images"), (images, "source validation"))
     )
-    cosines = text.cosines(torch.from_numpy(embeddings).to(teacher.device)).cpu().numpy()
+    answers, scores = [], []
+    for start in range(0, len(embeddings), _BATCH):
+        # The cosines of all images with all classes could outgrow everything else in memory.
+        batch_embeddings = torch.from_numpy(embeddings[start : start + _BATCH])
+        cosines = text.cosines(batch_embeddings.to(teacher.device)).cpu().numpy()
+        answers.append(cosines.argmax(1))
+        scores.append(cosines.max(1))
     return check_teacher(
         teacher.name,
-        cosines,
+        np.concatenate(answers),
+        np.concatenate(scores),
+        len(text.pooled),
         embeddings,
         labels[images.rows],
         train_embeddings,

@@ -6,7 +6,7 @@ import torch
 from culprits import raises
 
 from edgedistill.errors import DivergedError
-from edgedistill.openset import SCORES, Outputs, calibrate, evaluate
+from edgedistill.openset import SCORES, Outputs, ProbabilityRange, calibrate, evaluate
 from edgedistill.openset.head import OpenSetHead
 
 
@@ -15,7 +15,8 @@ def _answers(score: str, logits: np.ndarray, labels: np.ndarray) -> Outputs:
     classes = logits.shape[1]
     cosines = torch.from_numpy(np.tanh(logits))
     head = OpenSetHead(score, texts=torch.eye(classes, dtype=cosines.dtype))
-    return Outputs(*(t.numpy() for t in head(torch.from_numpy(logits), cosines)), labels)
+    label, score, probabilities = (t.numpy() for t in head(torch.from_numpy(logits), cosines))
+    return Outputs(label, score, ProbabilityRange.of(probabilities), labels)
 
 
 def _outputs(
@@ -104,7 +105,7 @@ def test_a_diverged_student_is_named() -> None:
 
 
 def test_shapes_must_agree() -> None:
-    four, probabilities = np.zeros(4, np.int64), np.zeros((4, 2))
+    four, probabilities = np.zeros(4, np.int64), ProbabilityRange.of(np.zeros((4, 2)))
     with pytest.raises(ValueError, match="do not fit"):
         Outputs(four, np.zeros(4), probabilities, four[:3])
     with pytest.raises(ValueError, match="do not fit"):

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from edgedistill.openset import Outputs
+from edgedistill.openset import Outputs, ProbabilityRange
 from edgedistill.openset.keep_curve import h_score_by_keep
 
 
 def outputs(scores: list[float], labels: list[int], predictions: list[int]) -> Outputs:
-    return Outputs(
-        np.array(predictions), np.array(scores), np.full((len(scores), 2), 0.5), np.array(labels)
-    )
+    probabilities = ProbabilityRange.of(np.full((len(scores), 2), 0.5))
+    return Outputs(np.array(predictions), np.array(scores), probabilities, np.array(labels))
 
 
 def test_each_share_has_the_h_score_of_its_own_threshold() -> None:

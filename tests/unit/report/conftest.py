@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from edgedistill.openset import Outputs, calibrate, evaluate
+from edgedistill.openset import Outputs, ProbabilityRange, calibrate, evaluate
 from edgedistill.report import ReportData, SampleImages, sample_rows
 
 KNOWN = ("<script>alert(1)</script>", "sky_weather", 'x" onerror="alert(2)', "$100$ & more")
@@ -21,7 +21,7 @@ def build(*, unknown: float = 0.3, n: int = 80, history: int = 50) -> ReportData
         return Outputs(
             logits.argmax(axis=1),
             probabilities.max(axis=1),
-            probabilities,
+            ProbabilityRange.of(probabilities),
             np.where(stranger, -1, labels),
         )
 

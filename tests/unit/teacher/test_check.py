@@ -36,9 +36,12 @@ def checked(texts: Floats, count: int = IMAGES, unknown: int = 0) -> TeacherChec
     rows = probe_rows(train_labels, CLASSES)
     far = np.tile(np.eye(8)[7], (unknown, 1))
     everything = np.concatenate([embeddings, far])
+    cosines = everything @ texts.T
     return check_teacher(
         "made",
-        everything @ texts.T,
+        cosines.argmax(1),
+        cosines.max(1),
+        CLASSES,
         everything,
         np.concatenate([labels, np.full(unknown, -1)]),
         train_embeddings[rows],
@@ -87,7 +90,9 @@ def test_a_teacher_at_chance_with_a_probe_of_one_class() -> None:
     embeddings, labels = clusters(0)
     check = check_teacher(
         "blind",
-        embeddings @ BLIND.T,
+        (embeddings @ BLIND.T).argmax(1),
+        (embeddings @ BLIND.T).max(1),
+        CLASSES,
         embeddings,
         labels,
         embeddings[:5],

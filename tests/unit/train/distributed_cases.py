@@ -102,7 +102,7 @@ def probabilities(context: TrainContext) -> np.ndarray:
         context.validation,
         device=context.device,
     )
-    return result.probabilities
+    return np.stack([result.probabilities.highest, result.probabilities.lowest, result.scores])
 
 
 def trained(context: TrainContext, folder: Path) -> None:

@@ -381,7 +381,7 @@ def test_predict_takes_read_only_bytes_without_a_warning(
         device=context.device,
         batch=3,
     )
-    assert result.probabilities.shape == (8, CLASSES) and result.scores.shape == (8,)
+    assert result.probabilities.classes == CLASSES and result.scores.shape == (8,)
     assert context.student.training
     assert not recwarn.list
 
