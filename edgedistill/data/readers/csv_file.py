@@ -10,7 +10,7 @@ from edgedistill._utils.home import expand_home
 from edgedistill._utils.text_files import EncodingError, read_foreign_text
 from edgedistill.data.index import NOT_GIVEN, Index
 from edgedistill.data.readers.split_names import SPLIT_NAMES, split_part
-from edgedistill.data.readers.table import Row, images_root, index_rows, table_path
+from edgedistill.data.readers.table import Row, images_root, index_rows, shortened, table_path
 from edgedistill.errors import DataError
 
 SUFFIXES = frozenset({".csv", ".tsv"})
@@ -104,7 +104,8 @@ def _columns(
     for name in ("path", "label"):
         if name not in position:
             raise DataError(
-                f"data: {path} has no column {name!r}; it has {', '.join(header)}; {_LAYOUT}"
+                f"data: {path} has no column {name!r}; it has {shortened(', '.join(header))}; "
+                f"{_LAYOUT}"
             )
     return position
 
@@ -125,10 +126,11 @@ def _refuse_indicators(
     ]
     if len(indicators) > 1:
         more = ", ..." if len(indicators) > 3 else ""
+        classes = shortened(", ".join(indicators[:3]))
         raise DataError(
-            f"data: {path} has a column of 0 and 1 for each class ({', '.join(indicators[:3])}"
-            f"{more}); give one column 'label' with one class for an image (several labels for one "
-            "image cannot be learned)"
+            f"data: {path} has a column of 0 and 1 for each class ({classes}{more}); give one "
+            "column 'label' with one class for an image (several labels for one image cannot be "
+            "learned)"
         )
 
 
@@ -144,7 +146,8 @@ def _row(path: Path, root: Path, column: dict[str, int], number: int, cells: Seq
     part = split_part(value["split"]) if value.get("split") else NOT_GIVEN
     if part is None:
         raise DataError(
-            f"data: {place}: split {value['split']!r} is none of {', '.join(SPLIT_NAMES)}"
+            f"data: {place}: split '{shortened(value['split'])}' is none of "
+            f"{', '.join(SPLIT_NAMES)}"
         )
     domain = value.get("domain", root.name or str(root))
     return Row(domain, value["label"], table_path(root, value["path"]), part, place)
@@ -157,7 +160,7 @@ def _refuse_joined_labels(rows: Sequence[Row]) -> None:
         parts = {part.strip() for part in row.label.split(",")}
         if _SEVERAL.search(row.label) or (len(parts) > 1 and parts <= labels):
             raise DataError(
-                f"data: {row.place}: label {row.label!r} looks like several; give "
+                f"data: {row.place}: label '{shortened(row.label)}' looks like several; give "
                 "one class for an image (several labels for one image cannot be learned), or "
                 "rename the class"
             )

@@ -5,6 +5,7 @@ by the part alone, as `train.txt`. Labels are class names, or numbers; numbers g
 folders that the images lie in, or the lines of a `classes.txt` beside the lists.
 """
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,14 @@ from edgedistill._utils.home import expand_home
 from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.data.index import TEST, VAL, Index
 from edgedistill.data.readers.split_names import split_part
-from edgedistill.data.readers.table import Row, images_root, index_rows, table_path
+from edgedistill.data.readers.table import (
+    Row,
+    images_root,
+    index_rows,
+    is_number,
+    shortened,
+    table_path,
+)
 from edgedistill.errors import DataError
 
 CLASSES_FILE = "classes.txt"
@@ -109,7 +117,7 @@ def _read(list_file: ListFile) -> list[_Line]:
         place = f"{list_file.path}: line {number}"
         if not labels:
             raise DataError(
-                f"data: {place}: {path[:60]!r} is not 'path label'; "
+                f"data: {place}: '{shortened(path)}' is not 'path label'; "
                 "write the image's class after its path"
             )
         lines.append(_Line(list_file, path, labels[0], place))
@@ -118,14 +126,17 @@ def _read(list_file: ListFile) -> list[_Line]:
 
 def _root(folder: Path, path: str) -> Path:
     above = folder.parent
-    in_folder = (folder / table_path(folder, path)).is_file()
-    return above if not in_folder and (above / table_path(above, path)).is_file() else folder
+
+    def has_image(start: Path) -> bool:
+        return os.path.isfile(start / table_path(start, path))
+
+    return above if not has_image(folder) and has_image(above) else folder
 
 
 def _class_names(folder: Path, lines: Sequence[_Line]) -> dict[str, str]:
     """Label in the lists -> class name."""
     labels = dict.fromkeys(line.label for line in lines)
-    if not all(label.isdecimal() for label in labels):
+    if not all(map(is_number, labels)):
         return {label: label for label in labels}
     file = folder / CLASSES_FILE
     if file.is_file():
@@ -151,9 +162,9 @@ def _listed_names(file: Path, labels: Iterable[str]) -> dict[str, str]:
     for number, line in enumerate(lines):
         first, _, rest = line.partition(" ")
         start, _, last = line.rpartition(" ")
-        if first.isdecimal() and rest:
+        if is_number(first) and rest:
             names[int(first)] = rest.strip()
-        elif last.isdecimal() and start:
+        elif is_number(last) and start:
             names[int(last)] = start.strip()
         else:
             names[number] = line

@@ -4,11 +4,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from edgedistill._utils.home import expand_home
 from edgedistill._utils.omissions import Omissions, Reason
+from edgedistill._utils.printable import printable
 from edgedistill.data.index import NOT_GIVEN, Index
 from edgedistill.data.readers.folder import prompt_names
 from edgedistill.data.readers.split_names import PART_NAMES
@@ -16,6 +18,7 @@ from edgedistill.errors import DataError
 
 # Lines and names that a message shows.
 _SHOWN = 3
+_WIDTH = 120
 
 
 @dataclass(frozen=True, order=True)
@@ -52,17 +55,8 @@ def index_rows(root: Path, rows: Sequence[Row]) -> Index:
             continue
         if first == row:
             omissions.add(Reason.REPEATED, row.place)
-        elif first.label != row.label:
-            raise DataError(
-                f"data: {row.place}: {row.path} is {row.label!r} here and {first.label!r} in "
-                f"{first.place}; one class for an image (several labels for one image cannot be "
-                "learned)"
-            )
         else:
-            raise DataError(
-                f"data: {row.place}: {row.path} is in {_where(row)} here and in {_where(first)} in "
-                f"{first.place}; keep one of the lines"
-            )
+            _refuse_contradiction(first, row)
     _refuse_missing(root, list(row_of.values()))
     domains = tuple(sorted({row.domain for row in row_of.values()}))
     classes = _sorted_classes({row.label for row in row_of.values()})
@@ -85,6 +79,21 @@ def index_rows(root: Path, rows: Sequence[Row]) -> Index:
     )
 
 
+def _refuse_contradiction(first: Row, second: Row) -> NoReturn:
+    """Refuse two rows that say different things of one image."""
+    image = f"{second.place}: {shortened(second.path)}"
+    if first.label != second.label:
+        raise DataError(
+            f"data: {image} is '{shortened(second.label)}' here and '{shortened(first.label)}' in "
+            f"{first.place}; one class for an image (several labels for one image cannot be "
+            "learned)"
+        )
+    raise DataError(
+        f"data: {image} is in {_where(second)} here and in {_where(first)} in {first.place}; keep "
+        "one of the lines"
+    )
+
+
 def images_root(root: str | Path) -> Path:
     """The folder that a recipe's `data.root` names. Raises DataError where there is none."""
     folder = expand_home(root).resolve()
@@ -104,13 +113,24 @@ def table_path(root: Path, text: str) -> str:
     return whole.removeprefix(start.rstrip(os.sep) + os.sep).replace(os.sep, "/")
 
 
+def shortened(text: str) -> str:
+    """Text of a table as a message shows it: on one line, of bounded length."""
+    line = printable(text, "utf-8")
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."
+
+
+def is_number(label: str) -> bool:
+    """Whether a label is the number of a class; longer digits are more than any class has."""
+    return label.isdecimal() and len(label) < 19
+
+
 def _where(row: Row) -> str:
     part = PART_NAMES.get(row.split, "no part of the split")
-    return f"domain {row.domain!r}, {part}"
+    return f"domain '{shortened(row.domain)}', {part}"
 
 
 def _sorted_classes(names: set[str]) -> tuple[str, ...]:
-    if all(name.isdecimal() for name in names):
+    if all(map(is_number, names)):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
 
@@ -119,7 +139,7 @@ def _refuse_missing(root: Path, rows: Sequence[Row]) -> None:
     start = os.fspath(root)
     missing = [row for row in rows if not os.path.isfile(os.path.join(start, row.path))]
     if missing:
-        shown = ", ".join(f"{row.place}: {row.path}" for row in missing[:_SHOWN])
+        shown = ", ".join(f"{row.place}: {shortened(row.path)}" for row in missing[:_SHOWN])
         more = ", ..." if len(missing) > _SHOWN else ""
         raise DataError(
             f"data: {len(missing)} of {len(rows)} files are not there ({shown}{more}); paths start "

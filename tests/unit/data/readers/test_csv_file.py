@@ -124,6 +124,9 @@ def test_repeated_rows_are_counted(root: Path) -> None:
         ('path,label\na/1.png,"cat,dog"\na/2.png,cat\nb/3.png,dog\n', ["several labels"]),
         ("path,cat,dog\na/1.png,0,1\na/2.png,1,1\n", ["cat, dog", "several labels"]),
         ('path,label\n"a/1.png,cat\n', ["line 2"]),
+        ("path\x1dx,label\na/1.png,cat\n", ["'path'", "path\\x1dx, label"]),
+        ("path,label\na\x0b9.png,cat\n", [1, "a\\x0b9.png"]),
+        (f"path,label\n{'9' * 5000},cat\n", [1, "line 2"]),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(
