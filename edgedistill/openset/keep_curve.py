@@ -1,5 +1,6 @@
 """H-score over the share of known images to keep."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,9 +30,10 @@ def h_score_by_keep(
         grid: the other shares, each in (0, 1).
 
     Returns:
-        "reads": "target labels"; "points": one mapping per share, ascending, of keep, threshold,
-        h_score, known_acceptance and unknown_rejection; "best": the point of the largest H-score,
-        of equal ones that of the largest share. None unless there are known and unknown images.
+        "reads": "target labels"; "points": one mapping per share, ascending, of keep, threshold
+        (None where it rejects nothing), h_score, known_acceptance and unknown_rejection; "best":
+        the point of the largest H-score, of equal ones that of the largest share. None unless
+        there are known and unknown images.
     """
     known, correct = target.labels >= 0, target.predictions == target.labels
     if known.all() or not known.any():
@@ -42,7 +44,7 @@ def h_score_by_keep(
         points.append(
             {
                 "keep": share,
-                "threshold": threshold,
+                "threshold": threshold if math.isfinite(threshold) else None,
                 "h_score": deployed_h_score(target.scores, correct, known, threshold),
                 "known_acceptance": known_keep_rate(target.scores, known, threshold),
                 "unknown_rejection": unknown_reject_rate(target.scores, known, threshold),

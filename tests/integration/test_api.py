@@ -216,13 +216,13 @@ def test_exports_that_cannot_be(finished: ed.Run, folder: Path) -> None:
 def test_the_caches_of_a_recipe(finished: ed.Run, folder: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEDISTILL_CACHE", str(tmp_path))
-        assert [c.state for c in ed.verify_caches("recipe.toml")] == ["missing"] * 3
+        assert [c.state for c in ed.verify_caches("recipe.toml")] == ["missing"] * 4
         built = ed.build_caches("recipe.toml", callbacks=())
         assert sorted(c.name for c in built) == sorted(c.name for c in ed.list_caches())
         assert {c.state for c in ed.verify_caches("recipe.toml")} == {"sound"}
         (views,) = (c for c in built if c.kind == "views")
         assert ed.clear_caches(views.name[:8]) == [views]
-        assert len(ed.clear_caches("recipe.toml")) == 2 and ed.list_caches() == []
+        assert len(ed.clear_caches("recipe.toml")) == 3 and ed.list_caches() == []
 
 
 def test_a_dataset_and_a_teacher(folder: Path, shapes: Path) -> None:
