@@ -6,7 +6,14 @@ import torch
 from culprits import raises
 
 from edgedistill.errors import DivergedError
-from edgedistill.openset import SCORES, Outputs, ProbabilityRange, calibrate, evaluate
+from edgedistill.openset import (
+    SCORES,
+    Outputs,
+    ProbabilityRange,
+    calibrate,
+    compute_metrics,
+    evaluate,
+)
 from edgedistill.openset.head import OpenSetHead
 
 
@@ -95,6 +102,20 @@ def test_no_images_at_all() -> None:
 def test_accepting_everything_needs_no_finite_threshold() -> None:
     result = evaluate(_outputs(), threshold=-np.inf, known=["a", "b", "c"])
     assert result["known_acceptance"] == 1.0 and result["h_score"] == 0.0
+
+
+def test_metrics_of_the_range_are_those_of_all_probabilities() -> None:
+    rng = np.random.default_rng(4)
+    logits = torch.from_numpy(rng.normal(size=(50, 7)).astype(np.float32))
+    labels = rng.integers(-1, 7, size=50)
+    answers = OpenSetHead("max_logit")(logits, None)
+    label, score, *extremes = (t.numpy() for t in answers.condensed())
+    assert all(array.shape == (50,) for array in (label, score, *extremes))
+    condensed, full = (
+        compute_metrics(label, score, probabilities, labels, 0.5)
+        for probabilities in (ProbabilityRange(*extremes, 7), answers.probabilities.numpy())
+    )
+    assert condensed == full and condensed["oracle_h_score"] is not None
 
 
 def test_a_diverged_student_is_named() -> None:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,23 @@ def test_a_large_selection_is_read_as_it_is_used(
     assert np.array_equal(large[2:7], small[2:7])
     assert np.array_equal(large[some], small[some])
     assert np.array_equal(large.hashes(), small.hashes())
+
+
+def test_reading_a_large_selection_takes_the_memory_of_a_batch(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgedistill.data.store.image_store.RAM_LIMIT", 100)
+    store = open_store(index, 256, tmp_path / "cache")
+    tracemalloc.start()
+    images = store.images(np.arange(16, dtype=np.int64))
+    tracemalloc.reset_peak()
+    before, _ = tracemalloc.get_traced_memory()
+    for start in range(0, 16, 2):
+        assert images[start : start + 2].any()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Two pictures are 0.4 MB, all of them 3.1 MB.
+    assert peak - before < 1.2e6
 
 
 def test_domains_may_be_interleaved(index: Index, tmp_path: Path) -> None:
