@@ -1,4 +1,4 @@
-"""`edgedistill data info` on images in every layout, and the first run on some of them."""
+"""`edgedistill data info` on images in every layout, without a recipe."""
 
 from __future__ import annotations
 
