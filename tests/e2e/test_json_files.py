@@ -19,7 +19,7 @@ def documented(section: str) -> set[str]:
     return {key for cell in cells for key in re.findall(r"`(\w+)`", cell)}
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "openset.json"])
+@pytest.mark.parametrize("name", ["metrics.json", "openset.json", "teacher_check.json"])
 def test_a_file_of_a_run_has_the_documented_keys(
     name: str, finished: tuple[Path, Any, Path]
 ) -> None:
