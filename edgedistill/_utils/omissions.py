@@ -33,6 +33,7 @@ class Reason(Enum):
     SPECIAL = "pipes, sockets and devices"
     DENIED = "entries without permission"
     EMPTY = "class folders without an image"
+    IMAGELESS = "folders beside those of the split, without an image"
     SYSTEM = "system folders"
     LISTS = "image lists beside the folders"
     REPEATED = "repeated lines"

@@ -58,12 +58,12 @@ def _merged(
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """One name for each group, and the new position of each name, int64 [names]."""
     count = np.bincount(positions, minlength=len(names))
-    # The first of the largest: `max` keeps the earlier of equals.
-    named = sorted((max(group, key=lambda n: count[n]), group) for group in _groups(names))
+    # The first of the largest: `max` returns the earlier of equals.
+    groups = sorted((max(group, key=lambda n: count[n]), group) for group in _groups(names))
     new_position = np.zeros(len(names), dtype=np.int64)
-    for number, (_, group) in enumerate(named):
+    for number, (_, group) in enumerate(groups):
         new_position[group] = number
-    return tuple(names[position] for position, _ in named), new_position
+    return tuple(names[position] for position, _ in groups), new_position
 
 
 def _lines(

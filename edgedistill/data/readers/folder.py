@@ -135,6 +135,8 @@ def _class_folders(root: Path, levels: Sequence[str], omissions: Omissions) -> l
     """The class folders that have images. Raises DataError where folders above them have none."""
     *above, _ = levels
     parents = list(_folders_at(root, "", len(above), omissions))
+    if levels[0] == "split":
+        parents = list(_parts_of_split(root, parents, omissions))
     class_folders = []
     for parent in parents:
         names = dict(zip(above, parent.split("/"), strict=True)) if above else {}
@@ -151,6 +153,21 @@ def _class_folders(root: Path, levels: Sequence[str], omissions: Omissions) -> l
     _refuse_wrong_depth(root, levels, parents, class_folders)
     _refuse_second_names(root, levels, parents)
     return class_folders
+
+
+def _parts_of_split(root: Path, parents: Sequence[str], omissions: Omissions) -> Iterator[str]:
+    """The paths that begin with a part of a split; others without an image are counted."""
+    imageless: dict[str, bool] = {}
+    for parent in parents:
+        top = parent.partition("/")[0]
+        if split_part(top) is None:
+            if top not in imageless:
+                imageless[top] = next(_images_below(root / top), None) is None
+                if imageless[top]:
+                    omissions.add(Reason.IMAGELESS, top)
+            if imageless[top]:
+                continue
+        yield parent
 
 
 def _folders_at(root: Path, path: str, depth: int, omissions: Omissions) -> Iterator[str]:

@@ -90,6 +90,13 @@ def test_a_given_split_of_domains(tmp_path: Path) -> None:
     }
 
 
+def test_folders_beside_those_of_a_split_are_counted(tmp_path: Path) -> None:
+    put(tmp_path, "train/cat/1.png", "test/cat/2.png", "Annotations/boxes/1.xml", "notes/a.md")
+    index = load_dataset(tmp_path)
+    assert index.split.tolist() == [TRAIN, TEST]
+    assert len(index.omitted) == 1 and "2 (Annotations, notes)" in index.omitted[0]
+
+
 def test_a_layout_that_is_named_wins(tmp_path: Path) -> None:
     put(tmp_path, "train/cat/1.png", "test/cat/2.png")
     index = load_dataset(tmp_path, layout="domain/class")
