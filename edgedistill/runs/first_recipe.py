@@ -259,10 +259,10 @@ def _why_steps(steps: int, images: int) -> str:
 
 
 def _rate(decisions: Decisions) -> Entry:
-    if decisions.distils:
-        return Entry("lr", 0.001, "of SCI-PD's authors; its head trains at 5 times this")
     if decisions.start.name == "none":
         return Entry("lr", 0.02, "from random weights")
+    if decisions.distils:
+        return Entry("lr", 0.001, "of SCI-PD's authors; its head trains at 5 times this")
     return Entry("lr", 0.005, "from trained weights")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgedistill._utils.atomic import write_text
 from edgedistill._utils.home import expand_home
@@ -187,13 +188,11 @@ def _facts(
     index, split, per_class = dataset.index, dataset.split, decisions.images_per_class
     counts = np.bincount(index.domain, minlength=len(index.domains)).tolist()
     domains = _listed([f"{n} {c}" for n, c in zip(index.domains, counts, strict=True)])
-    rarest, commonest = (split.known[int(f(per_class))] for f in (np.argmin, np.argmax))
     facts = [
         ("images", f"{len(index)}, {layout(decisions.data)}: {domains}"),
         (
             "classes",
-            f"{classes(dataset)}: {_listed(split.known)}; from {per_class.min()} training images "
-            f"({rarest}) to {per_class.max()} ({commonest})",
+            f"{classes(dataset)}: {_listed(split.known)}; {_spread(split.known, per_class)}",
         ),
         ("split", f"{len(split.train)} training, {len(split.val)} validation, {_tested(dataset)}"),
     ]
@@ -219,6 +218,15 @@ def _facts(
         facts += [] if warning is None else [("", warning)]
     facts.append(("method", "scipd" if decisions.distils else "erm, without a teacher"))
     return facts
+
+
+def _spread(known: Sequence[str], images: NDArray[np.int64]) -> str:
+    """How many training images the classes have."""
+    least, most = int(images.min()), int(images.max())
+    if least == most:
+        return f"{least} training images each"
+    rarest, commonest = known[int(images.argmin())], known[int(images.argmax())]
+    return f"from {least} training images ({rarest}) to {most} ({commonest})"
 
 
 def _tested(dataset: OpenSetSplit) -> str:
