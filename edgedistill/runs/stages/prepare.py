@@ -192,7 +192,8 @@ class Prepare:
         whole = open_store(index, size)
         val = dataset.label(whole.images(split.val))
         target = _test_images(dataset, whole, size)
-        _warn_of_files(train, val, target)
+        for line in file_warnings(train, val, target):
+            callbacks.current().on_warning(line)
         teacher_val = teacher_target = None
         if teacher is not None:
             whole = open_store(index, teacher.size)
@@ -305,10 +306,10 @@ def _refuse_empty_domains(dataset: OpenSetSplit, train: LabelledImages) -> None:
             raise DataError(f"data: no readable training image in domain {name!r}")
 
 
-def _warn_of_files(*parts: LabelledImages) -> None:
+def file_warnings(*parts: LabelledImages) -> list[str]:
+    """The image files that were dropped or needed a note, in one line; none where all are sound."""
     problems = sorted({line for part in parts for line in part.images.problems})
-    if problems:
-        more = f" (and {len(problems) - 1} more, see data info)" if len(problems) > 1 else ""
-        callbacks.current().on_warning(
-            f"{len(problems)} image files need attention: {problems[0]}{more}"
-        )
+    if not problems:
+        return []
+    more = f" (and {len(problems) - 1} more, see data info)" if len(problems) > 1 else ""
+    return [f"{len(problems)} image files need attention: {problems[0]}{more}"]

@@ -20,7 +20,7 @@ from edgedistill.report import (
 from edgedistill.runs.folder import RunFolder
 from edgedistill.runs.stages.calibrate import Calibrated
 from edgedistill.runs.stages.evaluate import Evaluated
-from edgedistill.runs.stages.prepare import Prepared, data_warnings
+from edgedistill.runs.stages.prepare import Prepared, data_warnings, file_warnings
 from edgedistill.runs.stages.train import Trained
 
 
@@ -54,7 +54,7 @@ class Report:
             samples=self._samples(prepared, target, target.scores >= calibrated.threshold),
             recipe=folder.recipe.read_text(encoding="utf-8"),
             environment=prepared.environment,
-            warnings=data_warnings(prepared.dataset),
+            warnings=_warnings(prepared),
             next_command=f"edgedistill export {shlex.quote(str(folder.path))}",
         )
         write_report(folder.path, data)
@@ -82,3 +82,9 @@ class Report:
             scores=target.scores[rows],
             accepted=accepted[rows],
         )
+
+
+def _warnings(prepared: Prepared) -> list[str]:
+    images = prepared.images
+    files = file_warnings(images.train, images.val, images.target)
+    return [*data_warnings(prepared.dataset), *files]
