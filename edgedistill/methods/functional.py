@@ -5,7 +5,8 @@ stays asynchronous on an accelerator. All functions work in the dtype they are g
 
 Sources: SCI-PD, "Hybrid Domain Generalization" (arXiv 2404.09011, CVPR 2024); SCMD, "Selective
 Cross-Modality Distillation" (arXiv 2311.15145, TMLR 2024); knowledge distillation
-(arXiv 1503.02531).
+(arXiv 1503.02531); DKD (arXiv 2203.08679); NKD (arXiv 2303.13005); DIST (arXiv 2205.10536); RKD
+(arXiv 1904.05068).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_TINY = 1e-12
 
 
 def similarity(cosines: Tensor, scale: float, *, half: bool = False) -> Tensor:
@@ -94,6 +97,96 @@ def distillation(teacher_logits: Tensor, student_logits: Tensor, temperature: fl
         log_target=True,
     )
     return divergence * temperature**2
+
+
+def target_distillation(
+    teacher_logits: Tensor, student_logits: Tensor, labels: Tensor, temperature: float
+) -> Tensor:
+    """DKD's term for the label: ``T**2 * KL`` of (p_y, 1 - p_y), averaged over rows [B, C].
+
+    Both probabilities are softmaxes at ``temperature``; ``labels`` is int64 [B].
+    """
+    teacher = _label_against_others(teacher_logits / temperature, labels)
+    student = _label_against_others(student_logits / temperature, labels)
+    return temperature**2 * _divergence(teacher, student)
+
+
+def non_target_distillation(
+    teacher_logits: Tensor, student_logits: Tensor, labels: Tensor, temperature: float
+) -> Tensor:
+    """DKD's term for the other classes: ``T**2 * KL`` of the softmaxes without the label's entry.
+
+    [B, C] twice and int64 [B] to the mean over rows.
+    """
+    teacher = F.log_softmax(without_label(teacher_logits, labels) / temperature, dim=-1)
+    student = F.log_softmax(without_label(student_logits, labels) / temperature, dim=-1)
+    return temperature**2 * _divergence(teacher, student)
+
+
+def non_target_cross_entropy(
+    teacher_logits: Tensor, student_logits: Tensor, labels: Tensor, temperature: float
+) -> Tensor:
+    """NKD's term for the other classes: ``T**2`` times the cross-entropy of their own softmaxes.
+
+    [B, C] twice and int64 [B] to the mean over rows.
+    """
+    targets = F.softmax(without_label(teacher_logits, labels) / temperature, dim=-1)
+    logits = without_label(student_logits, labels) / temperature
+    return temperature**2 * soft_cross_entropy(logits, targets).mean()
+
+
+def without_label(values: Tensor, labels: Tensor) -> Tensor:
+    """Rows [B, C] without the entry of their label: [B, C - 1]."""
+    # A boolean mask would have a shape that only the host can know.
+    others = torch.arange(values.shape[-1] - 1, device=values.device)
+    return values.gather(1, others + (others >= labels[:, None]))
+
+
+def _label_against_others(logits: Tensor, labels: Tensor) -> Tensor:
+    log_p = F.log_softmax(logits, dim=-1)
+    others = without_label(log_p, labels).logsumexp(dim=-1)
+    return torch.stack([log_p.gather(1, labels[:, None])[:, 0], others], dim=-1)
+
+
+def _divergence(teacher: Tensor, student: Tensor) -> Tensor:
+    return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def correlation_distance(left: Tensor, right: Tensor) -> Tensor:
+    """One minus Pearson's correlation of the rows of two [M, N], averaged over rows (DIST).
+
+    A row without variance has the correlation 0.
+    """
+    left = left - left.mean(dim=-1, keepdim=True)
+    right = right - right.mean(dim=-1, keepdim=True)
+    return 1 - F.cosine_similarity(left, right, dim=-1).mean()
+
+
+def relative_distances(points: Tensor) -> Tensor:
+    """Euclidean distances between rows [B, D] over the mean of those between two rows (RKD).
+
+    [B, B], zeros on its diagonal; all zero where all rows are equal.
+    """
+    distances = _lengths(points[:, None] - points[None])
+    pairs = max(1, len(points) * (len(points) - 1))
+    return distances / (distances.sum() / pairs).clamp_min(_TINY)
+
+
+def pairwise_angles(points: Tensor) -> Tensor:
+    """Cosine of the angle that rows i and k of [B, D] make at row j, as [j, i, k] (RKD).
+
+    0 where i or k is j.
+    """
+    edges = points[None] - points[:, None]
+    lengths = _lengths(edges)
+    edges = edges / torch.where(lengths > 0, lengths, 1.0)[..., None]
+    return edges @ edges.transpose(1, 2)
+
+
+def _lengths(edges: Tensor) -> Tensor:
+    squared = edges.square().sum(dim=-1)
+    # The root of zero has no finite gradient.
+    return torch.where(squared > _TINY, squared.clamp_min(_TINY).sqrt(), 0.0)
 
 
 def cosine_matrix(left: Tensor, right: Tensor) -> Tensor:

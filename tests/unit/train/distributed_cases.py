@@ -112,6 +112,7 @@ def trained(context: TrainContext, folder: Path) -> None:
 KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int]] = {
     "erm, sma": ("erm", {}, {"average": "sma", "sma_start": 3}, 2),
     "kd": ("kd", {}, {}, 2),
+    "rkd, relations across processes": ("rkd", {}, {}, 2),
     "clipbase": ("clipbase", {}, {}, 2),
     "scipd, shares of three sizes": ("scipd", {}, {"average": "ema", "ema_decay": 0.9}, 3),
     "scipd, two optimisers": ("scipd", {"two_optimizers": True}, {"replacement": True}, 2),

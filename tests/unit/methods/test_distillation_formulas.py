@@ -1,0 +1,145 @@
+"""The formulas of the distillation methods against values worked out in float64 by other means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from edgedistill.methods import METHODS, StudentOutput, TeacherOutputs
+from edgedistill.methods.functional import (
+    correlation_distance,
+    distillation,
+    non_target_cross_entropy,
+    non_target_distillation,
+    pairwise_angles,
+    relative_distances,
+    target_distillation,
+    without_label,
+)
+
+
+def t(values: object) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def close(actual: Tensor, expected: object) -> None:
+    torch.testing.assert_close(actual, t(expected), atol=1e-6, rtol=0)
+
+
+TEACHER = t([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]])
+STUDENT = t([[1.0, 1.0, -1.0], [2.0, 0.0, 0.0]])
+LABELS = torch.tensor([0, 2])
+# The corners of a right triangle of sides 3, 4 and 5.
+TRIANGLE = t([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+
+
+def test_rows_without_their_label() -> None:
+    assert without_label(TEACHER, LABELS).tolist() == [[1.0, 0.0], [0.0, 3.0]]
+
+
+class TestDecoupled:
+    def test_both_terms(self) -> None:
+        close(target_distillation(TEACHER, STUDENT, LABELS, 2.0), 0.0308407535)
+        close(non_target_distillation(TEACHER, STUDENT, LABELS, 2.0), 1.3674792755)
+
+    def test_together_they_are_classical_distillation(self) -> None:
+        """KD is the label's term plus (1 - p_y) times the others', image by image (the paper's
+        equation 5)."""
+        temperature = 2.0
+        for row in range(2):
+            one = (TEACHER[row : row + 1], STUDENT[row : row + 1], LABELS[row : row + 1])
+            p = torch.softmax(one[0] / temperature, dim=-1)[0, LABELS[row]]
+            total = target_distillation(*one, temperature) + (1 - p) * non_target_distillation(
+                *one, temperature
+            )
+            torch.testing.assert_close(total, distillation(one[0], one[1], temperature))
+
+    def test_a_sure_teacher_leaves_them_finite(self) -> None:
+        sure = torch.tensor([[100.0, 0.0, -100.0]])
+        student = torch.zeros(1, 3)
+        label = torch.tensor([0])
+        close(target_distillation(sure, student, label, 1.0).double(), math.log(3))
+        close(non_target_distillation(sure, student, label, 1.0).double(), math.log(2))
+
+
+def test_normalised_cross_entropy_among_the_other_classes() -> None:
+    close(non_target_cross_entropy(TEACHER, STUDENT, LABELS, 2.0), 3.6432770401)
+
+
+class TestCorrelation:
+    def test_is_pearsons(self) -> None:
+        left, right = t([[1.0, 2.0, 4.0], [3.0, 1.0, 0.0]]), t([[2.0, 1.0, 5.0], [0.0, 1.0, 1.0]])
+        close(correlation_distance(left, right), 1.0531416566)
+
+    def test_scale_and_offset_do_not_matter(self) -> None:
+        close(correlation_distance(TEACHER, 3 * TEACHER + 7), 0.0)
+        close(correlation_distance(TEACHER, 7 - 3 * TEACHER), 2.0)
+
+    def test_a_constant_row_correlates_with_nothing(self) -> None:
+        close(correlation_distance(t([[1.0, 1.0, 1.0]]), t([[1.0, 2.0, 3.0]])), 1.0)
+
+
+class TestRelations:
+    def test_distances_over_their_mean(self) -> None:
+        expected = [[0.0, 0.75, 1.0], [0.75, 0.0, 1.25], [1.0, 1.25, 0.0]]
+        close(relative_distances(TRIANGLE), expected)
+
+    def test_angles(self) -> None:
+        angles = pairwise_angles(TRIANGLE)
+        close(angles[0], [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+        close(angles[1], [[1.0, 0.0, 0.6], [0.0, 0.0, 0.0], [0.6, 0.0, 1.0]])
+        close(angles[2], [[1.0, 0.8, 0.0], [0.8, 1.0, 0.0], [0.0, 0.0, 0.0]])
+
+    @pytest.mark.parametrize("relation", [relative_distances, pairwise_angles])
+    def test_size_and_place_do_not_matter(self, relation: Callable[[Tensor], Tensor]) -> None:
+        torch.testing.assert_close(relation(5 * TRIANGLE + 2), relation(TRIANGLE))
+
+    @pytest.mark.parametrize("relation", [relative_distances, pairwise_angles])
+    def test_equal_points_have_finite_gradients(self, relation: Callable[[Tensor], Tensor]) -> None:
+        for points in (torch.ones(3, 2), torch.eye(3)[[0, 0, 1]], torch.ones(1, 2)):
+            points.requires_grad_()
+            (relation(points) - 0.5).square().sum().backward()
+            assert points.grad is not None
+            assert points.grad.abs().max() < 100
+
+
+class TestWeights:
+    """What is minimised, from the terms that are shown."""
+
+    @pytest.mark.parametrize(
+        ("name", "hyper", "weights"),
+        [
+            (
+                "dkd",
+                {"alpha": 3.0, "beta": 5.0},
+                {"target_distillation": 3.0, "non_target_distillation": 5.0},
+            ),
+            ("nkd", {"gamma": 3.0}, {"target_distillation": 1.0, "non_target_distillation": 3.0}),
+            ("dist", {"beta": 3.0, "gamma": 5.0}, {"inter_class": 3.0, "intra_class": 5.0}),
+            ("rkd", {"distance": 3.0, "angle": 5.0}, {"distance": 3.0, "angle": 5.0}),
+        ],
+    )
+    def test_of_the_terms(
+        self, name: str, hyper: dict[str, Any], weights: dict[str, float], make_setting: Any
+    ) -> None:
+        losses = make_setting(name, **hyper).losses()
+        weights = {"cross_entropy": 1.0, **weights}
+        assert set(losses) == {"loss", *weights}
+        assert all(losses[term] > 0 for term in weights)
+        total = sum(weight * losses[term] for term, weight in weights.items())
+        torch.testing.assert_close(losses["loss"], total)
+
+    def test_nkd_weighs_the_label_by_the_teachers_share(self, make_texts: Any) -> None:
+        kind: Any = METHODS["nkd"]
+        # Embeddings that are logits: the texts are the axes.
+        texts = make_texts(torch.eye(3), 1.0)
+        out = StudentOutput(torch.zeros(2, 1), STUDENT.float(), None)
+        teacher = TeacherOutputs(TEACHER.float(), texts)
+        losses = kind(kind.Hyper(), text=texts).losses(None, out, LABELS, teacher)
+        close(losses["cross_entropy"].double(), 1.4990842210)
+        close(losses["target_distillation"].double(), 0.3802064001)
