@@ -61,7 +61,26 @@ class TextHead(nn.Module):
         return StudentOutput(features, self.classifier(F.relu(hidden)), projected)
 
 
-class ProjectionHead(nn.Module):
+class EmbeddingHead(nn.Module):
+    """A classifier, and a projection into the teacher's space that starts at ``projection``."""
+
+    def __init__(
+        self, feature_dim: int, num_classes: int, width: int, projection: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(feature_dim, num_classes)
+        self.projector = nn.Linear(feature_dim, width, bias=False)
+        if projection is not None:
+            with torch.no_grad():
+                self.projector.weight.copy_(projection)
+
+    def forward(self, features: Tensor) -> StudentOutput:
+        # The norm of a half-precision projection would lose the unit length the scores rely on.
+        projected = F.normalize(self.projector(features).float(), dim=-1)
+        return StudentOutput(features, self.classifier(features), projected)
+
+
+class ProjectionHead(EmbeddingHead):
     """SCMD: a classifier, a projection into the teacher's space and a learnable log-scale.
 
     With ``projection`` [D, d], the projector starts there.
@@ -73,18 +92,8 @@ class ProjectionHead(nn.Module):
     def __init__(
         self, feature_dim: int, num_classes: int, width: int, projection: Tensor | None = None
     ) -> None:
-        super().__init__()
-        self.classifier = nn.Linear(feature_dim, num_classes)
-        self.projector = nn.Linear(feature_dim, width, bias=False)
-        if projection is not None:
-            with torch.no_grad():
-                self.projector.weight.copy_(projection)
+        super().__init__(feature_dim, num_classes, width, projection)
         self.log_scale = nn.Parameter(torch.full((1,), self.INITIAL_LOG_SCALE))
-
-    def forward(self, features: Tensor) -> StudentOutput:
-        # The norm of a half-precision projection would lose the unit length the scores rely on.
-        projected = F.normalize(self.projector(features).float(), dim=-1)
-        return StudentOutput(features, self.classifier(features), projected)
 
 
 class PromptedHead(nn.Module):

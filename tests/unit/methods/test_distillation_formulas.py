@@ -143,3 +143,19 @@ class TestWeights:
         losses = kind(kind.Hyper(), text=texts).losses(None, out, LABELS, teacher)
         close(losses["cross_entropy"].double(), 1.4990842210)
         close(losses["target_distillation"].double(), 0.3802064001)
+
+
+class TestEmbedding:
+    @pytest.mark.parametrize(("distance", "expected"), [("mse", 1.4), ("cosine", 0.7)])
+    def test_distance_to_the_teachers(
+        self, distance: str, expected: float, make_texts: Any
+    ) -> None:
+        kind: Any = METHODS["embedding"]
+        texts = make_texts(torch.eye(2))
+        method = kind(kind.Hyper(distance=distance, weight=2.0), text=texts)
+        # Cosines with the teacher's embeddings: 0.6 and 0.
+        projected, image = torch.tensor([[0.6, 0.8], [0.0, 1.0]]), torch.eye(2)[[0, 0]]
+        out = StudentOutput(torch.zeros(2, 1), torch.zeros(2, 2), projected)
+        losses = method.losses(None, out, torch.tensor([0, 1]), TeacherOutputs(image, texts))
+        close(losses["embedding"].double(), expected)
+        close(losses["loss"].double(), math.log(2) + 2 * expected)
