@@ -37,7 +37,9 @@ class CSVLogger(Logger):
             self._write()
 
     def close(self, end: RunEnd, results: Mapping[str, float]) -> None:
-        self._write()
+        # A start that failed before training has removed its folder, or may begin again in it.
+        if self._rows:
+            self._write()
 
     def _write(self) -> None:
         text = io.StringIO()

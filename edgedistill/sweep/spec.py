@@ -11,7 +11,7 @@ from edgedistill._utils.suggestions import choices
 from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.errors import RecipeError
 
-# Not a recipe's field: draws DomainBed's random hyper-parameters, see `hparams.py`.
+# Not a recipe's field: draws the random values of `Method.draw_hyperparameters`.
 HPARAMS_SEED = "hparams_seed"
 # Axes of the results that have a meaning of their own.
 TARGET, HYBRIDNESS = "data.target", "data.hybridness"

@@ -13,7 +13,7 @@ from culprits import raises
 
 import edgedistill as ed
 from edgedistill.callbacks import TrainingStep
-from edgedistill.errors import RecipeError
+from edgedistill.errors import DataError, RecipeError
 from edgedistill.registries import LOGGERS
 
 TREE = Callable[..., dict[str, Any]]
@@ -145,6 +145,19 @@ def test_a_tracker_that_does_not_start_leaves_no_run(
     with raises(RecipeError, "log.to", "mlflow"):
         ed.run(tree, out=tmp_path / "run", callbacks=[])
     assert not os.path.exists(tmp_path / "run")
+
+
+def test_a_log_hides_no_refused_data_and_leaves_nothing(tree_of: TREE, tmp_path: Path) -> None:
+    tree = tree_of(method={"name": "erm"}, log={"to": ["csv"]}, data={"unknown": ["nowhere"]})
+    with raises(DataError, "nowhere"):
+        ed.run(tree, out=tmp_path / "new", callbacks=[])
+    assert not os.path.exists(tmp_path / "new")
+    (tmp_path / "there").mkdir()
+    with raises(DataError, "nowhere"):
+        ed.run(tree, out=tmp_path / "there", callbacks=[])
+    corrected = tree_of(method={"name": "erm"}, log={"to": ["csv"]})
+    run = ed.run(corrected, out=tmp_path / "there", callbacks=[])
+    assert (tmp_path / "there" / "log.csv").is_file() and run.before == "new"
 
 
 def test_a_finished_run_opens_no_tracker(tree_of: TREE, tmp_path: Path) -> None:
