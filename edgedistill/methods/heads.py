@@ -96,6 +96,32 @@ class ProjectionHead(EmbeddingHead):
         self.log_scale = nn.Parameter(torch.full((1,), self.INITIAL_LOG_SCALE))
 
 
+class TextCosineHead(nn.Module):
+    """VL2V: a projection into the teacher's space, classified by its cosines with class texts.
+
+    With ``projection`` [D, d], the projector starts there. The texts are not trained.
+    """
+
+    texts: Tensor
+    scale: Tensor
+
+    def __init__(self, feature_dim: int, text: TextBank, projection: Tensor | None = None) -> None:
+        super().__init__()
+        # Part of the state: texts read from a finished run have no logit scale.
+        self.register_buffer("scale", torch.tensor(float(text.logit_scale)))
+        self.projector = nn.Linear(feature_dim, text.pooled.shape[1], bias=False)
+        if projection is not None:
+            with torch.no_grad():
+                self.projector.weight.copy_(projection)
+        self.register_buffer("texts", _grouped(text))
+
+    def forward(self, features: Tensor) -> StudentOutput:
+        projected = F.normalize(self.projector(features).float(), dim=-1)
+        cosines = projected @ self.texts.flatten(0, 1).T
+        best = cosines.unflatten(1, self.texts.shape[:2]).amax(dim=2)
+        return StudentOutput(features, self.scale * best, projected)
+
+
 class PromptedHead(nn.Module):
     """The projection of a trained head, compared with the texts of any classes.
 

@@ -22,6 +22,7 @@ class Texts:
 
     pooled: Tensor
     logit_scale: float = 100.0
+    pool: str = "mean"
 
     def cosines(self, embeddings: Tensor) -> Tensor:
         return embeddings @ self.pooled.T

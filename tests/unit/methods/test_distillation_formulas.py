@@ -159,3 +159,28 @@ class TestEmbedding:
         losses = method.losses(None, out, torch.tensor([0, 1]), TeacherOutputs(image, texts))
         close(losses["embedding"].double(), expected)
         close(losses["loss"].double(), math.log(2) + 2 * expected)
+
+
+def test_vl2v_is_drawn_to_both_and_classifies_by_texts(make_texts: Any) -> None:
+    kind: Any = METHODS["vl2v"]
+    texts = make_texts(torch.eye(2), 10.0)
+    method = kind(kind.Hyper(), text=texts)
+    head = method.head(2, 2, torch.eye(2))
+    out = head(torch.tensor([[3.0, 4.0]]))
+    close(out.logits.detach().double(), [[6.0, 8.0]])
+    teacher = TeacherOutputs(torch.tensor([[0.0, -1.0]]), texts)
+    losses = method.losses(head, out, torch.tensor([0]), teacher)
+    close(losses["image"].detach().double(), 1.8)
+    close(losses["text"].detach().double(), 0.4)
+    close(losses["loss"].detach().double(), 1.1)
+
+
+def test_the_state_of_vl2v_has_its_texts_and_their_scale(make_texts: Any) -> None:
+    kind: Any = METHODS["vl2v"]
+    trained, loaded = (
+        kind(kind.Hyper(), text=make_texts(torch.eye(2), scale)).head(2, 2)
+        for scale in (10.0, math.nan)
+    )
+    loaded.load_state_dict(trained.state_dict())
+    features = torch.tensor([[3.0, 4.0]])
+    assert torch.equal(loaded(features).logits, trained(features).logits)
