@@ -20,7 +20,10 @@ _SHORT = 12
 
 @app.command()
 def build(recipe: RecipePath, overrides: Overrides = None) -> None:
-    """Store the images and compute the teacher's embeddings that runs of a recipe share."""
+    """Compute what runs of a recipe share.
+
+    These are the stored images and the teacher's embeddings.
+    """
     from edgedistill._utils.cache_dir import size_text
 
     caches = ed.build_caches(recipe, overrides=overrides or (), callbacks=[ed.ConsoleCallback()])
@@ -51,7 +54,7 @@ def verify(
         bool, typer.Option("--repair", help="Drop what is damaged, so that it is made again.")
     ] = False,
 ) -> int:
-    """Check every byte of what a recipe uses; status 1 if something is damaged."""
+    """Check every byte of what a recipe uses. Exit status 1 if something is damaged."""
     checks = ed.verify_caches(
         recipe, overrides=overrides or (), repair=repair, checked=_print_check
     )
@@ -66,7 +69,7 @@ def clear(
     overrides: Overrides = None,
     everything: Annotated[bool, typer.Option("--all", help="Remove every cache.")] = False,
 ) -> None:
-    """Remove what a recipe uses, one cache, or all; runs make what they need again."""
+    """Remove what a recipe uses, one cache, or all. Runs make what they need again."""
     if everything == (which is not None):
         raise typer.BadParameter("give a recipe, the name of a cache, or --all")
     clear_caches = ed.clear_caches

@@ -45,7 +45,7 @@ def info(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Counts of a dataset's domains, classes and split, and its problem files."""
+    """Count domains, classes and split, and name bad files."""
     benchmarks = ed.list_benchmarks()
     callbacks = [ed.ConsoleCallback()]
     if source in benchmarks and root is not None:

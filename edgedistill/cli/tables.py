@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgedistill._utils.printable import printable
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from rich.text import Text
+
+# Wider than any table, in characters.
+_UNBOUNDED = 100_000
 
 
 def percent(value: float | None) -> str:
@@ -24,21 +28,42 @@ def duration(seconds: float) -> str:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout; the first column is text, the others are numbers."""
+    """A table on stdout; the first column is text, the others are numbers.
+
+    On a terminal that is too narrow, rows become columns where they fit; else cells are folded.
+    """
     from rich.console import Console
-    from rich.table import Table
 
     console = Console(highlight=False)
+    table = _table(title, columns, rows)
+    width = _width(table)
+    if not console.is_terminal:
+        # A pipe has no width of its own.
+        console.width = width
+    elif width > console.width:
+        first, *others = zip(columns, *rows, strict=True)
+        turned = _table(title, first, others)
+        table = turned if _width(turned) <= console.width else table
+    console.print(table)
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+    from rich.table import Table
+
     table = Table(title=_text(title), title_justify="left", title_style="bold", header_style="bold")
     for number, column in enumerate(columns):
         justify: Literal["left", "right"] = "left" if number == 0 else "right"
-        table.add_column(_text(column), justify=justify, no_wrap=number > 0)
+        table.add_column(_text(column), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*map(_text, row))
-    if not console.is_terminal:
-        # A pipe has no width of its own; 80 columns would fold the cells of a wide table.
-        console.width = 160
-    console.print(table)
+    return table
+
+
+def _width(table: "Table") -> int:
+    """Characters that a table takes without folded cells."""
+    from rich.console import Console
+
+    return Console(width=_UNBOUNDED).measure(table).maximum
 
 
 def print_lines(*lines: str) -> None:

@@ -11,7 +11,10 @@ app = typer.Typer(help="Look at a teacher.", no_args_is_help=True)
 
 @app.command("eval")
 def evaluate(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Zero-shot accuracy and open-set quality of the recipe's teacher, per domain."""
+    """Measure the recipe's teacher, zero-shot, on each domain.
+
+    Accuracy and, where there are unknown classes, how well its scores tell them apart.
+    """
     resolved = ed.load_recipe(recipe, overrides or ())
     rows = ed.evaluate_teacher(resolved, callbacks=[ed.ConsoleCallback()])
     if as_json:

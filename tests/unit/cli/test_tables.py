@@ -39,3 +39,33 @@ def test_json_gives_every_name_back(encoding: str, monkeypatch: pytest.MonkeyPat
     print_json({"name": "caf\udce9 犬 \U0001f415"})
     stdout.seek(0)
     assert json.loads(stdout.read()) == {"name": "caf\udce9 犬 \U0001f415"}
+
+
+WIDE = ["run", *(f"metric number {n}" for n in range(12))]
+CELLS = ["a-run-of-a-long-name-s0", *(f"value-{n}" for n in range(12))]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_names_and_numbers_of_a_wide_table_are_whole(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    if terminal:
+        monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    print_table("runs", WIDE, [CELLS])
+    out = capsys.readouterr().out
+    assert all(text in out for text in WIDE + CELLS)
+    assert (max(map(len, out.splitlines())) <= 60) == terminal
+
+
+def test_a_table_that_fits_no_terminal_is_folded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    print_table("runs", WIDE, [CELLS] * 20)
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert max(map(len, out.splitlines())) <= 120
