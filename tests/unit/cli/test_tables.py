@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 
 import pytest
@@ -45,16 +46,24 @@ WIDE = ["run", *(f"metric number {n}" for n in range(12))]
 CELLS = ["a-run-of-a-long-name-s0", *(f"value-{n}" for n in range(12))]
 
 
+def screen(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(columns)}.items():
+        monkeypatch.setenv(name, value)
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> str:
+    return re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_names_and_numbers_of_a_wide_table_are_whole(
     terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
-    monkeypatch.setenv("NO_COLOR", "1")
     if terminal:
-        monkeypatch.setenv("TTY_COMPATIBLE", "1")
+        screen(monkeypatch, columns=60)
     print_table("runs", WIDE, [CELLS])
-    out = capsys.readouterr().out
+    out = printed(capsys)
     assert all(text in out for text in WIDE + CELLS)
     assert (max(map(len, out.splitlines())) <= 60) == terminal
 
@@ -62,10 +71,8 @@ def test_names_and_numbers_of_a_wide_table_are_whole(
 def test_a_table_that_fits_no_terminal_is_folded(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    screen(monkeypatch, columns=120)
     print_table("runs", WIDE, [CELLS] * 20)
-    out = capsys.readouterr().out
+    out = printed(capsys)
     assert "…" not in out
     assert max(map(len, out.splitlines())) <= 120
