@@ -20,6 +20,7 @@ from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
 from edgedistill.recipe.load import as_recipe
 from edgedistill.runs.caches import Cache, describe_cache
+from edgedistill.runs.stages.check import rows_to_check
 from edgedistill.runs.stages.prepare import find_teacher
 from edgedistill.students import architecture
 from edgedistill.teacher.open_clip import Teacher
@@ -94,6 +95,8 @@ def build_caches(
         resolved, dataset = caches.recipe, caches.dataset
         for size in caches.stores:
             open_store(dataset.index, size)
+        if dataset.unlabelled is not None:
+            open_store(dataset.unlabelled, resolved.student.size)
         if caches.views is None:
             active.on_note(f"{_no_views(resolved)}: no views are stored")
         if caches.teacher is not None:
@@ -114,7 +117,9 @@ def _ask_teacher(caches: _RecipeCaches, teacher: Teacher, active: CallbackList) 
                 waiting=lambda: active.on_note("other processes fill the rest; waiting for them"),
             )
     whole = open_store(dataset.index, teacher.size)
-    for part, rows in (("source validation", dataset.split.val), ("the target", dataset.target)):
+    probe, sources = rows_to_check(dataset)
+    parts = ("training images", probe), ("source validation", sources)
+    for part, rows in (*parts, ("the target", dataset.target)):
         images = whole.images(rows)
         open_plain_cache(teacher, images, batch=recipe.teacher.batch, name=f"teacher on {part}")
 

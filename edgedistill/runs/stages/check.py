@@ -72,9 +72,7 @@ def check_on_sources(
     split, index = dataset.split, dataset.index
     labels = split.known_label[index.label]
     store = open_store(index, teacher.size)
-    rows = split.train[probe_rows(labels[split.train], len(split.known))]
-    train = store.images(rows)
-    images = store.images(np.concatenate([split.val, _unknown_rows(dataset)]))
+    train, images = map(store.images, rows_to_check(dataset))
     if not (labels[images.rows] >= 0).any():
         return None
     train_embeddings, embeddings = (
@@ -98,6 +96,17 @@ def check_on_sources(
         train_embeddings,
         labels[train.rows],
     )
+
+
+def rows_to_check(dataset: OpenSetSplit) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Index rows that a teacher is asked about before training.
+
+    Training images for the probe, and source validation with images of unknown classes behind it.
+    """
+    index, split = dataset.index, dataset.split
+    labels = split.known_label[index.label[split.train]]
+    probe = split.train[probe_rows(labels, len(split.known))]
+    return probe, np.concatenate([split.val, _unknown_rows(dataset)])
 
 
 def _unknown_rows(dataset: OpenSetSplit) -> NDArray[np.int64]:
