@@ -58,7 +58,7 @@ class ExportImages:
         """Images and split of the run's training."""
         run = self._run.prompted.run if self._run.prompted else self._run
         _refuse_missing(run)
-        dataset = resolve_split(run.recipe.data)
+        dataset = _resolve(run)
         if dataset.split.known != run.classes:
             raise DataError(
                 f"{run.recipe.data.dataset}: its known classes are no longer those of "
@@ -157,6 +157,16 @@ class ExportImages:
         if self._run.prompted is None:
             return labelled
         return replace(labelled, labels=np.full(len(labelled), UNKNOWN_LABEL, np.int64))
+
+
+def _resolve(run: FinishedRun) -> OpenSetSplit:
+    """Images and split of a run, without its images without labels, which may be gone by now."""
+    data = run.recipe.data
+    if run.metrics.get("test_kind") != "unlabelled":
+        return resolve_split(data)
+    dataset = resolve_split(data.model_copy(update={"target": None, "test_fraction": 0.0}))
+    nothing = np.zeros(0, np.int64)
+    return replace(dataset, target=nothing, target_labels=nothing)
 
 
 def _refuse_missing(run: FinishedRun) -> None:
