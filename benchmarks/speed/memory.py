@@ -28,7 +28,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import edgedistill as ed
-from benchmarks.script import run_script, wholes
+from benchmarks.script import read_record, run_script, wholes
 from benchmarks.speed.measuring import machine
 from edgedistill._utils.atomic import write_json
 from edgedistill.callbacks import Callback, Stage
@@ -176,16 +176,21 @@ def main(show: Callable[[str], None] = print) -> None:
     if options.folder is not None:
         show(json.dumps(measure_run(options.folder)))
         return
-    runs = [measure(images, options.below) for images in options.images]
-    for run in runs:
+    record: dict[str, Any] = {"classes": CLASSES, **machine(torch.device("cpu")), "runs": []}
+    if options.out is not None and options.out.exists():
+        # Each number of images takes long: those measured before stay.
+        record = read_record(options.out, "python -m benchmarks.speed.memory")
+    for images in options.images:
+        run = measure(images, options.below)
         peak = run["peak"]
         show(
-            f"{run['images']:,} images: {peak['own'] / 1e9:.2f} GB own, "
+            f"{images:,} images: {peak['own'] / 1e9:.2f} GB own, "
             f"{peak['resident'] / 1e9:.2f} GB resident"
         )
-    if options.out is not None:
-        record = {"classes": CLASSES, **machine(torch.device("cpu")), "runs": runs}
-        write_json(options.out, record)
+        others = [other for other in record["runs"] if other["images"] != images]
+        record["runs"] = sorted([*others, run], key=lambda one: one["images"])
+        if options.out is not None:
+            write_json(options.out, record)
 
 
 if __name__ == "__main__":
