@@ -27,8 +27,8 @@ BRIGHTNESS = {"red": (250, 200, 150), "soot": (10, 20, 25)}
 class Benched:
     """The one full run: what it said, what it wrote, and what it was given."""
 
-    result: Any
-    result: dict[str, Any]
+    command: Any
+    measured: dict[str, Any]
     folder: Path
 
 
@@ -71,21 +71,21 @@ def benched(cli: Any, files: Path) -> Benched:
 
 
 def test_a_requirement_that_does_not_hold_is_a_line_and_status_1(benched: Benched) -> None:
-    assert benched.result.status == 1, benched.result.err
-    lines = [line for line in benched.result.err.splitlines() if line.startswith("edgedistill: ")]
+    assert benched.command.status == 1, benched.command.err
+    lines = [line for line in benched.command.err.splitlines() if line.startswith("edgedistill: ")]
     # The baseline is no candidate, and every other requirement holds.
     assert len(lines) == 1 and "strict.onnx: known_acceptance>=0.9" in lines[0]
-    assert "0.6667" in lines[0] and "Traceback" not in benched.result.err
+    assert "0.6667" in lines[0] and "Traceback" not in benched.command.err
 
 
 def test_a_real_result_is_of_the_schema(
     benched: Benched, mismatches: Callable[[Any, Any], list[str]]
 ) -> None:
-    assert mismatches(benched.result, Result) == []
+    assert mismatches(benched.measured, Result) == []
 
 
 def test_files_are_identified_and_counted(benched: Benched) -> None:
-    result = benched.result
+    result = benched.measured
     assert result["schema"] == SCHEMA and result["baseline"] == "stricter.onnx"
     names = [model["name"] for model in result["models"]]
     assert names == ["stricter.onnx", "easy.onnx", "strict.onnx"]
@@ -100,20 +100,20 @@ def test_files_are_identified_and_counted(benched: Benched) -> None:
 
 
 def test_answers_are_judged(benched: Benched) -> None:
-    for model, accepted in zip(benched.result["models"], (1 / 3, 1.0, 2 / 3), strict=True):
+    for model, accepted in zip(benched.measured["models"], (1 / 3, 1.0, 2 / 3), strict=True):
         quality = model["quality"]
         assert (quality["known"], quality["unknown"], quality["unreadable"]) == (3, 3, 1)
         assert quality["accuracy"]["value"] == quality["auroc"]["value"] == 1.0
         assert quality["known_acceptance"]["value"] == pytest.approx(accepted)
         assert quality["h_score"]["value"] == pytest.approx(2 * accepted / (1 + accepted))
         assert set(QUALITY_METRICS) <= set(quality)
-    easy = benched.result["comparisons"][0]
+    easy = benched.measured["comparisons"][0]
     assert easy["model"] == "easy.onnx"
     assert easy["quality"]["known_acceptance"]["value"] == pytest.approx(2 / 3)
 
 
 def test_times_are_there_for_every_setting(benched: Benched) -> None:
-    result = benched.result
+    result = benched.measured
     settings = [(1, 1), (1, 2)]
     for model in result["models"]:
         assert [(row["threads"], row["batch"]) for row in model["latency"]] == settings
@@ -136,13 +136,13 @@ def test_times_are_there_for_every_setting(benched: Benched) -> None:
 def test_everything_asked_for_is_written_and_printed(benched: Benched) -> None:
     folder = benched.folder
     names = ("easy.onnx", "strict.onnx", "stricter.onnx")
-    shown = [benched.result.out, (folder / "out.md").read_text()]
+    shown = [benched.command.out, (folder / "out.md").read_text()]
     shown.append((folder / "report" / "report.html").read_text())
     for text in shown:
         assert all(name in text for name in names)
     assert (folder / "out.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((folder / "report" / "result.json").read_text()) == benched.result
-    assert "broken.png" in benched.result.err
+    assert json.loads((folder / "report" / "result.json").read_text()) == benched.measured
+    assert "broken.png" in benched.command.err
 
 
 @pytest.mark.parametrize(
@@ -242,4 +242,4 @@ def test_the_help_says_what_is_taken_when_nothing_is_given(cli: Any) -> None:
     # Broken into lines at the width of a terminal.
     text = " ".join(result.out.split())
     assert result.status == 0
-    assert "[default: the first]" in text and "RECIPE|FOLDER" in text
+    assert "[default: the first in fp32]" in text and "RECIPE|FOLDER" in text
