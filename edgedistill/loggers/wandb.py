@@ -19,6 +19,8 @@ class WandbLogger(Logger):
     def open(self) -> None:
         with needs_extra("wandb", 'log.to = ["wandb"]'):
             import wandb
+        # wandb takes the hidden one where it is there: a folder that is seen counts as trained.
+        (self.folder / ".wandb").mkdir(exist_ok=True)
         # The same folder resumes the same run.
         place = hashlib.blake2b(str(self.folder.resolve()).encode("utf-8", "surrogateescape"))
         try:

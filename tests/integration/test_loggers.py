@@ -106,7 +106,7 @@ def test_wandb_keeps_a_run_offline(
     run = ed.run(tree, out=tmp_path / "run", callbacks=[warnings])
     assert not [line for line in warnings.lines if "log.to" in line]
     assert run.metrics["target"]["accuracy"] >= 0
-    (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
+    (file,) = (tmp_path / "run" / ".wandb").glob("offline-run-*/*.wandb")
     assert b"val/accuracy" in file.read_bytes()
 
 
