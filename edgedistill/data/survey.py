@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgedistill.data.index import Index
+from edgedistill.data.index import NOT_GIVEN, TRAIN, Index
 from edgedistill.data.protocols.split import Split
 from edgedistill.data.spelling import spelling_key
 from edgedistill.data.store.image_store import Store
@@ -45,6 +45,19 @@ def likely_unknown(classes: Sequence[str]) -> tuple[str, ...]:
     names = UNKNOWN_NAMES - {"negative", "negatives"} if "positive" in keys else UNKNOWN_NAMES
     unknown = tuple(name for name in classes if spelling_key(name) in names)
     return unknown if len(classes) - len(unknown) >= 2 else ()
+
+
+def never_trained(index: Index, target: str | None) -> tuple[str, ...]:
+    """Classes without an image that may be trained on; () where two others would not be left.
+
+    They are in the domain `target` alone, or in the validation or test part of a given split.
+    """
+    trained = np.isin(index.split, (NOT_GIVEN, TRAIN))
+    if target in index.domains:
+        trained &= index.domain != index.domains.index(target)
+    labels = set(index.label[trained].tolist())
+    names = tuple(name for label, name in enumerate(index.classes) if label not in labels)
+    return names if len(labels) >= 2 else ()
 
 
 def shorter_sides(index: Index) -> NDArray[np.int64]:

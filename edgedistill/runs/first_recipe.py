@@ -53,7 +53,7 @@ class Decisions:
         folder: where the recipe will lie, from which its relative paths start.
         data, target, student: as `init` was given them.
         dataset: images and split.
-        unknown: classes that are unknown by their names alone.
+        unknown: classes that are unknown though the data do not say so, and why.
         start: start weights.
         size, store_size: sides in pixels of the input and of the stored images.
         teacher: MODEL or MODEL/PRETRAINED, None for none.
@@ -65,7 +65,7 @@ class Decisions:
     target: str | None
     student: str
     dataset: OpenSetSplit
-    unknown: tuple[str, ...]
+    unknown: Mapping[str, str]
     start: WeightsChoice
     size: int
     store_size: int
@@ -76,6 +76,11 @@ class Decisions:
     def distils(self) -> bool:
         """Whether the teacher is worth learning from."""
         return self.check is not None and self.check.verdict == "trusted"
+
+    @property
+    def why_unknown(self) -> str:
+        """Why classes are unknown that the data do not call so; "" where there are none."""
+        return " or ".join(dict.fromkeys(self.unknown.values()))
 
     @property
     def images_per_class(self) -> NDArray[np.int64]:
@@ -216,7 +221,8 @@ def _data(decisions: Decisions) -> list[Entry]:
         held_out = f"target = {toml_value(sources[-1])}".ljust(COLUMN - 2)
         entries.append(comment(f"{held_out}# would test on that domain, and not train on it"))
     if decisions.unknown:
-        entries.append(Entry("unknown", decisions.unknown, "by name; met in the test alone"))
+        names = decisions.dataset.split.unknown
+        entries.append(Entry("unknown", names, f"{decisions.why_unknown}; met in the test alone"))
     return entries
 
 

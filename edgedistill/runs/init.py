@@ -12,10 +12,17 @@ from edgedistill._utils.atomic import write_text
 from edgedistill._utils.home import expand_home
 from edgedistill._utils.printable import printable
 from edgedistill.callbacks import Callback, LoggingCallback, reporting
-from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
+from edgedistill.data.datasets import load_index
+from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split, target_domain
 from edgedistill.data.spelling import similar_names
 from edgedistill.data.store.image_store import open_store
-from edgedistill.data.survey import Copies, find_copies, likely_unknown, shorter_sides
+from edgedistill.data.survey import (
+    Copies,
+    find_copies,
+    likely_unknown,
+    never_trained,
+    shorter_sides,
+)
 from edgedistill.errors import DataError, UsageError
 from edgedistill.recipe import resolve
 from edgedistill.recipe.schema import DataSection, PromptsSection, TeacherSection
@@ -152,17 +159,23 @@ def _name(data: str | Path) -> str:
     return path.stem if path.suffix.lower() == ".csv" else path.name or "recipe"
 
 
-def _dataset(data: DataSection) -> tuple[OpenSetSplit, tuple[str, ...]]:
-    """Images and split, with the classes that are unknown by their names alone.
+def _dataset(data: DataSection) -> tuple[OpenSetSplit, dict[str, str]]:
+    """Images and split, with the classes that are unknown though the data do not say so, and why.
 
     Raises DataError where fewer than two classes are known.
     """
-    dataset = resolve_split(data)
-    unknown: tuple[str, ...] = ()
-    if not dataset.index.unknown:
-        unknown = likely_unknown(dataset.index.classes)
+    index = load_index(data)
+    listed = index.unknown
+    unknown = {
+        name: "without training images"
+        for name in never_trained(index, target_domain(data, index))
+        if name not in listed
+    }
+    if not listed:
+        unknown |= dict.fromkeys(likely_unknown(index.classes), "by name")
     if unknown:
-        dataset = resolve_split(data.model_copy(update={"unknown": list(unknown)}))
+        data = data.model_copy(update={"unknown": [*listed, *unknown]})
+    dataset = resolve_split(data, index)
     known = dataset.split.known
     if len(known) < 2:
         raise DataError(
@@ -197,7 +210,7 @@ def _facts(
         ("split", f"{len(split.train)} training, {len(split.val)} validation, {_tested(dataset)}"),
     ]
     if split.unknown:
-        why = "by name" if decisions.unknown else "as the data say"
+        why = decisions.why_unknown or "as the data say"
         facts.append(("unknown", f"{_listed(split.unknown)}, {why}; not trained on"))
     sides = shorter_sides(index)
     if len(sides):

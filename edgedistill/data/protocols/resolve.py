@@ -81,7 +81,7 @@ def resolve_split(data: DataSection, index: Index | None = None) -> OpenSetSplit
 
 def split_of(data: DataSection, index: Index) -> Split:
     """The split of a recipe's protocol. Raises DataError."""
-    target = _target_domain(data, index)
+    target = target_domain(data, index)
     folder = _unlabelled_folder(target, index)
     if folder is not None and data.protocol != "instances":
         raise DataError(
@@ -129,7 +129,7 @@ def _unlabelled_folder(target: str | None, index: Index) -> Path | None:
     return expand_home(target).resolve()
 
 
-def _target_domain(data: DataSection, index: Index) -> str | None:
+def target_domain(data: DataSection, index: Index) -> str | None:
     """The domain that `data.target` means, by its name or its folder; else `data.target`."""
     if data.target is None or data.target in index.domains:
         return data.target

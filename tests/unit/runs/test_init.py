@@ -67,6 +67,28 @@ def test_a_class_of_nothing_is_unknown(tmp_path: Path) -> None:
     assert "Other" in fact(scaffold, "unknown") and "1 unknown" in scaffold.text
 
 
+def test_a_class_that_only_the_target_has_is_unknown(tmp_path: Path) -> None:
+    for domain in ("day", "night"):
+        tree(tmp_path / "photos" / domain, cat=10, dog=10)
+    tree(tmp_path / "photos" / "night", zebra=5)
+    scaffold, recipe = written(tmp_path / "photos", target="night")
+    assert recipe.data.unknown == ["zebra"]
+    assert "without training images" in fact(scaffold, "unknown")
+    assert resolve_split(recipe.data).split.unknown == ("zebra",)
+    # Where every domain is trained on, it is a class like the others.
+    _, recipe = written(tmp_path / "photos")
+    assert recipe.data.unknown is None
+
+
+def test_a_class_given_for_the_test_alone_is_unknown(tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        tree(tmp_path / "photos" / part, cat=10, dog=10)
+    tree(tmp_path / "photos" / "test", zebra=5, other=5)
+    _, recipe = written(tmp_path / "photos")
+    assert sorted(recipe.data.unknown or ()) == ["other", "zebra"]
+    assert len(resolve_split(recipe.data).target) == 30
+
+
 def test_rare_classes_are_balanced(tmp_path: Path) -> None:
     _, recipe = written(tree(tmp_path / "a", cat=8, dog=30))
     assert recipe.train.balance == "none"
@@ -117,7 +139,7 @@ def decisions(shapes: Path, teacher: str | None, check: TeacherCheck | None) -> 
         target=None,
         student="resnet18",
         dataset=resolve_split(DataSection(dataset=str(shapes))),
-        unknown=(),
+        unknown={},
         start=WeightsChoice("imagenet", "as published"),
         size=224,
         store_size=288,
