@@ -38,8 +38,8 @@ COLUMNS = {
     "h_score": "H deployed",
     "best_h_score": "H best",
     "auroc": "AUROC",
-    "known_acceptance": "known kept",
-    "unknown_rejection": "unknown rejected",
+    "known_acceptance": "known keep rate",
+    "unknown_rejection": "unknown reject rate",
 }
 STARTS = {
     "shipped": "MobileNetV3-Small, shipped start weights",
