@@ -102,7 +102,7 @@ def _print_metrics(metrics: "Mapping[str, Any]") -> None:
         )
     words = tested_on(metrics)
     title = f"{words[0].upper()}{words[1:]}: {target['images_known']} known images"
-    title += f", {target['images_unknown']} of unknown classes, %"
+    title += f", {target['images_unknown'] or 'none'} of unknown classes, %"
     print_table(title, ["", *columns.values()], rows)
 
 
