@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, numpy_helper
 
+from edgedistill import callbacks
 from edgedistill._utils.atomic import write_bytes
 from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.errors import ExportError, OutputError, UsageError
@@ -23,7 +24,13 @@ from edgedistill.export.measure import MetricDrop, measure_answers, refuse_metri
 from edgedistill.export.onnx.graph import export_graph, stored_threshold, to_bytes
 from edgedistill.export.onnx.metadata import Precision, metadata
 from edgedistill.export.onnx.module import Deployed
-from edgedistill.export.session import BATCH, ModelOutputs, open_session, run_model
+from edgedistill.export.session import (
+    BATCH,
+    ModelOutputs,
+    concatenate,
+    open_session,
+    run_model,
+)
 from edgedistill.export.verify import (
     IMAGES,
     Agreement,
@@ -86,8 +93,9 @@ class Exported(ExportedFile):
 def export_fp32(run: FinishedRun, output: Path, size: int | None = None) -> Exported:
     """Write the run's student as one ONNX file.
 
-    At another input size than the run's, the threshold is calibrated and the metrics are measured
-    anew at that size.
+    The threshold is the run's where the file answers source validation with it exactly as the run
+    states. Elsewhere, and at another input size, it is calibrated and the metrics are measured anew
+    on the file's own scores.
 
     Raises:
         ExportError: `output` cannot be written, or a check failed; no file is left.
@@ -153,12 +161,10 @@ def _build_fp32(run: FinishedRun, output: Path, size: int | None) -> _BuiltFp32:
     _check_output(output)
     side = input_side(run, size)
     images = ExportImages(run, side)
-    calibration, metrics = run.calibration, run.metrics
-    # Other classes than those of the training were calibrated at the file's size.
-    if side != run.recipe.student.size and run.prompted is None:
-        calibration, metrics = _calibrate_at(run, images)
     module = Deployed(run.student, run.openset)
-    model = export_graph(module, side, len(run.classes), calibration.threshold)
+    model = export_graph(module, side, len(run.classes), run.calibration.threshold)
+    calibration, metrics = _calibrate_file(run, images, model)
+    _set_threshold(model, stored_threshold(calibration.threshold))
     data = to_bytes(model, metadata(run, calibration, metrics, side, "fp32"))
     sample = images.sample(IMAGES).images
     agreement = verify(data, run, sample, stored_threshold(calibration.threshold))
@@ -172,7 +178,6 @@ def _quantize_within(built: _BuiltFp32, run: FinishedRun, max_drop: float) -> _Q
     baseline = measure_fp32(
         built.data,
         calibration.threshold,
-        calibration.target_keep_rate,
         images.validation(),
         images.source_unknown(),
     )
@@ -255,19 +260,45 @@ def _check_output(output: Path) -> None:
         raise OutputError(f"{output.parent}: cannot be written to; choose another -o")
 
 
-def _calibrate_at(run: FinishedRun, images: ExportImages) -> tuple[Calibration, dict[str, Any]]:
-    """Threshold and metrics of the torch student at an input size it was not calibrated at."""
+def _calibrate_file(
+    run: FinishedRun, images: ExportImages, model: ModelProto
+) -> tuple[Calibration, dict[str, Any]]:
+    """Threshold and metrics of a model with the run's threshold, see `export_fp32`."""
+    calibration = run.calibration
+    if calibration.carried_over:
+        return calibration, run.metrics
+    session = open_session(model.SerializeToString())
     validation = images.validation()
-    torch_outputs = torch_answers(run, validation.images, 0.0)
-    limit = calibrate(torch_outputs.score, run.calibration.target_keep_rate)
+    outputs = run_model(session, validation.images)
+    # Other classes than those of the training were calibrated at the file's size.
+    if run.prompted is not None or images.size == run.recipe.student.size:
+        stated = run.metrics["source_val" if run.prompted is None else "calibration"]
+        threshold = stored_threshold(calibration.threshold)
+        measured = measure_answers(outputs, validation.labels, threshold)
+        if all(measured[key] == stated[key] for key in _SOURCE_METRICS):
+            return calibration, run.metrics
+        callbacks.current().on_note(
+            f"at the run's threshold the file keeps {100 * measured['known_acceptance']:.1f} % of "
+            f"{len(validation)} calibration images, torch {100 * stated['known_acceptance']:.1f} "
+            "%: the file's threshold is calibrated and its metrics are measured on its own scores"
+        )
+    limit = calibrate(outputs.score, calibration.target_keep_rate)
     threshold = stored_threshold(limit)
-    metrics = _metrics(
-        measure_answers(torch_outputs, validation.labels, threshold),
-        images,
-        lambda tested: torch_answers(run, tested, threshold),
-        threshold,
-    )
-    return replace(run.calibration, threshold=limit, images=len(validation)), metrics
+    calibration = replace(calibration, threshold=limit, images=len(validation))
+    if run.prompted is None:
+        metrics = _metrics(
+            measure_answers(outputs, validation.labels, threshold),
+            images,
+            lambda tested: run_model(session, tested),
+            threshold,
+        )
+        return calibration, metrics
+    labels, unknown = validation.labels, images.source_unknown()
+    if len(unknown):
+        outputs = concatenate([outputs, run_model(session, unknown.images)])
+        labels = np.concatenate([labels, unknown.labels])
+    measured = measure_answers(outputs, labels, threshold)
+    return calibration, {**run.metrics, "calibration": measured}
 
 
 def _metrics(

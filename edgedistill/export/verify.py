@@ -7,6 +7,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from edgedistill import callbacks
 from edgedistill.data.images import ImageSet
 from edgedistill.errors import ExportError
 from edgedistill.export.finished import FinishedRun
@@ -71,6 +72,8 @@ def compare_answers(expected: ModelOutputs, actual: ModelOutputs, threshold: flo
 def verify(model: bytes, run: FinishedRun, images: ImageSet, threshold: float) -> Agreement:
     """Compare the file with the torch student, and try its inputs.
 
+    Warns where less than half of the labels are clear, so that they say little.
+
     Args:
         model: the whole file.
         images: N > 0 real images of the file's input size.
@@ -98,6 +101,12 @@ def verify(model: bytes, run: FinishedRun, images: ImageSet, threshold: float) -
             "and onnxruntime that this version was tested with"
         )
     try_inputs(session, images[:BATCH], threshold)
+    if 2 * result.clear < result.images:
+        callbacks.current().on_warning(
+            f"the labels of only {result.clear} of {result.images} images were compared with "
+            f"torch's: the others lie within {TOLERANCE:.0e} of the threshold or of another class, "
+            "where both may be right; scores and probabilities were compared on all"
+        )
     return result
 
 

@@ -5,7 +5,16 @@ Importing the package imports no torch.
 
 from edgedistill.openset.evaluate import Outputs, evaluate
 from edgedistill.openset.metrics import ProbabilityRange, compute_metrics
-from edgedistill.openset.threshold import calibrate
+from edgedistill.openset.threshold import calibrate, images_needed, threshold_keeping
 from edgedistill.registries import SCORES
 
-__all__ = ["SCORES", "Outputs", "ProbabilityRange", "calibrate", "compute_metrics", "evaluate"]
+__all__ = [
+    "SCORES",
+    "Outputs",
+    "ProbabilityRange",
+    "calibrate",
+    "compute_metrics",
+    "evaluate",
+    "images_needed",
+    "threshold_keeping",
+]

@@ -13,6 +13,10 @@ import onnxruntime
 import pytest
 import tomli_w
 
+from edgedistill.export.images import ExportImages
+from edgedistill.export.session import open_session, run_model
+from edgedistill.runs.finished import load_finished
+from edgedistill.runs.folder import RunFolder
 from edgedistill.runtime.contract import ModelInfo, read_model
 
 TINY = {
@@ -75,6 +79,17 @@ def test_the_file_says_what_the_run_says(exported: Any, runs: Path) -> None:
     assert info.calibration_images == openset["images"]
     assert info.metrics["target"]["accuracy"] == metrics["target"]["accuracy"]
     assert info.metrics["source_val"] == metrics["source_val"]
+
+
+def test_the_file_keeps_the_share_of_source_validation_that_it_states(
+    exported: Any, runs: Path
+) -> None:
+    data, info = read_model(runs / "tiny" / "student.onnx")
+    validation = ExportImages(load_finished(RunFolder(runs / "tiny")), info.size).validation()
+    stated = info.metrics["source_val"]["known_acceptance"]
+    for batch in (1, 64):
+        label = run_model(open_session(data), validation.images, batch=batch).label
+        assert (label >= 0).mean() == stated
 
 
 def test_exported_twice_it_is_the_same_file(

@@ -1,6 +1,7 @@
 """Metrics of int8 models beside the fp32 model's, on source images that nothing is trained on."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from edgedistill.data.images import LabelledImages
 from edgedistill.export.measure import MetricDrop, compare_metrics, measure_answers
 from edgedistill.export.onnx.graph import stored_threshold
 from edgedistill.export.session import ModelOutputs, concatenate, open_session, run_model
-from edgedistill.openset import calibrate
+from edgedistill.openset import threshold_keeping
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,13 @@ class Baseline:
     Attributes:
         validation: source validation, images of known classes.
         unknown: source images of unknown classes, perhaps none.
-        target_keep_rate: share of `validation` that a threshold is calibrated to keep.
+        threshold: of the fp32 file; -inf where it rejects nothing.
         metrics: of fp32 on both sets of images at its own threshold, as `measure` names them.
     """
 
     validation: LabelledImages
     unknown: LabelledImages
-    target_keep_rate: float
+    threshold: float
     metrics: dict[str, Any]
 
 
@@ -50,21 +51,27 @@ class Int8Evaluation:
 def measure_fp32(
     fp32: bytes,
     threshold: float,
-    target_keep_rate: float,
     validation: LabelledImages,
     unknown: LabelledImages,
 ) -> Baseline:
     """The baseline of a serialized fp32 model at its calibrated threshold."""
     known_outputs, unknown_outputs = _outputs(fp32, validation, unknown)
     metrics = _metrics(known_outputs, unknown_outputs, validation, unknown, threshold)
-    return Baseline(validation, unknown, target_keep_rate, metrics)
+    return Baseline(validation, unknown, threshold, metrics)
 
 
 def evaluate_int8(model: ModelProto, baseline: Baseline) -> Int8Evaluation:
-    """Calibrate an int8 model's threshold on its own scores; compare its metrics with fp32's."""
+    """Calibrate an int8 model's threshold on its own scores; compare its metrics with fp32's.
+
+    It keeps as many images of source validation as the fp32 file, so that the metrics differ by
+    what int8 does to scores and labels, and not by how many scores are tied at the threshold.
+    """
     validation, unknown = baseline.validation, baseline.unknown
     known_outputs, unknown_outputs = _outputs(model.SerializeToString(), validation, unknown)
-    threshold = calibrate(known_outputs.score, baseline.target_keep_rate)
+    threshold = -inf
+    if baseline.threshold != -inf:
+        accepted = round(baseline.metrics["known_acceptance"] * len(validation))
+        threshold = threshold_keeping(known_outputs.score, accepted)
     metrics = _metrics(known_outputs, unknown_outputs, validation, unknown, threshold)
     drops = compare_metrics(baseline.metrics, metrics)
     return Int8Evaluation(known_outputs, threshold, metrics, drops)
