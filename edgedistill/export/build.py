@@ -39,7 +39,7 @@ from edgedistill.export.verify import (
     try_inputs,
     verify,
 )
-from edgedistill.openset import calibrate
+from edgedistill.openset import calibrate, too_few_images
 from edgedistill.runtime.contract import INPUTS
 
 CALIBRATION_VIEWS = 128
@@ -269,6 +269,10 @@ def _calibrate_file(
         return calibration, run.metrics
     session = open_session(model.SerializeToString())
     validation = images.validation()
+    # Of images given with other classes it was said when they were given.
+    few = too_few_images(len(validation), calibration.target_keep_rate)
+    if few is not None and run.prompted is None:
+        callbacks.current().on_warning(few)
     outputs = run_model(session, validation.images)
     # Other classes than those of the training were calibrated at the file's size.
     if run.prompted is not None or images.size == run.recipe.student.size:

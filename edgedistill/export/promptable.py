@@ -31,7 +31,7 @@ from edgedistill.export.session import ModelOutputs, concatenate
 from edgedistill.export.verify import torch_answers
 from edgedistill.methods.heads import PromptedHead
 from edgedistill.methods.text_bank import TextBank
-from edgedistill.openset import calibrate
+from edgedistill.openset import calibrate, images_needed
 from edgedistill.openset.head import OpenSetHead
 from edgedistill.recipe.classes import ClassPrompts, load_classes
 from edgedistill.registries import METHODS, SCORES
@@ -214,8 +214,10 @@ def _finish(
 def _warn_of_few(images: int, rate: float, threshold: float) -> None:
     """Say what so few images can promise; the share kept of new ones is Beta distributed."""
     on_warning = callbacks.current().on_warning
+    needed = images_needed(rate)
+    if needed is None:
+        return
     if threshold == -np.inf:
-        needed = int(np.ceil(1 / (1 - rate) - 1e-9)) - 1
         on_warning(
             f"{images} images of the classes are too few to reject any and keep "
             f"{100 * rate:g} %: nothing is rejected; give {needed} or more with --calibrate"

@@ -5,7 +5,12 @@ Importing the package imports no torch.
 
 from edgedistill.openset.evaluate import Outputs, evaluate
 from edgedistill.openset.metrics import ProbabilityRange, compute_metrics
-from edgedistill.openset.threshold import calibrate, images_needed, threshold_keeping
+from edgedistill.openset.threshold import (
+    calibrate,
+    images_needed,
+    threshold_keeping,
+    too_few_images,
+)
 from edgedistill.registries import SCORES
 
 __all__ = [
@@ -17,4 +22,5 @@ __all__ = [
     "evaluate",
     "images_needed",
     "threshold_keeping",
+    "too_few_images",
 ]

@@ -81,6 +81,21 @@ def images_needed(target_keep_rate: float) -> int | None:
     return ceil(1 / alpha) - 1 if alpha else None
 
 
+def too_few_images(images: int, target_keep_rate: float) -> str | None:
+    """A line about calibration images too few to reject any; None where they are enough.
+
+    Raises UsageError if `target_keep_rate` is not in (0, 1].
+    """
+    needed = images_needed(target_keep_rate)
+    if needed is None or images >= needed:
+        return None
+    return (
+        f"{images} validation images of known classes are too few to calibrate a threshold that "
+        f"keeps {100 * target_keep_rate:g} %: {needed} are needed; nothing will be rejected, by "
+        "the student or by its teacher; add images, or lower openset.keep"
+    )
+
+
 def _alpha(target_keep_rate: float) -> Fraction:
     """The share to reject, of the decimal a user wrote: (1 - 0.9) * 10 is below 1 in floats."""
     if not 0 < target_keep_rate <= 1:

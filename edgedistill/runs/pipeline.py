@@ -45,6 +45,7 @@ class Stages:
                 student=recipe.student,
                 store_size=recipe.views.store_size,
                 score=recipe.openset.score,
+                keep=recipe.openset.keep,
                 channels_last=channels_last,
                 seed=seed,
             ),

@@ -127,6 +127,21 @@ def test_int8_at_another_size(cli: Any, exported: Any, runs: Path) -> None:
     assert (label == known).all()
 
 
+def test_too_few_calibration_images_are_named_by_run_report_and_export(
+    cli: Any, tree_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    recipe = tmp_path / "few.toml"
+    few = {**TINY, "openset": {"score": "max_logit", "keep": 0.98}}
+    recipe.write_text(tomli_w.dumps(tree_of(**few)))
+    runs = tmp_path / "runs"
+    ran = cli("run", recipe, "--runs", runs, "--name", "few")
+    assert ran.status == 0, ran.err
+    exported = cli("export", "few", "--onnx", "--runs", runs)
+    assert exported.status == 0, exported.err
+    for text in (ran.err, exported.err, (runs / "few" / "report.html").read_text("utf-8")):
+        assert "too few" in text and "49" in text and "24 validation images" in text
+
+
 def test_two_formats_are_refused(cli: Any, runs: Path) -> None:
     result = cli("export", "--onnx", "--format", "other", "--runs", runs)
     result.assert_refused("--onnx", "--format other")

@@ -17,6 +17,7 @@ from edgedistill.data.store.image_store import Store, open_store
 from edgedistill.errors import DataError, RecipeError, WeightsError
 from edgedistill.methods import Method
 from edgedistill.methods.text_bank import TextBank
+from edgedistill.openset import too_few_images
 from edgedistill.openset.head import OpenSetHead
 from edgedistill.recipe.schema import (
     DataSection,
@@ -86,6 +87,7 @@ class Prepare:
     Attributes:
         store_size: side in pixels of the images that views are cut from.
         score: openness score of the open-set head.
+        keep: share of known images that the threshold will be calibrated to keep.
         channels_last: memory layout of the student.
         seed: of the student's random weights.
     """
@@ -97,6 +99,7 @@ class Prepare:
     student: StudentSection
     store_size: int
     score: str
+    keep: float
     channels_last: bool
     seed: int
 
@@ -192,7 +195,8 @@ class Prepare:
         whole = open_store(index, size)
         val = dataset.label(whole.images(split.val))
         target = _test_images(dataset, whole, size)
-        for line in file_warnings(train, val, target):
+        few = too_few_images(len(val), self.keep)
+        for line in [*file_warnings(train, val, target), *([few] if few else [])]:
             callbacks.current().on_warning(line)
         teacher_val = teacher_target = None
         if teacher is not None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill._utils.atomic import write_json
-from edgedistill.openset import Outputs
+from edgedistill.openset import Outputs, too_few_images
 from edgedistill.report import (
     AnsweredImages,
     ReportData,
@@ -54,7 +54,7 @@ class Report:
             samples=self._samples(prepared, target, target.scores >= calibrated.threshold),
             recipe=folder.recipe.read_text(encoding="utf-8"),
             environment=prepared.environment,
-            warnings=_warnings(prepared),
+            warnings=_warnings(prepared, metrics["openset"]["acceptance"]),
             next_command=f"edgedistill export {shlex.quote(str(folder.path))}",
         )
         write_report(folder.path, data)
@@ -84,7 +84,8 @@ class Report:
         )
 
 
-def _warnings(prepared: Prepared) -> list[str]:
+def _warnings(prepared: Prepared, keep: float) -> list[str]:
     images = prepared.images
     files = file_warnings(images.train, images.val, images.target)
-    return [*data_warnings(prepared.dataset), *files]
+    few = too_few_images(len(images.val), keep)
+    return [*data_warnings(prepared.dataset), *files, *([few] if few else [])]

@@ -5,7 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgedistill.errors import DivergedError, UsageError
-from edgedistill.openset.threshold import calibrate, images_needed, threshold_keeping
+from edgedistill.openset.threshold import (
+    calibrate,
+    images_needed,
+    threshold_keeping,
+    too_few_images,
+)
 
 
 def test_the_threshold_is_the_middle_below_the_kth_smallest_score() -> None:
@@ -69,6 +74,8 @@ def test_a_gap_narrower_than_float32_still_keeps_the_count() -> None:
 @pytest.mark.parametrize(("keep", "needed"), [(0.95, 19), (0.98, 49), (0.9, 9), (0.75, 3)])
 def test_the_images_needed_are_the_fewest_that_reject_any(keep: float, needed: int) -> None:
     assert images_needed(keep) == needed
+    assert too_few_images(needed, keep) is None
+    assert str(needed) in (too_few_images(needed - 1, keep) or "")
     assert calibrate(np.arange(float(needed)), keep) > -np.inf
     assert calibrate(np.arange(float(needed - 1)), keep) == -np.inf
 
