@@ -67,13 +67,14 @@ def predict_probabilities(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
     """Predictions `[N]`, scores `[N]` and probabilities `[N, C]` of whole images, see `predict`.
 
-    C numbers for each image: for a sample of them.
+    C numbers for each image: for a sample of them. Raises DivergedError for what is not finite.
     """
+    unlabelled = LabelledImages(images, np.full(len(images), -1, np.int64))
     predictions, scores, probabilities = _answer(
         tuple,
         student,
         head,
-        LabelledImages(images, np.full(len(images), -1, np.int64)),
+        unlabelled,
         device=device,
         channels_last=False,
         batch=256,
@@ -81,6 +82,8 @@ def predict_probabilities(
         views=None,
         size=None,
     )
+    # Refuses what is not finite.
+    Outputs(predictions, scores, ProbabilityRange.of(probabilities), unlabelled.labels)
     return predictions, scores, probabilities
 
 

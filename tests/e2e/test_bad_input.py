@@ -69,7 +69,6 @@ def test_a_missing_recipe(cli: Any, recipe: MakeRecipe, tmp_path: Path) -> None:
         (["run", "x.toml", "--seed", "-3"], "--seed"),
         (["run", "x.toml", "--seed", "a"], "--seed"),
         (["rnu"], "rnu"),
-        (["compare"], "RUN"),
         (["teacher", "evl"], "evl"),
         (["data", "info", "nowhere"], "nowhere"),
     ],
