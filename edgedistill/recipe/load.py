@@ -250,11 +250,15 @@ def to_toml(recipe: Recipe) -> str:
 
 
 def differences(a: Recipe, b: Recipe) -> list[str]:
-    """`key: a's value, b's value` for every key in which two recipes differ."""
+    """`key: a's value, b's value` for every key in which two recipes differ.
+
+    Those that only one has, as another method's, come last.
+    """
     left, right = _flatten(a.model_dump()), _flatten(b.model_dump())
+    keys = sorted({*left, *right}, key=lambda key: (key not in left or key not in right, key))
     return [
         f"{key}: {left.get(key)!r}, {right.get(key)!r}"
-        for key in sorted({*left, *right})
+        for key in keys
         if left.get(key) != right.get(key)
     ]
 
