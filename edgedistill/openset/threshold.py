@@ -22,15 +22,15 @@ def calibrate(scores: NDArray[np.floating], target_keep_rate: float = 0.95) -> f
     accepted if and only if its score >= the returned threshold.
 
     With alpha = 1 - target_keep_rate and k = floor(alpha * (N + 1)), the threshold is that of
-    `threshold_keeping` for all but k - 1 scores: it lies below the k-th smallest score, in a gap
-    between two scores. It is -inf (accept everything) when k = 0, that is when N < 1/alpha - 1,
-    see `images_needed`.
+    `threshold_keeping` for all but k - 1 scores: it lies closely below the k-th smallest score, in
+    a gap between two scores. It is -inf (accept everything) when k = 0, that is when N < 1/alpha -
+    1, see `images_needed`.
 
     Guarantee: if the N calibration images and a new known image are exchangeable, the new image
     is accepted with probability >= target_keep_rate, over the draw of all N + 1; if the scores also
-    lie no closer than the widths of `threshold_keeping`, with probability < target_keep_rate +
-    2 / (N + 1). An image of a new domain is not exchangeable with source images, so there the share
-    kept is a measurement, not a guarantee.
+    have no ties, with probability < target_keep_rate + 1 / (N + 1), but for the chance that its
+    score falls into the width of `threshold_keeping`. An image of a new domain is not exchangeable
+    with source images, so there the share kept is a measurement, not a guarantee.
     (Vovk, Gammerman & Shafer 2005; Lei et al. 2018, arXiv 1604.04173.)
 
     Raises UsageError if `target_keep_rate` is not in (0, 1], DivergedError if a score is not
@@ -49,10 +49,10 @@ def threshold_keeping(scores: NDArray[np.floating], count: int) -> float:
 
     Scores near the `count`-th highest one, s, count as tied with it: those at most a width w below,
     w = 1e-5 of the range of all scores or 1e-6 of |s|, the larger. Of s and these, the one with the
-    widest gap to the next lower score is the last that is kept, and the threshold is the middle of
-    that gap, in float32 where a float32 lies in it; where all lower scores are tied, it is w below
-    the lowest. A threshold that equals a score would decide by that score's last bit, which differs
-    between runtimes and batch sizes.
+    widest gap to the next lower score is the last that is kept. The threshold lies in that gap, w
+    below that score or in the middle, whichever is higher, in float32 where a float32 lies there;
+    where all lower scores are tied, it is w below the lowest. A threshold that equals a score would
+    decide by that score's last bit, which differs between runtimes and batch sizes.
 
     Raises ValueError unless 1 <= count <= N, DivergedError if a score is not finite.
     """
@@ -66,10 +66,10 @@ def threshold_keeping(scores: NDArray[np.floating], count: int) -> float:
     width = width or float(np.finfo(np.float32).tiny)
     first = int(np.searchsorted(values, quantile - width))
     if first == 0:
-        return _between(values[0] - 2 * width, values[0])
+        return _between(values[0], width, -inf)
     low, high = values[first - 1 : position], values[first : position + 1]
     widest = int(np.argmax(high - low))
-    return _between(low[widest], high[widest])
+    return _between(high[widest], width, low[widest])
 
 
 def images_needed(target_keep_rate: float) -> int | None:
@@ -105,9 +105,9 @@ def _alpha(target_keep_rate: float) -> Fraction:
     return 1 - Fraction(repr(float(target_keep_rate)))
 
 
-def _between(low: float, high: float) -> float:
-    """A number in (low, high]: their middle, as the float32 that a file stores if it can."""
-    middle = low + (high - low) / 2
+def _between(high: float, width: float, low: float) -> float:
+    """A number in (low, high], `width` below `high` or in the middle, as a float32 if it can be."""
+    middle = high - min(width, (high - low) / 2)
     rounded = float(np.float32(middle))
     if low < rounded <= high:
         return rounded

@@ -18,7 +18,9 @@ def test_each_share_has_the_h_score_of_its_own_threshold() -> None:
     curve = h_score_by_keep(val, target, 0.9, grid=(0.2, 0.5))
     assert curve is not None and curve["reads"] == "target labels"
     assert [point["keep"] for point in curve["points"]] == [0.2, 0.5, 0.9]
-    assert [point["threshold"] for point in curve["points"]] == pytest.approx([7.5, 4.5, 1 - 8e-5])
+    assert [point["threshold"] for point in curve["points"]] == pytest.approx(
+        [8 - 8e-5, 5 - 8e-5, 1 - 8e-5], abs=1e-6
+    )
     # Right and accepted: 2/4, 2/4, 3/4; rejected: 3/3, 2/3, 1/3.
     assert [point["h_score"] for point in curve["points"]] == pytest.approx([2 / 3, 4 / 7, 6 / 13])
     assert [point["known_acceptance"] for point in curve["points"]] == [0.5, 0.75, 1.0]

@@ -13,9 +13,10 @@ from edgedistill.openset.threshold import (
 )
 
 
-def test_the_threshold_is_the_middle_below_the_kth_smallest_score() -> None:
+def test_the_threshold_is_closely_below_the_kth_smallest_score() -> None:
     scores = np.random.default_rng(0).permutation(np.arange(1.0, 100.0))
-    assert calibrate(scores, 0.95) == 4.5  # floor(0.05 * 100) = 5
+    # floor(0.05 * 100) = 5, and 1e-5 of the range.
+    assert calibrate(scores, 0.95) == np.float32(5 - 98e-5)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_whole_products_are_not_lost_to_rounding(n: int, target_keep_rate: float
     scores = np.arange(1.0, n + 1)
     threshold = calibrate(scores, target_keep_rate)
     assert (scores >= threshold).sum() == n - k + 1
-    assert threshold == (k - 0.5 if k > 1 else np.float32(1 - 1e-5 * (n - 1)))
+    assert threshold == np.float32(k - 1e-5 * (n - 1))
 
 
 @pytest.mark.parametrize(("n", "target_keep_rate"), [(0, 0.95), (18, 0.95), (1000, 1.0)])
@@ -45,9 +46,12 @@ def test_scores_too_close_to_cut_between_are_kept_together() -> None:
     # Range 1, so scores within 1e-5 of the quantile are tied; 0.3 is the widest gap below them.
     scores = np.array([0.0, 0.1, 0.5, *(0.8 + 1e-6 * np.arange(6)), 1.0])
     for count in range(2, 8):
-        assert threshold_keeping(scores, count) == pytest.approx(0.65, abs=1e-6)
-    assert threshold_keeping(scores, 1) == pytest.approx(0.9, abs=1e-4)
-    assert threshold_keeping(scores, 8) == pytest.approx(0.3, abs=1e-6)
+        assert threshold_keeping(scores, count) == pytest.approx(0.8 - 1e-5, abs=1e-7)
+    assert threshold_keeping(scores, 1) == pytest.approx(1 - 1e-5, abs=1e-7)
+    assert threshold_keeping(scores, 8) == pytest.approx(0.5 - 1e-5, abs=1e-7)
+    # In a gap narrower than twice that, the middle.
+    close = np.array([0.0, 0.5, 0.500015, 1.0])
+    assert threshold_keeping(close, 2) == pytest.approx(0.5000075, abs=1e-7)
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.8, 0.95])
@@ -127,4 +131,4 @@ def test_coverage_of_a_new_image_over_random_draws(n: int, target_keep_rate: flo
     thresholds = np.array([calibrate(row[:-1], target_keep_rate) for row in scores])
     coverage = np.mean(scores[:, -1] >= thresholds)
     noise = 4 * np.sqrt(target_keep_rate * (1 - target_keep_rate) / draws)
-    assert target_keep_rate - noise <= coverage < target_keep_rate + 2 / (n + 1) + noise
+    assert target_keep_rate - noise <= coverage < target_keep_rate + 1 / (n + 1) + noise

@@ -295,7 +295,7 @@ def test_an_unset_score_is_the_method_s_own(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_only_a_method_with_a_place_among_the_texts_scores_by_cosine(method: str) -> None:
-    assert (METHODS[method].default_score == "max_cosine") == (method in ("scipd", "scmd"))
+    assert (METHODS[method].default_score == "max_cosine") == METHODS[method].projects
 
 
 OLD_KEYS = {

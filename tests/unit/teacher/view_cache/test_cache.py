@@ -135,10 +135,12 @@ def test_losses_agree_between_cached_and_on_the_fly(
     )
     assert a.keys() == b.keys()
     for term in a:
-        assert a[term].item() == pytest.approx(b[term].item(), abs=HALF_PRECISION), term
+        rounding = HALF_PRECISION * max(1, abs(a[term].item()))
+        assert a[term].item() == pytest.approx(b[term].item(), abs=rounding), term
     if method.needs_teacher:
         # The embeddings of another view do not pass.
-        assert abs(a["loss"].item() - c["loss"].item()) > HALF_PRECISION
+        rounding = HALF_PRECISION * max(1, abs(a["loss"].item()))
+        assert abs(a["loss"].item() - c["loss"].item()) > rounding
     else:
         assert a["loss"].item() == b["loss"].item() == c["loss"].item()
 
