@@ -26,6 +26,7 @@ class Warnings(ed.Callback):
         self.lines.append(message)
 
 
+@pytest.mark.slow
 def test_a_short_run_ends_and_says_that_the_teacher_is_weak(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

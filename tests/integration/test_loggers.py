@@ -73,6 +73,7 @@ def test_tensorboard_reads_the_curves_and_results(tree_of: TREE, tmp_path: Path)
     assert result.value == pytest.approx(run.metrics["target"]["accuracy"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_mlflow_has_one_run_with_settings_and_results(
     tree_of: TREE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +138,7 @@ def test_what_a_tracker_raises_is_a_warning_and_the_run_goes_on(
     assert "log.to" in line
 
 
+@pytest.mark.slow
 def test_a_tracker_that_does_not_start_leaves_no_run(
     tree_of: TREE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
