@@ -40,7 +40,10 @@ def classify(folder: Path) -> Run:
     return run
 
 
-@pytest.mark.parametrize("which", ["exported", "crafted", "quantized", "prompted"])
+@pytest.mark.parametrize(
+    "which",
+    ["exported", "crafted", "quantized", pytest.param("prompted", marks=pytest.mark.slow)],
+)
 def test_answers_are_those_of_the_python_runtime(
     which: str,
     classify: Run,

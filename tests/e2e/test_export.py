@@ -127,6 +127,7 @@ def test_int8_at_another_size(cli: Any, exported: Any, runs: Path) -> None:
     assert (label == known).all()
 
 
+@pytest.mark.slow
 def test_too_few_calibration_images_are_named_by_run_report_and_export(
     cli: Any, tree_of: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -219,6 +220,7 @@ def test_images_that_are_no_longer_the_runs_are_refused(cli: Any, own: tuple[Pat
     assert not list(run.glob("*.onnx"))
 
 
+@pytest.mark.slow
 def test_images_that_moved_are_named_with_data(cli: Any, own: tuple[Path, Path]) -> None:
     root, run = own
     moved = root.rename(root.with_name("moved"))

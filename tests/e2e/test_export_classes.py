@@ -80,6 +80,7 @@ def test_without_images_the_threshold_is_carried_over_and_says_so(
     assert all(list(line["probabilities"]) == list(info.classes) for line in lines)
 
 
+@pytest.mark.slow
 def test_images_of_the_classes_calibrate_and_measure(cli: Any, runs: Path, shapes: Path) -> None:
     """`domain/class/*` and `class/*`; what is called otherwise is unknown."""
     for images, known, unknown in ((shapes, 144, 96), (shapes / "sea", 36, 24)):
@@ -97,6 +98,7 @@ def test_images_of_the_classes_calibrate_and_measure(cli: Any, runs: Path, shape
         assert metadata(path)["threshold_source"] == "calibrated"
 
 
+@pytest.mark.slow
 def test_int8_is_judged_on_the_images_given(cli: Any, runs: Path, shapes: Path) -> None:
     given = ("--classes", runs / "three.toml", "--int8", "--max-drop", "100")
     export(cli, runs, *given).assert_refused("int8", "--calibrate")
