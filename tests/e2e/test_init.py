@@ -59,7 +59,7 @@ def test_a_folder_becomes_a_model_that_answers(cli: Any, desk: Path) -> None:
     assert metrics["teacher"] is None and metrics["teacher_check"] is None
     assert metrics["target"]["images_known"] == 6
 
-    result = cli("export", run, "--onnx", cwd=desk, env=env)
+    result = cli("export", run, cwd=desk, env=env)
     assert result.status == 0, result.err
     result = cli("predict", run / "student.onnx", "photos", "--json", cwd=desk, env=env)
     assert result.status == 0, result.err
