@@ -76,6 +76,8 @@ class Method(ABC, Generic[HyperT, HeadT]):
     """Whether the head's outputs have a projection into the teacher's space."""
     default_score: ClassVar[str] = "max_logit"
     """Openness score where a recipe names none; every head has logits."""
+    uses_unlabelled: ClassVar[bool] = False
+    """Whether `losses` takes rows without a label, which are -1 in its labels; see `losses`."""
     projection_weight: ClassVar[str | None] = None
     """Name of the head's matrix from features into the teacher's space, which a later student may
     start from; None for a head without one."""
@@ -138,9 +140,11 @@ class Method(ABC, Generic[HyperT, HeadT]):
     ) -> dict[str, Tensor]:
         """Scalar float32 losses: "loss" is what to minimise, the rest its unweighted terms.
 
-        ``head`` is the module that made ``out``; ``labels`` is int64 [B]. Computed in float32
-        whatever the outputs' dtype and the surrounding autocast: at CLIP's logit scale of 100 the
-        rounding of a bfloat16 cosine would move a logit by about 0.4.
+        ``head`` is the module that made ``out``; ``labels`` is int64 [B], for methods that use
+        unlabelled images with ``UNLABELLED``, -1, in the rows of these, behind at least one that
+        has a label. Computed in float32 whatever the outputs' dtype and the surrounding autocast:
+        at CLIP's logit scale of 100 the rounding of a bfloat16 cosine would move a logit by about
+        0.4.
         Raises ValueError if the method needs the teacher and ``teacher_outputs`` is None.
         """
         with torch.autocast(out.logits.device.type, enabled=False):

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from edgedistill.methods.base import Method, StudentOutput, TeacherOutputs
+from edgedistill.methods.functional import labelled_cross_entropy
 from edgedistill.methods.heads import EmbeddingHead
 from edgedistill.methods.hyper import HyperParameters, searched
 from edgedistill.registries import METHODS
@@ -42,6 +43,7 @@ class Embedding(Method[EmbeddingHyper, EmbeddingHead]):
 
     Hyper: ClassVar[type[HyperParameters]] = EmbeddingHyper
     needs_teacher: ClassVar[bool] = True
+    uses_unlabelled: ClassVar[bool] = True
     projects: ClassVar[bool] = True
     default_score: ClassVar[str] = "max_cosine"
     projection_weight: ClassVar[str | None] = "projector.weight"
@@ -62,7 +64,7 @@ class Embedding(Method[EmbeddingHyper, EmbeddingHead]):
         image, _ = self.require_teacher(teacher_outputs)
         if out.projected is None:
             raise ValueError("method 'embedding' needs the projected output of its own head")
-        hard = F.cross_entropy(out.logits, labels)
+        hard = labelled_cross_entropy(out.logits, labels)
         if self.hyper.distance == "mse":
             distance = (out.projected - image).square().sum(dim=-1).mean()
         else:

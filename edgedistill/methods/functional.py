@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Label of an image without one.
+UNLABELLED = -1
 _TINY = 1e-12
 
 
@@ -56,6 +58,17 @@ def perturb_scores(similarities: Tensor, labels: Tensor, tau: float) -> Tensor:
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """``-sum_c q_c log_softmax(z)_c`` per row: logits and target probabilities [B, C] -> [B]."""
     return -(targets * F.log_softmax(logits, dim=-1)).sum(dim=-1)
+
+
+def labelled_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy averaged over the rows [B, C] that have a label; int64 [B], -1 for none."""
+    return F.cross_entropy(logits, labels, ignore_index=UNLABELLED)
+
+
+def labelled_mean(values: Tensor, labels: Tensor) -> Tensor:
+    """Mean of ``values`` [B] over the rows that have a label; int64 [B], -1 for none."""
+    has_label = labels != UNLABELLED
+    return torch.where(has_label, values, 0.0).sum() / has_label.sum()
 
 
 def weighted_soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from edgedistill.methods.base import Method, StudentOutput, TeacherOutputs
-from edgedistill.methods.functional import distillation
+from edgedistill.methods.functional import distillation, labelled_cross_entropy
 from edgedistill.methods.heads import LinearHead
 from edgedistill.methods.hyper import HyperParameters, searched
 from edgedistill.registries import METHODS
@@ -40,6 +39,7 @@ class KD(Method[KDHyper, LinearHead]):
 
     Hyper: ClassVar[type[HyperParameters]] = KDHyper
     needs_teacher: ClassVar[bool] = True
+    uses_unlabelled: ClassVar[bool] = True
 
     def head(
         self, feature_dim: int, num_classes: int, projection: Tensor | None = None
@@ -55,7 +55,7 @@ class KD(Method[KDHyper, LinearHead]):
     ) -> dict[str, Tensor]:
         image, text = self.require_teacher(teacher_outputs)
         teacher = text.cosines(image) * text.logit_scale
-        hard = F.cross_entropy(out.logits, labels)
+        hard = labelled_cross_entropy(out.logits, labels)
         soft = distillation(teacher, out.logits, self.hyper.temperature)
         return {
             "loss": hard + self.hyper.weight * soft,

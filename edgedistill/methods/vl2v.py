@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgedistill.methods.base import Method, StudentOutput, TeacherOutputs
+from edgedistill.methods.functional import labelled_mean
 from edgedistill.methods.heads import TextCosineHead
 from edgedistill.methods.hyper import HyperParameters
 from edgedistill.registries import METHODS
@@ -22,6 +23,7 @@ class VL2V(Method[HyperParameters, TextCosineHead]):
     """Distillation of image and text embeddings (VL2V-ADiP's student, arXiv 2310.08255)."""
 
     needs_teacher: ClassVar[bool] = True
+    uses_unlabelled: ClassVar[bool] = True
     projects: ClassVar[bool] = True
     default_score: ClassVar[str] = "max_cosine"
     projection_weight: ClassVar[str | None] = "projector.weight"
@@ -42,5 +44,8 @@ class VL2V(Method[HyperParameters, TextCosineHead]):
         if out.projected is None:
             raise ValueError("method 'vl2v' needs the projected output of its own head")
         to_image = 1 - F.cosine_similarity(out.projected, image, dim=-1).mean()
-        to_text = 1 - F.cosine_similarity(out.projected, text.pooled[labels], dim=-1).mean()
+        # Any text will do for rows without a label, which are not counted.
+        own_text = text.pooled[labels.clamp_min(0)]
+        cosines = F.cosine_similarity(out.projected, own_text, dim=-1)
+        to_text = 1 - labelled_mean(cosines, labels)
         return {"loss": (to_image + to_text) / 2, "image": to_image, "text": to_text}

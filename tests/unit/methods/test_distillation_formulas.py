@@ -161,6 +161,34 @@ class TestEmbedding:
         close(losses["loss"].double(), math.log(2) + 2 * expected)
 
 
+def test_unlabelled_images_are_in_the_terms_of_the_teacher(make_texts: Any) -> None:
+    """Of two images the second has no label: its cosine with the teacher's embedding is 0."""
+    projected, image = torch.tensor([[0.6, 0.8], [0.0, 1.0]]), torch.eye(2)[[0, 0]]
+    logits = torch.tensor([[math.log(3), 0.0], [0.0, 0.0]])
+    out = StudentOutput(torch.zeros(2, 1), logits, projected)
+    texts, labels = make_texts(torch.eye(2), 1.0), torch.tensor([0, -1])
+
+    def losses(name: str, **hyper: float) -> dict[str, Tensor]:
+        kind: Any = METHODS[name]
+        method = kind(kind.Hyper(**hyper), text=texts)
+        given: dict[str, Tensor] = method.losses(None, out, labels, TeacherOutputs(image, texts))
+        return {term: value.double() for term, value in given.items()}
+
+    # The student's probabilities are (3/4, 1/4) and (1/2, 1/2), the teacher's e/(e+1) and the rest.
+    p = math.e / (math.e + 1)
+    entropy = p * math.log(p) + (1 - p) * math.log(1 - p)
+    soft = entropy - (p * math.log(3 / 8) + (1 - p) * math.log(1 / 8)) / 2
+    kd = losses("kd", temperature=1.0)
+    close(kd["cross_entropy"], math.log(4 / 3))
+    close(kd["distillation"], soft)
+    embedding = losses("embedding", weight=2.0)
+    close(embedding["cross_entropy"], math.log(4 / 3))
+    close(embedding["loss"], math.log(4 / 3) + 2 * 1.4)
+    vl2v = losses("vl2v")
+    close(vl2v["image"], 0.7)
+    close(vl2v["text"], 0.4)
+
+
 def test_vl2v_is_drawn_to_both_and_classifies_by_texts(make_texts: Any) -> None:
     kind: Any = METHODS["vl2v"]
     texts = make_texts(torch.eye(2), 10.0)

@@ -19,9 +19,11 @@ from torch._subclasses.fake_tensor import (
 
 from edgedistill.methods import METHODS, StudentOutput, TeacherOutputs, authors_values, search_space
 from edgedistill.methods.functional import (
+    UNLABELLED,
     cosine_matrix,
     distillation,
     hard_sample_indices,
+    labelled_mean,
     similarity,
     soft_cross_entropy,
 )
@@ -123,6 +125,41 @@ class TestEveryMethod:
             assert values_to_search.low < values[key] < values_to_search.high
             for end in (values_to_search.low, values_to_search.high):
                 hyper.model_validate({key: float(end)})
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if METHODS[name].uses_unlabelled])
+class TestUnlabelledRows:
+    def test_they_are_in_the_teachers_terms_alone(self, name: str, make_setting: Any) -> None:
+        setting = make_setting(name)
+        out, teacher, labelled = setting.output(), setting.teacher_outputs, slice(0, 7)
+        labels = setting.labels.clone()
+        labels[7:] = UNLABELLED
+        losses = setting.method.losses(setting.head, out, labels, teacher)
+        hard = {"cross_entropy", "text"} & set(losses)
+        assert hard
+        first = setting.method.losses(
+            setting.head,
+            StudentOutput(*(None if part is None else part[labelled] for part in out)),
+            labels[labelled],
+            teacher._replace(image=teacher.image[labelled]),
+        )
+        every = setting.method.losses(setting.head, out, setting.labels, teacher)
+        for term in set(losses) - {"loss"}:
+            torch.testing.assert_close(losses[term], (first if term in hard else every)[term])
+
+    def test_gradients_stay_finite_beside_them(self, name: str, make_setting: Any) -> None:
+        setting = make_setting(name)
+        setting.labels[7:] = UNLABELLED
+        setting.losses()["loss"].backward()
+        gradients = [p.grad for p in setting.head.parameters()]
+        assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+
+
+def test_where_every_row_has_a_label_the_mean_is_torchs() -> None:
+    values = torch.randn(97, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    means = labelled_mean(values, torch.arange(97)), values.mean()
+    assert torch.equal(*means)
+    assert torch.equal(*(torch.autograd.grad(mean, values)[0] for mean in means))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
