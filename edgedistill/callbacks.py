@@ -88,18 +88,24 @@ class TrainingStep:
 
 @dataclass(frozen=True)
 class Validation:
-    """A validation on source images while training.
+    """A validation while training.
 
     Attributes:
         step, total: as in `TrainingStep`.
-        accuracy: closed-set accuracy as a share in [0, 1], mean over the source domains.
-        row: the line of history.csv: step, lr, loss terms, val_accuracy.
+        figures: what was measured, by its name in history.csv: "val_accuracy", the closed-set
+            accuracy on source images as a share in [0, 1], mean over the source domains.
+        row: the line of history.csv: step, lr, loss terms and the figures.
     """
 
     step: int
     total: int
-    accuracy: float
+    figures: Mapping[str, float]
     row: Mapping[str, float]
+
+    @property
+    def accuracy(self) -> float | None:
+        """The accuracy among the figures, None where there is none."""
+        return self.figures.get("val_accuracy")
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,7 @@ class Callback:
         """A training step is done; on an accelerator every tenth one, so that it need not wait."""
 
     def on_validation(self, validation: Validation) -> None:
-        """The student was validated on source images; comes before `on_step` of the same step."""
+        """The student was validated; comes before `on_step` of the same step."""
 
     def on_end(self, end: RunEnd) -> None:
         """A run ended, however it ended. Other work than runs has no end to report."""
@@ -242,12 +248,8 @@ class LoggingCallback(Callback):
             )
 
     def on_validation(self, validation: Validation) -> None:
-        self._logger.info(
-            "step %d of %d: source-validation accuracy %.4f",
-            validation.step,
-            validation.total,
-            validation.accuracy,
-        )
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in validation.figures.items())
+        self._logger.info("step %d of %d: %s", validation.step, validation.total, figures)
 
     def on_end(self, end: RunEnd) -> None:
         level = logging.ERROR if end.status == "failed" else logging.INFO

@@ -25,6 +25,7 @@ from edgedistill.train.cpu_kernels.convolutions import use_fast_convolutions
 from edgedistill.train.device import autocast_dtype, to_device
 from edgedistill.train.optim import build_optimizers
 from edgedistill.train.step import Forward, train_step
+from edgedistill.train.validation import SourceValidation
 
 SPEC = ViewSpec(seed=0, **ViewsSection().model_dump(exclude={"count", "store_size", "seed"}))
 
@@ -112,19 +113,18 @@ def context(
         )
         return F.normalize(image if rows is None else image[rows], dim=1)
 
+    first = LabelledImages(
+        ImageSet.from_array(pictures.images[:1]), pictures.labels[:1], (np.zeros(1, np.int64),)
+    )
     return TrainContext(
         student=student,
-        openset=OpenSetHead("max_logit").to(device),
         method=learner,
         images=pictures,
         spec=SPEC,
         views=sizes.views,
         teacher_fn=look_up if learner.needs_teacher else None,
         text=bank if learner.needs_teacher else None,
-        validation=LabelledImages(
-            ImageSet.from_array(pictures.images[:1]), pictures.labels[:1], (np.zeros(1, np.int64),)
-        ),
-        validation_views=None,
+        validator=SourceValidation(OpenSetHead("max_logit").to(device), first),
         size=sizes.size,
         settings=train,
         seed=0,

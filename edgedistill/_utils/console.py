@@ -77,8 +77,11 @@ class ConsoleCallback(callbacks.Callback):
             self._show(progress.name, progress.unit, progress.done, progress.total, progress.detail)
 
     def on_validation(self, validation: callbacks.Validation) -> None:
-        """The accuracy is shown beside the losses from here on."""
-        self._validation = f" val {100 * validation.accuracy:.1f}%"
+        """Its figures are shown beside the losses from here on."""
+        self._validation = "".join(
+            f" val {100 * value:.1f}%" if name == "val_accuracy" else f" {name} {value:.3f}"
+            for name, value in validation.figures.items()
+        )
 
     def on_step(self, step: callbacks.TrainingStep) -> None:
         """A bar of its own for training."""

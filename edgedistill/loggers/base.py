@@ -64,7 +64,10 @@ class Logger(Callback, ABC):
         self._log(step.step, values)
 
     def on_validation(self, validation: Validation) -> None:
-        values = {"val/accuracy": validation.accuracy, "train/lr": validation.row["lr"]}
+        values = {
+            f"val/{name.removeprefix('val_')}": value for name, value in validation.figures.items()
+        }
+        values["train/lr"] = validation.row["lr"]
         self._log(validation.step, values)
 
     def on_end(self, end: RunEnd) -> None:

@@ -1,18 +1,16 @@
 """The inputs of training, and the exception of a run that was stopped."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, device
 
 from edgedistill.data.images import LabelledImages
 from edgedistill.data.views import ViewBatch, ViewSpec
 from edgedistill.methods import Method
 from edgedistill.methods.text_bank import TextBank
-from edgedistill.openset.head import OpenSetHead
 from edgedistill.recipe.schema import TrainSection
 from edgedistill.students import Student
 from edgedistill.train.batches import Batch
@@ -31,6 +29,22 @@ class TeacherFn(Protocol):
     def __call__(self, batch: Batch, views: ViewBatch, rows: Tensor | None, /) -> Tensor: ...
 
 
+class Validator(Protocol):
+    """What is measured of a student while it trains."""
+
+    @property
+    def figure(self) -> str:
+        """Name of the figure that selects the weights: the larger, the better."""
+        ...
+
+    def __call__(self, context: "TrainContext", student: Student, /) -> Mapping[str, float]:
+        """Figures by their names in history.csv, that of `figure` among them.
+
+        All processes of a context call it. Raises DivergedError where an output is not finite.
+        """
+        ...
+
+
 class Stopped(Exception):
     """Ctrl-C or a termination signal: the run is saved and resumes where it stopped."""
 
@@ -43,12 +57,10 @@ class TrainContext:
     """Everything a run trains with.
 
     Attributes:
-        openset: what stands before and behind the student when it is validated.
         teacher_fn: looks up or computes the teacher's embeddings; None if the method needs none.
         text: class texts on the device, None likewise.
         images: training images, at the size that views are cut from.
-        validation: source-validation images, see `predict`.
-        validation_views: parameters of the view of each to validate on, None: whole images.
+        validator: measures the student at every validation.
         size: the student's input side in pixels.
         dtype: what the student's forward pass is autocast to, None for plain float32.
         views: cached views per image, 0 for endless.
@@ -56,15 +68,13 @@ class TrainContext:
     """
 
     student: Student
-    openset: OpenSetHead
     method: Method[Any, Any]
     images: LabelledImages
     spec: ViewSpec
     views: int
     teacher_fn: TeacherFn | None
     text: TextBank | None
-    validation: LabelledImages
-    validation_views: NDArray[np.float32] | None
+    validator: Validator
     size: int
     settings: TrainSection
     seed: int

@@ -2,31 +2,26 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
 from edgedistill._utils.atomic import write_text
 from edgedistill.callbacks import Callback, TrainingStep, Validation
 from edgedistill.errors import DivergedError, TrainingError
-from edgedistill.openset import Outputs
-from edgedistill.openset.metrics import closed_set_accuracy
 from edgedistill.students import Student
 from edgedistill.train.averaging import WeightAverage
 from edgedistill.train.checkpoint import load_checkpoint, save_checkpoint
 from edgedistill.train.context import History, Stopped, TrainContext
 from edgedistill.train.device import gpu_use
 from edgedistill.train.optim import build_optimizers, load_optimizer
-from edgedistill.train.predict import predict
 from edgedistill.train.step import Forward, batch_of, train_step
 from edgedistill.train.stopping import stop_requests
 
@@ -43,7 +38,6 @@ class _State:
     scaler: torch.amp.GradScaler
     step: int = 0
     seconds: float = 0.0
-    best_accuracy: float = -1.0
     best: dict[str, Tensor] = field(default_factory=dict)
     history: History = field(default_factory=list)
     sums: dict[str, Tensor] = field(default_factory=dict)
@@ -61,15 +55,15 @@ def fit(
 ) -> tuple[History, float]:
     """Train, or go on training, and leave the selected weights in `context.student`.
 
-    The weights selected are those of the best source-validation accuracy (mean over the source
-    domains), of ties the recipe's choice; averaged ones if the recipe averages. Without any step
-    the start weights are validated and selected. `callback` hears
+    The weights selected are those of the best validation (see `Validator.figure`), of ties the
+    recipe's choice; averaged ones if the recipe averages. Without any step the start weights are
+    validated and selected. `callback` hears
     of steps and validations, `log` of the whole history after every validation, both in process 0
     only, which also writes the checkpoint.
 
     Returns:
-        One row per validation (step, lr, loss terms, val_accuracy), and the seconds spent,
-        earlier parts of a resumed run counted in.
+        One row per validation (step, lr, loss terms, the validator's figures), and the seconds
+        spent, earlier parts of a resumed run counted in.
 
     Raises:
         Stopped: after Ctrl-C or SIGTERM, with the checkpoint written.
@@ -102,7 +96,7 @@ def _fit(
             _validate(context, state, evaluated, {})
             if first:
                 log(state.history)
-        while state.step < total and not is_stale(state.history, settings.patience):
+        while state.step < total and not is_stale(_values(context, state), settings.patience):
             losses = train_step(context, forward, state.optimizers, state.scaler, state.step)
             if state.average is not None:
                 state.average.update(context.student)
@@ -120,7 +114,7 @@ def _fit(
                 if validate:
                     _check_weights(context, state, checkpoint.parent)
                     try:
-                        accuracy = _validate(context, state, evaluated, means)
+                        figures = _validate(context, state, evaluated, means)
                     except DivergedError:  # An output is not finite.
                         raise _diverged(
                             context, state.step - 1, state.step, "outputs are", checkpoint.parent
@@ -128,7 +122,7 @@ def _fit(
                     if first:
                         log(state.history)
                         callback.on_validation(
-                            Validation(state.step, total, accuracy, state.history[-1])
+                            Validation(state.step, total, figures, state.history[-1])
                         )
                 if first:
                     rate = images * state.step / (time.perf_counter() - started_at)
@@ -219,28 +213,23 @@ def _fresh(context: TrainContext) -> _State:
 
 def _validate(
     context: TrainContext, state: _State, evaluated: Student, means: dict[str, float]
-) -> float:
+) -> Mapping[str, float]:
     if state.average is not None:
         state.average.copy_to(evaluated)
-    outputs = predict(
-        evaluated,
-        context.openset,
-        context.validation,
-        device=context.device,
-        channels_last=context.settings.channels_last,
-        processes=context.processes,
-        views=context.validation_views,
-        size=context.size,
-    )
-    accuracy = _mean_over_domains(outputs, context.validation.domains)
-    ahead = accuracy > state.best_accuracy
-    if ahead or (accuracy == state.best_accuracy and context.settings.ties == "latest"):
-        state.best_accuracy = accuracy
+    figures = context.validator(context, evaluated)
+    value = figures[context.validator.figure]
+    best = max(_values(context, state), default=-math.inf)
+    if value > best or (value == best and context.settings.ties == "latest"):
         state.best = {k: v.detach().clone() for k, v in evaluated.state_dict().items()}
     lr = state.optimizers[0].param_groups[0]["lr"]
-    state.history.append({"step": state.step, "lr": lr, **means, "val_accuracy": accuracy})
+    state.history.append({"step": state.step, "lr": lr, **means, **figures})
     state.sums, state.since = {}, 0
-    return accuracy
+    return figures
+
+
+def _values(context: TrainContext, state: _State) -> list[float]:
+    """What every validation gave of the figure that selects."""
+    return [row[context.validator.figure] for row in state.history]
 
 
 def _check_weights(context: TrainContext, state: _State, folder: Path) -> None:
@@ -250,21 +239,11 @@ def _check_weights(context: TrainContext, state: _State, folder: Path) -> None:
         raise _diverged(context, state.step - 1, state.step, "the weights are", folder)
 
 
-def is_stale(history: History, patience: int) -> bool:
+def is_stale(values: Sequence[float], patience: int) -> bool:
     """Whether the last `patience` validations were all no better than one before; 0: never."""
-    accuracies = [row["val_accuracy"] for row in history]
-    if not patience or len(accuracies) <= patience:
+    if not patience or len(values) <= patience:
         return False
-    return max(accuracies[-patience:]) <= max(accuracies[:-patience])
-
-
-def _mean_over_domains(outputs: Outputs, domains: Sequence[NDArray[np.int64]]) -> float:
-    """Accuracy averaged over source domains, so that none counts for its size."""
-    accuracies = [
-        closed_set_accuracy(outputs.predictions[rows], outputs.labels[rows]) or 0.0
-        for rows in domains
-    ]
-    return float(np.mean(accuracies))
+    return max(values[-patience:]) <= max(values[:-patience])
 
 
 def _diverged(
@@ -298,7 +277,6 @@ def _snapshot(context: TrainContext, state: _State) -> dict[str, Any]:
         "average": dict(state.average.state_dict()) if state.average else None,
         "scaler": state.scaler.state_dict(),
         "best": state.best,
-        "best_accuracy": state.best_accuracy,
         "history": state.history,
         "sums": state.sums,
         "since": state.since,
@@ -316,7 +294,7 @@ def _restore(context: TrainContext, state: _State, saved: dict[str, Any], path: 
         state.scaler.load_state_dict(saved["scaler"])
         state.step, state.seconds = saved["step"], saved["seconds"]
         state.best = {k: v.to(device) for k, v in saved["best"].items()}
-        state.best_accuracy, state.history = saved["best_accuracy"], saved["history"]
+        state.history = saved["history"]
         state.sums = {k: v.to(device) for k, v in saved["sums"].items()}
         state.since = saved["since"]
     except (KeyError, IndexError, AttributeError, RuntimeError, ValueError, TypeError):

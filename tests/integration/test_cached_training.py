@@ -26,6 +26,7 @@ from edgedistill.train.batches import Batch
 from edgedistill.train.context import TeacherFn, TrainContext
 from edgedistill.train.optim import build_optimizers
 from edgedistill.train.step import train_step
+from edgedistill.train.validation import SourceValidation
 
 CPU = torch.device("cpu")
 # Half precision moves a cosine by up to 5e-4, either way, and a loss is a mean over images.
@@ -53,15 +54,13 @@ def task_of(recipe: Recipe, views: int) -> TrainContext:
     prepared = Prepared(dataset, images, teacher, text, method, student, openset, {})
     return TrainContext(
         student=student,
-        openset=openset,
         method=method,
         images=images.train,
         spec=view_spec(recipe.views),
         views=views,
         teacher_fn=stages.teach(prepared),
         text=text,
-        validation=images.val,
-        validation_views=None,
+        validator=SourceValidation(openset, images.val),
         size=recipe.student.size,
         settings=recipe.train,
         seed=recipe.seed,

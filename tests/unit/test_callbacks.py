@@ -20,7 +20,7 @@ from edgedistill.callbacks import (
 )
 
 STEP = TrainingStep(3, 6, 20.0, {"loss": 0.25})
-VALIDATION = Validation(3, 6, 0.5, {"step": 3})
+VALIDATION = Validation(3, 6, {"val_accuracy": 0.5}, {"step": 3})
 
 
 class Recorder(Callback):

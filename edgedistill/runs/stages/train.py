@@ -20,6 +20,7 @@ from edgedistill.runs.workspace import Workspace
 from edgedistill.students import Student
 from edgedistill.train.context import History, TeacherFn, TrainContext
 from edgedistill.train.loop import fit
+from edgedistill.train.validation import SourceValidation
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,15 @@ class Train:
 
         Raises Stopped after Ctrl-C or SIGTERM, TrainingError when training diverges.
         """
-        validation, validation_views = self._validation(prepared)
         context = TrainContext(
             student=prepared.student,
-            openset=prepared.openset,
             method=prepared.method,
             images=prepared.images.train,
             spec=view_spec(self.views),
             views=self.views.count,
             teacher_fn=teacher_fn,
             text=prepared.text,
-            validation=validation,
-            validation_views=validation_views,
+            validator=SourceValidation(prepared.openset, *self._validation(prepared)),
             size=self.size,
             settings=self.train,
             seed=self.seed,

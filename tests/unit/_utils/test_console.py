@@ -24,7 +24,7 @@ def work(callback: Callback) -> None:
 def train(callback: Callback, steps: int) -> None:
     for step in range(1, steps + 1):
         if step == 2:
-            callback.on_validation(Validation(step, 4, 0.75, {"step": step}))
+            callback.on_validation(Validation(step, 4, {"val_accuracy": 0.75}, {"step": step}))
         callback.on_step(TrainingStep(step, 4, 10.0, {"loss": 0.5}))
 
 

@@ -21,6 +21,7 @@ from edgedistill.teacher.text import build_text_bank
 from edgedistill.train.batches import Batch
 from edgedistill.train.context import TrainContext
 from edgedistill.train.device import autocast_dtype
+from edgedistill.train.validation import SourceValidation
 
 CLASSES, WIDTH = 3, 8
 SPEC = ViewSpec(0, (0.5, 1.0), (0.75, 4 / 3), 0.5, 0.3, 0.3, 0.3, 0.1, 0.1)
@@ -83,15 +84,13 @@ def _make_context(
     }
     return TrainContext(
         student=student,
-        openset=OpenSetHead("max_logit"),
         method=method,
         images=labelled(slice(16)),
         spec=SPEC,
         views=3,
         teacher_fn=teacher_fn if method.needs_teacher else None,
         text=text if method.needs_teacher else None,
-        validation=labelled(slice(16, None)),
-        validation_views=None,
+        validator=SourceValidation(OpenSetHead("max_logit"), labelled(slice(16, None))),
         size=side,
         settings=TrainSection(**section),
         seed=seed,

@@ -98,8 +98,8 @@ def make_task(tiny_context: Callable[..., TrainContext]) -> Callable[..., TrainC
 def probabilities(context: TrainContext) -> np.ndarray:
     result = predict(
         context.student,
-        context.openset,
-        context.validation,
+        context.validator.openset,
+        context.validator.images,
         device=context.device,
     )
     return np.stack([result.probabilities.highest, result.probabilities.lowest, result.scores])

@@ -30,6 +30,7 @@ from edgedistill.train.context import History, Stopped, TrainContext
 from edgedistill.train.distributed import ProcessGroup
 from edgedistill.train.loop import fit, is_stale
 from edgedistill.train.predict import predict
+from edgedistill.train.validation import SourceValidation
 
 MakeContext = Callable[..., TrainContext]
 # Of the tiny context.
@@ -182,8 +183,8 @@ def test_the_best_validation_is_selected_and_of_ties_the_latest(
     assert len(set(accuracies)) > 1
     outputs = predict(
         context.student,
-        context.openset,
-        context.validation,
+        context.validator.openset,
+        context.validator.images,
         device=context.device,
     )
     assert closed_set_accuracy(outputs.predictions, outputs.labels) == max(accuracies)
@@ -200,10 +201,13 @@ def test_of_equally_good_weights_the_first_may_ship(
     context = tiny_context("erm", steps=4, eval_every=1, lr=1e-5, ties="first")
     context = replace(
         context,
-        validation=LabelledImages(
-            ImageSet.from_array(context.validation.images[:1]),
-            context.validation.labels[:1],
-            (np.zeros(1, np.int64),),
+        validator=SourceValidation(
+            context.validator.openset,
+            LabelledImages(
+                ImageSet.from_array(context.validator.images.images[:1]),
+                context.validator.images.labels[:1],
+                (np.zeros(1, np.int64),),
+            ),
         ),
     )
     states: list[dict[str, Any]] = []
@@ -371,12 +375,12 @@ def test_predict_takes_read_only_bytes_without_a_warning(
     recwarn: pytest.WarningsRecorder, tiny_context: MakeContext
 ) -> None:
     context = tiny_context("scmd")
-    pixels = context.validation.images[:].copy()
+    pixels = context.validator.images.images[:].copy()
     pixels.flags.writeable = False
-    labelled = replace(context.validation, images=ImageSet.from_array(pixels))
+    labelled = replace(context.validator.images, images=ImageSet.from_array(pixels))
     result = predict(
         context.student,
-        context.openset,
+        context.validator.openset,
         labelled,
         device=context.device,
         batch=3,
@@ -432,7 +436,7 @@ def test_compilation_is_for_one_process(tmp_path: Path, tiny_context: MakeContex
 def test_a_history_without_a_better_validation_is_stale(
     accuracies: list[float], patience: int, stale: bool
 ) -> None:
-    assert is_stale([{"val_accuracy": value} for value in accuracies], patience) is stale
+    assert is_stale(accuracies, patience) is stale
 
 
 def test_training_ends_early_and_ships_the_best(tmp_path: Path, tiny_context: MakeContext) -> None:

@@ -28,7 +28,7 @@ def test_views_are_the_same_slice_by_slice_as_at_once(
         cpu = torch.device("cpu")
         return predict(
             context.student,
-            context.openset,
+            context.validator.openset,
             labelled,
             device=cpu,
             batch=batch,
