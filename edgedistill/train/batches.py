@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,8 +107,16 @@ def _walk(length: int, seed: int, domain: int, step: int, count: int) -> NDArray
     """Entries `step * count` onwards of an endless walk through fresh permutations."""
     start, end = step * count, (step + 1) * count
     passes = [
-        np.random.default_rng([seed, 3, domain, number]).permutation(length)
+        _pass(length, seed, domain, number)
         for number in range(start // length, (end - 1) // length + 1)
     ]
     offset = start - start // length * length
     return np.concatenate(passes)[offset : offset + count]
+
+
+@lru_cache(maxsize=16)
+def _pass(length: int, seed: int, domain: int, number: int) -> NDArray[np.int64]:
+    """The permutation of one pass, read-only; of a million images it takes longer than a step."""
+    order = np.random.default_rng([seed, 3, domain, number]).permutation(length)
+    order.flags.writeable = False
+    return order
