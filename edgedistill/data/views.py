@@ -4,8 +4,9 @@ Nothing is stored: the parameters of a view come from a counter-based generator,
 made again at any time, in any batch, at any size. Teacher and student render the same parameters
 each at its own input size. The augmentation is the one both methods use (random resized crop,
 mirror, colour jitter, random greyscale), with three deliberate differences to torchvision's:
-crops come from a stored square image, hue turns the chroma plane of YIQ instead of HSV, and
-brightness, contrast, saturation and hue are applied in that order, as one affine colour map.
+crops come from a stored square image and are not rounded to whole pixels, hue turns the chroma
+plane of YIQ instead of HSV, and brightness, contrast, saturation and hue are applied in that order,
+as one affine colour map.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from edgedistill.data.pixels import to_chw_float
 from edgedistill.recipe.schema import ViewsSection
 
 # Raise when a view's pixels change: caches made by another version are then not used.
-VERSION = 1
+VERSION = 2
 
 _LUMA = (0.299, 0.587, 0.114)
 _TO_YIQ = torch.tensor([_LUMA, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135)])
@@ -84,16 +85,17 @@ def view_parameters(
 
     Columns: centre x, centre y, width, height of the crop in -1..1 coordinates, mirror (±1),
     brightness, contrast, saturation factors, hue angle in radians, greyscale (0 or 1).
+    A crop that would pass the border is drawn again, up to ten times, and is then the largest of
+    the ratios' range in the middle of the image, as in torchvision's RandomResizedCrop.
     """
-    u = _uniforms(spec.seed, keys, numbers, 10)
-    area = spec.scale[0] + (spec.scale[1] - spec.scale[0]) * u[:, 0]
-    low, high = math.log(spec.ratio[0]), math.log(spec.ratio[1])
-    ratio = np.exp(low + (high - low) * u[:, 1])
-    width = np.minimum(np.sqrt(area * ratio), 1)
-    height = np.minimum(np.sqrt(area / ratio), 1)
+    u = _uniforms(spec.seed, keys, numbers, 28)
+    # Columns 0 and 1 are the first draw's area and ratio, those from 10 on the further draws'.
+    width, height, free = _crop_sides(
+        spec, u[:, [0, *range(10, 28, 2)]], u[:, [1, *range(11, 28, 2)]]
+    )
     columns = [
-        (2 * u[:, 2] - 1) * (1 - width),
-        (2 * u[:, 3] - 1) * (1 - height),
+        (2 * u[:, 2] - 1) * (1 - width) * free,
+        (2 * u[:, 3] - 1) * (1 - height) * free,
         width,
         height,
         np.where(u[:, 4] < spec.flip, -1.0, 1.0),
@@ -104,6 +106,26 @@ def view_parameters(
         (u[:, 9] < spec.grayscale).astype(np.float64),
     ]
     return np.stack(columns, 1).astype(np.float32)
+
+
+def _crop_sides(
+    spec: ViewSpec, area: NDArray[np.float64], ratio: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Width and height of crops as shares of the side `[B]`, and whether they may be moved.
+
+    Of the crops of `area` and `ratio` `[B, draws]`, uniform numbers in [0, 1), the first to fit.
+    """
+    areas = spec.scale[0] + (spec.scale[1] - spec.scale[0]) * area
+    low, high = math.log(spec.ratio[0]), math.log(spec.ratio[1])
+    ratios = np.exp(low + (high - low) * ratio)
+    widths, heights = np.sqrt(areas * ratios), np.sqrt(areas / ratios)
+    fits = (widths <= 1) & (heights <= 1)
+    rows, first = np.arange(len(fits)), fits.argmax(axis=1)
+    any_fits = fits[rows, first]
+    nearest = min(max(1.0, spec.ratio[0]), spec.ratio[1])
+    width = np.where(any_fits, widths[rows, first], min(1.0, nearest))
+    height = np.where(any_fits, heights[rows, first], min(1.0, 1 / nearest))
+    return width, height, any_fits
 
 
 def draw_views(
