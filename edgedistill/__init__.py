@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from edgedistill.data.info import benchmark_info as benchmark_info
     from edgedistill.data.info import dataset_info as dataset_info
     from edgedistill.errors import EdgeDistillError as EdgeDistillError
+    from edgedistill.pretraining.start import Pretrained as Pretrained
+    from edgedistill.pretraining.start import pretrain as pretrain
     from edgedistill.recipe import Recipe as Recipe
     from edgedistill.recipe import load_recipe as load_recipe
     from edgedistill.runs.caches import list_caches as list_caches
@@ -74,6 +76,7 @@ _HOMES = {
     "EdgeDistillError": "errors",
     "LoggingCallback": "callbacks",
     "Prediction": "runtime",
+    "Pretrained": "pretraining.start",
     "Recipe": "recipe",
     "Run": "runs.result",
     "Scaffold": "runs.init",
@@ -99,6 +102,7 @@ _HOMES = {
     "load_recipe": "recipe",
     "load_run": "runs.result",
     "plan_sweep": "sweep.run",
+    "pretrain": "pretraining.start",
     "register_dataset": "api",
     "register_exporter": "api",
     "register_logger": "api",

@@ -5,7 +5,19 @@ from typing import Annotated, NoReturn
 import typer
 
 from edgedistill import __version__
-from edgedistill.cli import bench, cache, compare, data, export, init, predict, run, sweep, teacher
+from edgedistill.cli import (
+    bench,
+    cache,
+    compare,
+    data,
+    export,
+    init,
+    predict,
+    pretrain,
+    run,
+    sweep,
+    teacher,
+)
 from edgedistill.cli.process import run_command
 
 app = typer.Typer(
@@ -18,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(init.init)
 app.command()(run.run)
+app.command()(pretrain.pretrain)
 app.command()(predict.predict)
 app.command()(compare.compare)
 app.command()(export.export)

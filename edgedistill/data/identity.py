@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill.data.index import Index
 from edgedistill.data.protocols.resolve import OpenSetSplit
 
 
@@ -42,13 +43,37 @@ def identify_images(
     rows = np.concatenate([train, val])
     paths = [dataset.index.paths[row] for row in rows]
     labels = dataset.split.known_label[dataset.index.label[rows]]
+    return _identity(paths, labels, hashes[rows], len(train))
+
+
+def identify_unlabelled(
+    index: Index, train: NDArray[np.int64], val: NDArray[np.int64], hashes: NDArray[np.uint64]
+) -> ImageIdentity:
+    """The identity of training and validation rows of images without classes.
+
+    Args:
+        train, val: index rows, int64.
+        hashes: `pixel_hash` of each row of the index.
+    """
+    rows = np.concatenate([train, val])
+    paths = [index.paths[row] for row in rows]
+    return _identity(paths, np.zeros(len(rows), np.int64), hashes[rows], len(train))
+
+
+def _identity(
+    paths: Sequence[str],
+    labels: NDArray[np.int64],
+    hashes: NDArray[np.uint64],
+    train: int,
+) -> ImageIdentity:
+    """The identity of images of which the first `train` are trained on, the others validated on."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(os.fsencode("\n".join(paths)))
     digest.update(labels.tobytes())
-    digest.update(hashes[rows].tobytes())
-    roles = 2 * labels + np.repeat([0, 1], [len(train), len(val)])
+    digest.update(hashes.tobytes())
+    roles = 2 * labels + np.repeat([0, 1], [train, len(paths) - train])
     keys = np.array([_hash_path(path) for path in paths], np.uint64)
-    images = np.column_stack([keys, hashes[rows], roles.astype(np.uint64)])
+    images = np.column_stack([keys, hashes, roles.astype(np.uint64)])
     return ImageIdentity(digest.hexdigest(), images, paths)
 
 

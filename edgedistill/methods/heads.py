@@ -61,6 +61,21 @@ class TextHead(nn.Module):
         return StudentOutput(features, self.classifier(F.relu(hidden)), projected)
 
 
+class ProjectorHead(nn.Module):
+    """A projection into the teacher's space that starts at ``projection``, and no classifier."""
+
+    def __init__(self, feature_dim: int, width: int, projection: Tensor | None = None) -> None:
+        super().__init__()
+        self.projector = nn.Linear(feature_dim, width, bias=False)
+        if projection is not None:
+            with torch.no_grad():
+                self.projector.weight.copy_(projection)
+
+    def forward(self, features: Tensor) -> StudentOutput:
+        projected = F.normalize(self.projector(features).float(), dim=-1)
+        return StudentOutput(features, projected.new_zeros(len(features), 0), projected)
+
+
 class EmbeddingHead(nn.Module):
     """A classifier, and a projection into the teacher's space that starts at ``projection``."""
 

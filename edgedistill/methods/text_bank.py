@@ -25,6 +25,12 @@ class TextBank:
     pool: Literal["mean", "best"]
     logit_scale: float
 
+    @classmethod
+    def empty(cls, width: int) -> "TextBank":
+        """The texts of no class, in a space of `width` dimensions that may have no texts at all."""
+        none = torch.zeros(0, width)
+        return cls(none, torch.zeros(0, dtype=torch.int64), none, "mean", 1.0)
+
     @property
     def references(self) -> Tensor:
         """Float32 `[R, D]`: an embedding's largest cosine with a row is that with its best class.

@@ -27,7 +27,9 @@ from edgedistill.recipe.schema import (
     MethodSection,
     Recipe,
     Section,
+    StudentSection,
     TeacherSection,
+    ViewsSection,
 )
 from edgedistill.registries import LOGGERS, METHODS, SCORES, STUDENTS
 
@@ -35,7 +37,7 @@ EntryT = TypeVar("EntryT")
 
 # The teacher of each embedded benchmark: trained for its art, and a poor one for other images.
 EMBEDDED_TEACHERS = {"emoji": "emoji-clip", "icons": "emoji-clip"}
-_TEACHER_ADVICE = (
+TEACHER_ADVICE = (
     'write one that has seen images like yours, as teacher.model = "ViT-B-32" and '
     'teacher.pretrained = "laion2b_s34b_b79k", or "local-dir:FOLDER"'
 )
@@ -173,12 +175,12 @@ def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
     """
     tree = _renamed(tree, where)
     recipe = _validated(tree, where)
-    method = _registered(METHODS, recipe.method.name, f"{where}: method.name")
-    student = _registered(STUDENTS, recipe.student.model, f"{where}: student.model")
+    method = registered(METHODS, recipe.method.name, f"{where}: method.name")
+    student = registered(STUDENTS, recipe.student.model, f"{where}: student.model")
     if recipe.openset.score is not None:
-        _registered(SCORES, recipe.openset.score, f"{where}: openset.score")
+        registered(SCORES, recipe.openset.score, f"{where}: openset.score")
     for logger in recipe.log.to:
-        _registered(LOGGERS, logger, f"{where}: log.to")
+        registered(LOGGERS, logger, f"{where}: log.to")
     if recipe.faithful:
         tree = _with_authors(tree, method.faithful_values(), where)
         recipe = Recipe.model_validate(tree)
@@ -194,12 +196,14 @@ def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
     }
     if recipe.openset.score is None:
         sections["openset"] = recipe.openset.model_copy(update={"score": method.default_score})
-    return _sized(recipe, student).model_copy(update=sections)
+    sections["student"], sections["views"] = fill_sizes(recipe.student, recipe.views, student)
+    return recipe.model_copy(update=sections)
 
 
-def _sized(recipe: Recipe, architecture: Any) -> Recipe:
-    """A recipe with the input and store sizes that it leaves open; see the keys' descriptions."""
-    student, views = recipe.student, recipe.views
+def fill_sizes(
+    student: StudentSection, views: ViewsSection, architecture: Any
+) -> tuple[StudentSection, ViewsSection]:
+    """The sections with the input and store sizes that they leave open; see the descriptions."""
     if "size" not in student.model_fields_set:
         shipped = student.weights == "embedded" and getattr(architecture, "embedded_size", None)
         size = shipped or getattr(architecture, "default_size", None) or student.size
@@ -207,7 +211,7 @@ def _sized(recipe: Recipe, architecture: Any) -> Recipe:
     if "store_size" not in views.model_fields_set:
         side = min(-(-student.size * 5 // 64) * 16, LARGEST_SIDE)
         views = views.model_copy(update={"store_size": side})
-    return recipe.model_copy(update={"student": student, "views": views})
+    return student, views
 
 
 def _with_model(recipe: Recipe, required: bool, where: str) -> TeacherSection:
@@ -223,33 +227,34 @@ def _with_model(recipe: Recipe, required: bool, where: str) -> TeacherSection:
     if required:
         raise RecipeError(
             f"{where}: teacher.model: is required, {recipe.method.name} learns from a teacher: "
-            f'{_TEACHER_ADVICE}; method.name = "erm" needs none'
+            f'{TEACHER_ADVICE}; method.name = "erm" needs none'
         )
     if teacher.pretrained:
-        raise RecipeError(f"{where}: teacher.pretrained: has no teacher.model: {_TEACHER_ADVICE}")
+        raise RecipeError(f"{where}: teacher.pretrained: has no teacher.model: {TEACHER_ADVICE}")
     return teacher
 
 
 def teacher_model(teacher: TeacherSection) -> str:
     """The model that a section [teacher] names. Raises RecipeError where it names none."""
     if teacher.model is None:
-        raise RecipeError(f"teacher.model: the recipe names no teacher: {_TEACHER_ADVICE}")
+        raise RecipeError(f"teacher.model: the recipe names no teacher: {TEACHER_ADVICE}")
     return teacher.model
 
 
-def _registered(registry: Registry[EntryT], name: str, where: str) -> EntryT:
+def registered(registry: Registry[EntryT], name: str, where: str) -> EntryT:
+    """A registry's entry. Raises RecipeError that begins with `where`."""
     try:
         return registry[name]
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from None
 
 
-def to_toml(recipe: Recipe) -> str:
+def to_toml(recipe: Section) -> str:
     """The resolved recipe as TOML; reading it again gives the same recipe."""
     return tomli_w.dumps(_without_none(recipe.model_dump()))
 
 
-def differences(a: Recipe, b: Recipe) -> list[str]:
+def differences(a: Section, b: Section) -> list[str]:
     """`key: a's value, b's value` for every key in which two recipes differ.
 
     Those that only one has, as another method's, come last.

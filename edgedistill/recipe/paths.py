@@ -29,15 +29,20 @@ def _marked(value: str) -> bool:
     return "/" in value or os.sep in value
 
 
-# Section and key -> whether a value may be a path.
+# Section and key -> whether a value, or one of a list of values, may be a path.
 _KEYS: dict[tuple[str, str], Callable[[str], bool]] = {
     ("data", "dataset"): _dataset,
+    ("data", "unlabelled"): _dataset,
     ("data", "root"): _always,
     ("data", "lists"): _always,
     ("data", "target"): _marked,
     ("student", "weights"): _weights,
     ("teacher", "model"): _marked,
     ("teacher", "pretrained"): _marked,
+    # Of pretraining.
+    ("data", "images"): _always,
+    ("data", "labelled"): _dataset,
+    ("loss", "words"): _always,
 }
 
 
@@ -54,18 +59,21 @@ def absolute_paths(tree: Mapping[str, Any], base: Path) -> dict[str, Any]:
     absolute = dict(tree)
     for (section, key), may_be_path in _KEYS.items():
         values = absolute.get(section)
-        value = values.get(key) if isinstance(values, dict) else None
-        if isinstance(value, str) and isinstance(values, dict):
-            absolute[section] = {**values, key: absolute_path(value, base, may_be_path)}
+        if isinstance(values, dict) and key in values:
+            absolute[section] = {**values, key: _absolute(values[key], base, may_be_path)}
     return absolute
 
 
 def absolute_value(keys: tuple[str, ...], value: Any, base: Path) -> Any:
     """The value of one field, as `absolute_paths` would have it."""
     may_be_path = _KEYS.get((keys[0], keys[1])) if len(keys) == 2 else None
-    if may_be_path is None or not isinstance(value, str):
-        return value
-    return absolute_path(value, base, may_be_path)
+    return value if may_be_path is None else _absolute(value, base, may_be_path)
+
+
+def _absolute(value: Any, base: Path, may_be_path: Callable[[str], bool]) -> Any:
+    if isinstance(value, list):
+        return [_absolute(entry, base, may_be_path) for entry in value]
+    return absolute_path(value, base, may_be_path) if isinstance(value, str) else value
 
 
 def absolute_path(value: str, base: Path, may_be_path: Callable[[str], bool]) -> str:

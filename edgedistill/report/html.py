@@ -129,7 +129,7 @@ def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
     """The page as text, with `pictures` (as `figures` returns them) embedded."""
     source = files("edgedistill.report").joinpath("report.html.j2").read_text("utf-8")
     page = environment()
-    page.filters["percent"] = _percent
+    page.filters["percent"] = format_percent
     target = data.metrics.get("target") or {}
     source_val = data.metrics.get("source_val") or {}
     teacher = data.metrics.get("teacher") or {}
@@ -149,17 +149,17 @@ def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
         images_known=int((data.target_labels >= 0).sum()),
         images_unknown=int((data.target_labels < 0).sum()),
         accepts_all=data.threshold == -inf,
-        seconds=_duration(data.metrics.get("training_seconds", data.metrics.get("seconds"))),
+        seconds=format_duration(data.metrics.get("training_seconds", data.metrics.get("seconds"))),
         rows=[
             (name, target.get(key), source_val.get(key), meaning)
             for key, name, meaning in _MEANING
             if target.get(key) is not None or source_val.get(key) is not None
         ],
-        openset=_flatten(openset),
+        openset=flatten(openset),
         classes=_classes(data),
         class_rows=CLASS_ROWS,
         confusions=_confusions(data) if tested else [],
-        environment=_flatten(data.environment),
+        environment=flatten(data.environment),
         pictures={
             name.removesuffix(".png"): data_uri(content) for name, content in pictures.items()
         },
@@ -182,7 +182,7 @@ def _cards(data: ReportData) -> list[tuple[str, str, str]]:
         rejected = target.get("unknown_rejection")
         remark = "closed-set, nothing rejected"
         if teacher is not None:
-            remark = f"CLIP teacher, zero-shot: {_percent(teacher)}"
+            remark = f"CLIP teacher, zero-shot: {format_percent(teacher)}"
         figures = [
             ("H-score", target.get("h_score"), "known right and unknown rejected, in balance"),
             ("Accuracy", target.get("accuracy"), remark),
@@ -193,7 +193,9 @@ def _cards(data: ReportData) -> list[tuple[str, str, str]]:
             ),
             ("Unknown reject rate", rejected, "of images of unknown classes are held back"),
         ]
-    return [(name, _percent(value), text) for name, value, text in figures if value is not None]
+    return [
+        (name, format_percent(value), text) for name, value, text in figures if value is not None
+    ]
 
 
 def _classes(data: ReportData) -> list[dict[str, Any]]:
@@ -244,11 +246,13 @@ def write_report(folder: Path, data: ReportData) -> list[Path]:
     return [*written, folder / "report.html"]
 
 
-def _percent(value: float | None) -> str:
+def format_percent(value: float | None) -> str:
+    """A share as in "76.4 %"."""
     return "n/a" if value is None else f"{100 * value:.1f} %"
 
 
-def _duration(seconds: Any) -> str | None:
+def format_duration(seconds: Any) -> str | None:
+    """A time as in "2 min 5 s"; None for what is no number."""
     if not isinstance(seconds, int | float):
         return None
     minutes, rest = divmod(round(seconds), 60)
@@ -258,12 +262,13 @@ def _duration(seconds: Any) -> str | None:
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Dotted names and texts of the leaves of nested dictionaries."""
     rows: list[tuple[str, str]] = []
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            rows.extend(_flatten(value, f"{name}."))
+            rows.extend(flatten(value, f"{name}."))
         elif isinstance(value, list | tuple):
             rows.append((name, ", ".join(map(str, value))))
         elif value is None:

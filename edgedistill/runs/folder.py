@@ -1,5 +1,6 @@
 """The folder of one run: what lies in it, and whether it is new, unfinished or finished."""
 
+import csv
 import io
 import json
 import platform
@@ -18,7 +19,8 @@ from edgedistill._utils.atomic import clear_temporary, write_bytes, write_json, 
 from edgedistill._utils.locks import lock
 from edgedistill.data.identity import ImageIdentity, describe_changes
 from edgedistill.errors import EdgeDistillError, RunFolderError
-from edgedistill.recipe import Recipe, differences, load_recipe, to_toml
+from edgedistill.recipe import differences, load_recipe, to_toml
+from edgedistill.recipe.schema import Section
 
 State = Literal["new", "unfinished", "finished"]
 STATES: tuple[State, ...] = ("new", "unfinished", "finished")
@@ -78,10 +80,24 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
+    @property
+    def other_name(self) -> str:
+        """Advice of a message that the folder cannot be this run's."""
+        return "choose another --name"
+
+    @property
+    def other_place(self) -> str:
+        """Advice of a message that the folder cannot be made or read."""
+        return "choose another --runs folder"
+
+    def read_recipe(self) -> Section:
+        """The resolved recipe. Raises RecipeError when it is damaged."""
+        return load_recipe(self.recipe)
+
 
 @contextmanager
-def locked_run(path: Path, recipe: Recipe) -> Iterator[tuple[RunFolder, State]]:
-    """A run's folder, new or as an earlier start of the same recipe left it.
+def locked_run(folder: RunFolder, recipe: Section) -> Iterator[State]:
+    """The state of a run's folder: new, or as an earlier start of the same recipe left it.
 
     Until the block ends other processes are kept out of it. What a killed one left half-written is
     cleared. A finished run is neither locked nor changed. A new folder is removed again when an
@@ -91,17 +107,16 @@ def locked_run(path: Path, recipe: Recipe) -> Iterator[tuple[RunFolder, State]]:
     Raises RunFolderError when the folder holds another recipe or cannot be written, or when
     another process is at work on the run.
     """
-    folder = RunFolder(path)
-    state = _state(folder, recipe)
+    path, state = folder.path, _state(folder, recipe)
     if state == "finished":
-        yield folder, state
+        yield state
         return
     missing = [parent for parent in (path, *path.parents) if not parent.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunFolderError(
-            f"{path}: cannot be made: {error.strerror}; choose another --runs folder"
+            f"{path}: cannot be made: {error.strerror}; {folder.other_place}"
         ) from error
     failed_start = False
     try:
@@ -111,7 +126,7 @@ def locked_run(path: Path, recipe: Recipe) -> Iterator[tuple[RunFolder, State]]:
             if state == "new":
                 write_text(folder.recipe, to_toml(recipe))
             try:
-                yield folder, state
+                yield state
             except EdgeDistillError:
                 failed_start = path in missing and not has_trained(folder)
                 raise
@@ -146,40 +161,39 @@ def _started_with(folder: RunFolder) -> tuple[Path, ...]:
     return folder.recipe, folder.environment, folder.images, folder.teacher_check
 
 
-def _state(folder: RunFolder, recipe: Recipe) -> State:
+def _state(folder: RunFolder, recipe: Section) -> State:
     path = folder.path
     if folder.recipe.exists():
-        old = load_recipe(folder.recipe)
-        may_differ = {"device": recipe.device, "log": recipe.log}
+        old = folder.read_recipe()
+        may_differ = {key: getattr(recipe, key) for key in ("device", "log")}
         changed = differences(old.model_copy(update=may_differ), recipe)
         if changed and not has_trained(folder):
             return "new"
         if changed:
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             raise RunFolderError(
-                f"{path}: holds a run of another recipe ({changed[0]}{more}); choose another "
-                "--name, or delete the folder"
+                f"{path}: holds a run of another recipe ({changed[0]}{more}); {folder.other_name}, "
+                "or delete the folder"
             )
         return "finished" if folder.metrics.exists() else "unfinished"
     try:
         # Hidden files may be what a start left that was killed before it wrote the recipe.
         if path.exists() and any(not p.name.startswith(".") for p in path.iterdir()):
-            raise RunFolderError(f"{path}: exists and is not a run; choose another --name")
+            raise RunFolderError(f"{path}: exists and is not a run; {folder.other_name}")
     except OSError as error:
         raise RunFolderError(
-            f"{path}: cannot be read: {error.strerror}; choose another --runs folder"
+            f"{path}: cannot be read: {error.strerror}; {folder.other_place}"
         ) from error
     return "new"
 
 
 @contextmanager
 def _locked(folder: RunFolder) -> Iterator[None]:
-    advice = "choose another --runs folder"
-    with lock(folder.lock, RunFolderError, advice, wait=False) as held:
+    with lock(folder.lock, RunFolderError, folder.other_place, wait=False) as held:
         if not held:
             raise RunFolderError(
-                f"{folder.path}: another process is at work on this run; wait for it, or choose "
-                "another --name"
+                f"{folder.path}: another process is at work on this run; wait for it, or "
+                f"{folder.other_name}"
             )
         clear_temporary(folder.path)
         yield
@@ -214,7 +228,7 @@ def check_fingerprints(
             difference = describe_changes(read_images(folder, str(old[name])), images)
         raise RunFolderError(
             f"{folder.path}: was begun with other {_IDENTITY[name]} ({difference}); bring "
-            "them back, choose another --name, or delete the folder"
+            f"them back, {folder.other_name}, or delete the folder"
         )
 
 
@@ -238,6 +252,15 @@ def read_images(folder: RunFolder, digest: str) -> ImageIdentity:
         return ImageIdentity(digest)
     valid = images.dtype == np.uint64 and images.ndim == 2 and images.shape[1] == 3
     return ImageIdentity(digest, images if valid else None)
+
+
+def write_history(folder: RunFolder, history: Sequence[Mapping[str, float]]) -> None:
+    """Record the validations, a row each."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(folder.history, text.getvalue())
 
 
 def write_environment(folder: RunFolder, more: dict[str, Any]) -> dict[str, Any]:

@@ -92,7 +92,8 @@ def run_pipeline(
             if state != "finished":
                 _run(recipe, RunFolder(path), processes)
             return {}, state
-        with locked_run(path, recipe) as (folder, state):
+        folder = RunFolder(path)
+        with locked_run(folder, recipe) as state:
             processes.broadcast(STATES.index(state))
             if state == "finished":
                 return _read_metrics(folder), state

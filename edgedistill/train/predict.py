@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from edgedistill.data.images import ImageSet, LabelledImages
-from edgedistill.data.pixels import normalize
+from edgedistill.data.pixels import normalize, to_chw_float
 from edgedistill.data.views import ViewBatch
+from edgedistill.errors import DivergedError
 from edgedistill.openset import Outputs, ProbabilityRange
 from edgedistill.openset.head import OpenSetHead, OpenSetOutput
 from edgedistill.students import Student
@@ -85,6 +86,44 @@ def predict_probabilities(
     # Refuses what is not finite.
     Outputs(predictions, scores, ProbabilityRange.of(probabilities), unlabelled.labels)
     return predictions, scores, probabilities
+
+
+@torch.no_grad()
+def project(
+    student: Student,
+    images: ImageSet,
+    *,
+    device: torch.device,
+    channels_last: bool = True,
+    batch: int = 256,
+    processes: ProcessGroup = _ALONE,
+) -> NDArray[np.float32]:
+    """Projections of whole images of the student's input size: unit-norm float32 `[N, D]`.
+
+    Arguments as in `predict`. Raises DivergedError for what is not finite, ValueError for a student
+    that does not project.
+    """
+    was_training = student.training
+    student.eval()
+    count = len(images)
+    if count < processes.size:
+        processes = _ALONE
+    own = processes.shard(count)
+    parts = []
+    for start in range(own.start, own.stop, batch):
+        pixels = torch.from_numpy(np.array(images[start : min(start + batch, own.stop)]))
+        x = normalize(to_chw_float(pixels.to(device)) / 255, student.mean, student.std)
+        if channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        projected = student(x).projected
+        if projected is None:
+            raise ValueError("the student does not project into the teacher's space")
+        parts.append(projected.float())
+    student.train(was_training)
+    embeddings = processes.gather(torch.cat(parts), count).cpu().numpy()
+    if not np.isfinite(embeddings).all():
+        raise DivergedError("projections are not finite")
+    return embeddings
 
 
 @torch.no_grad()

@@ -13,24 +13,32 @@ from edgedistill.errors import DataError
 from edgedistill.runtime.find import walk_images
 
 
-def read_unlabelled(root: str | Path) -> Index:
+def read_unlabelled(root: str | Path, key: str = "data.target") -> Index:
     """The images of a folder at any depth, sorted at every level, as one domain without classes.
 
     The domain has the folder's name, and every label is -1.
+
+    Args:
+        root: the folder.
+        key: of the recipe, which messages begin with.
 
     Raises DataError: no such folder, no image in it, or a part of it that cannot be read.
     """
     folder = expand_home(root).resolve()
     if not folder.is_dir():
         problem = "is a file" if folder.exists() else "does not exist"
-        raise DataError(f"data.target: {folder} {problem}; give a folder with images")
+        raise DataError(f"{key}: {folder} {problem}; give a folder with images")
+
+    def refuse_unreadable(error: OSError) -> NoReturn:
+        raise DataError(f"{key}: cannot read {error.filename}: {error.strerror}")
+
     omissions = Omissions()
     paths = tuple(
         Path(os.path.relpath(path, folder)).as_posix()
-        for path in walk_images(str(folder), omissions, _refuse_unreadable)
+        for path in walk_images(str(folder), omissions, refuse_unreadable)
     )
     if not paths:
-        raise DataError(f"data.target: no image in {folder}; give a folder with images")
+        raise DataError(f"{key}: no image in {folder}; give a folder with images")
     return Index(
         root=folder,
         domains=(folder.name or str(folder),),
@@ -44,7 +52,3 @@ def read_unlabelled(root: str | Path) -> Index:
         problems=(),
         omitted=omissions.lines(),
     )
-
-
-def _refuse_unreadable(error: OSError) -> NoReturn:
-    raise DataError(f"data.target: cannot read {error.filename}: {error.strerror}")

@@ -1,7 +1,5 @@
 """Train: the student, from its start weights or a checkpoint, to student.safetensors."""
 
-import csv
-import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +7,12 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from edgedistill import callbacks
-from edgedistill._utils.atomic import write_bytes, write_text
+from edgedistill._utils.atomic import write_bytes
 from edgedistill.data.images import LabelledImages
 from edgedistill.data.views import draw_views, view_spec
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.recipe.schema import TrainSection, ViewsSection
-from edgedistill.runs.folder import RunFolder
+from edgedistill.runs.folder import RunFolder, write_history
 from edgedistill.runs.stages.prepare import Prepared
 from edgedistill.runs.workspace import Workspace
 from edgedistill.students import Student
@@ -75,7 +73,10 @@ class Train:
         )
         folder = workspace.folder
         history, seconds = fit(
-            context, folder.checkpoint, callbacks.current(), lambda rows: _write(folder, rows)
+            context,
+            folder.checkpoint,
+            callbacks.current(),
+            lambda rows: write_history(folder, rows),
         )
         if workspace.processes.rank == 0:
             save_student(prepared.student, prepared.text, folder)
@@ -116,11 +117,3 @@ def save_student(student: Student, text: TextBank | None, folder: RunFolder) -> 
         tensors |= {"text.names": text.names, "text.owner": text.owner, "text.pooled": text.pooled}
     # contiguous() undoes channels_last: safetensors stores plain row-major arrays.
     write_bytes(folder.student, save({k: v.cpu().contiguous() for k, v in tensors.items()}))
-
-
-def _write(folder: RunFolder, history: History) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_text(folder.history, text.getvalue())
