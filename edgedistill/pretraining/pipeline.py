@@ -180,7 +180,7 @@ def _write_weights(recipe: PretrainingRecipe, prepared: Prepared, output: Path) 
     """The backbone under its own names, and the projection with its teacher's fingerprint."""
     student = prepared.student
     state: dict[str, Tensor] = dict(student.backbone.state_dict())
-    state[PROJECTION] = student.head.projector.weight  # type: ignore[union-attr]
+    state[PROJECTION] = student.head.state_dict()["projector.weight"]
     # contiguous() undoes channels_last: safetensors stores plain row-major arrays.
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     if recipe.save == "int8":

@@ -183,8 +183,11 @@ def read_pretraining(
     if isinstance(source, str | Path):
         tree, where = read_tree(Path(source)), str(source)
     else:
-        is_model = isinstance(source, PretrainingRecipe)
-        values = source.model_dump(exclude_none=True) if is_model else dict(source)
+        values = (
+            source.model_dump(exclude_none=True)
+            if isinstance(source, PretrainingRecipe)
+            else dict(source)
+        )
         tree, where = absolute_paths(values, Path()), "pretraining"
     for changes in overrides:
         override(tree, changes)

@@ -64,10 +64,13 @@ def pretraining_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     """Loss terms, cosine to the teacher and, where measured, zero-shot figures over steps."""
     names = list(dict.fromkeys(name for row in history for name in row))
     losses = [n for n in names if n not in _NO_LOSSES and not n.startswith("val_")]
-    shares = [n for n in ("val_accuracy", "val_auroc") if n in names]
+    shares: list[str] = [n for n in ("val_accuracy", "val_auroc") if n in names]
     figure = Figure(figsize=(11 if shares else 8, 3.4), layout="constrained")
     axes = figure.subplots(1, 3 if shares else 2)
-    panels = [("Loss", losses), ("Cosine to the teacher, held out", ["val_cosine"])]
+    panels: list[tuple[str, list[str]]] = [
+        ("Loss", losses),
+        ("Cosine to the teacher, held out", ["val_cosine"]),
+    ]
     panels += [("Zero-shot", shares)] if shares else []
     for panel, (title, curves) in zip(axes, panels, strict=True):
         colors = [INK if "loss" in curves else BLUE, ORANGE, GREEN, VERMILION, PURPLE]

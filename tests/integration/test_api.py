@@ -29,6 +29,7 @@ WITH_A_RUN: dict[str, Any] = {
     "benchmark": ed.benchmark,
     "find_images": ed.find_images,
     "init": ed.init,
+    "pretrain": ed.pretrain,
 }
 LISTS = [name for name in ed.__all__ if name.startswith("list_") and name != "list_caches"]
 
