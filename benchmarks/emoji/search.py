@@ -55,14 +55,14 @@ def draws(method: str, trials: int = TRIALS, seed: int = SEED) -> list[dict[str,
     """
     settings: list[dict[str, float]] = [{} for _ in range(trials)]
     for field, values in COMMON.items():
-        for number, value in enumerate(_stratified(values, trials, f"{seed} {field}")):
+        for number, value in enumerate(stratified(values, trials, f"{seed} {field}")):
             settings[number][field] = value
     for fields in settings[::2]:
         fields |= AUTHORS[method]
     drawn = range(1, trials, 2)
     for field, values in OWN[method].items():
         key = f"{seed} {method} {field}"
-        for number, value in zip(drawn, _stratified(values, len(drawn), key), strict=True):
+        for number, value in zip(drawn, stratified(values, len(drawn), key), strict=True):
             settings[number][field] = value
     return settings
 
@@ -115,7 +115,11 @@ def at_the_edge(method: str, fields: Mapping[str, float]) -> list[str]:
     return [f for f, value in fields.items() if not 0.05 < ranges[f].share(value) < 0.95]
 
 
-def _stratified(values: SearchRange, count: int, key: str) -> list[float]:
+def stratified(values: SearchRange, count: int, key: str) -> list[float]:
+    """`count` values, one from each of as many equal parts of a range, in random order.
+
+    The same `key` draws the same values.
+    """
     rng = np.random.default_rng([zlib.crc32(key.encode())])
     shares = (rng.permutation(count) + rng.random(count)) / count
     return [values.at(float(share)) for share in shares]

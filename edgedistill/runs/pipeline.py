@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill import callbacks
+from edgedistill._utils.atomic import write_json
 from edgedistill.callbacks import Stage
 from edgedistill.errors import RunFolderError
 from edgedistill.recipe import Recipe
@@ -67,7 +68,7 @@ class Stages:
 
 
 def run_pipeline(
-    recipe: Recipe, path: Path, processes: ProcessGroup = _ALONE
+    recipe: Recipe, path: Path, processes: ProcessGroup = _ALONE, *, report: bool = True
 ) -> tuple[dict[str, Any], State]:
     """Do the run at `path`, or go on where an earlier start of it stopped.
 
@@ -77,6 +78,8 @@ def run_pipeline(
     Args:
         recipe: resolved, see `edgedistill.recipe.resolve`.
         path: the run folder; made if it is not there.
+        report: write report.html and its pictures, which take seconds; metrics.json is always
+            written.
 
     Returns:
         What is in metrics.json (nothing in another process than the first), and how the run was
@@ -90,7 +93,7 @@ def run_pipeline(
         if processes.rank:
             state = STATES[processes.broadcast(0)]
             if state != "finished":
-                _run(recipe, RunFolder(path), processes)
+                _run(recipe, RunFolder(path), processes, report)
             return {}, state
         folder = RunFolder(path)
         with locked_run(folder, recipe) as state:
@@ -99,10 +102,12 @@ def run_pipeline(
                 return _read_metrics(folder), state
             verb = "resuming" if state == "unfinished" else "new run"
             callbacks.current().on_note(f"{path}: {verb}")
-            return _run(recipe, folder, processes), state
+            return _run(recipe, folder, processes, report), state
 
 
-def _run(recipe: Recipe, folder: RunFolder, processes: ProcessGroup) -> dict[str, Any]:
+def _run(
+    recipe: Recipe, folder: RunFolder, processes: ProcessGroup, report: bool
+) -> dict[str, Any]:
     started = time.perf_counter()
     make_deterministic()
     device = own_device(recipe.device, processes.local_rank, processes.size)
@@ -130,7 +135,10 @@ def _run(recipe: Recipe, folder: RunFolder, processes: ProcessGroup) -> dict[str
     times = {"seconds": trained.seconds + others, "training_seconds": trained.seconds}
     metrics = evaluated.metrics | times | {"teacher_check": teacher_check}
     on_stage(Stage.REPORT)
-    stages.report(folder, prepared, trained, calibrated, evaluated, metrics)
+    if report:
+        stages.report(folder, prepared, trained, calibrated, evaluated, metrics)
+    else:
+        write_json(folder.metrics, metrics)
     return metrics
 
 

@@ -12,6 +12,10 @@ import pytest
 from culprits import raises
 
 from benchmarks import int8_policy, interval_coverage
+from benchmarks.distillation import run as distillation
+from benchmarks.distillation.plan import read_settings
+from benchmarks.distillation.tables import MARK as DISTILLATION_MARK
+from benchmarks.distillation.tables import document as distillation_document
 from benchmarks.emoji import fidelity, matrix, matrix_tables, results, threshold, tune, tuning_text
 from benchmarks.icons import results as icons_results
 from benchmarks.marked import between
@@ -67,6 +71,10 @@ PAGES: dict[str, tuple[str, str, Path, Callable[[Any], str], str]] = {
         *("docs/how-to/move-a-threshold.md", threshold.MARK, threshold.RECORD),
         *(threshold.document, NOT_YET),
     ),
+    "distillation": (
+        *("benchmarks/distillation/README.md", DISTILLATION_MARK, distillation.RECORD),
+        *(lambda r: distillation_document(r, read_settings(distillation.SETTINGS)), NOT_YET),
+    ),
     "int8": ("benchmarks/INT8.md", int8_policy.MARK, int8_policy.RECORD, int8_policy.page, NOT_YET),
 }
 
@@ -106,6 +114,7 @@ def test_the_tuning_is_what_its_record_says_or_says_that_it_is_an_earlier_one() 
         (results, ["methods", "--render"]),
         (results, ["ablations", "--render"]),
         (icons_results, ["--render"]),
+        (distillation, ["render"]),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -133,6 +142,7 @@ def test_nothing_is_rendered_without_a_record(
         (tune, ["run", "--rungs", "60:x"]),
         (results, ["methods", "--jobs", "0"]),
         (icons_results, ["--jobs", "0"]),
+        (distillation, ["run", "--jobs", "0"]),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

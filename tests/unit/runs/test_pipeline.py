@@ -115,3 +115,14 @@ def test_a_recipe_of_this_name_elsewhere_begins_a_run(
     (tmp_path / "recipe.toml").write_text(to_toml(recipe))
     run = ed.run("recipe.toml", callbacks=[])
     assert run.path == Path("runs/recipe-sea-s0")
+
+
+def test_a_run_without_a_page_is_finished_and_measured_alike(
+    tree_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    recipe = resolve(tree_of(method={"name": "erm"}, train={"steps": 2}))
+    metrics, _ = run_pipeline(recipe, tmp_path / "bare", report=False)
+    assert run_pipeline(recipe, tmp_path / "bare") == (metrics, "finished")
+    assert not list((tmp_path / "bare").glob("*.html"))
+    whole, _ = run_pipeline(recipe, tmp_path / "whole")
+    assert metrics["target"] == whole["target"]
