@@ -8,15 +8,21 @@ SCI-PD, its ERM and its CLIPBase come from one repository (HDG), SCMD from a for
 from collections.abc import Mapping
 from typing import Any
 
-HDG_SAMPLING: Mapping[str, Any] = {"train.replacement": True, "train.double_last_decay": True}
+HDG_TRAINING: Mapping[str, Any] = {
+    "train.replacement": True,
+    "train.double_last_decay": True,
+    "train.decay_after_epochs": True,
+    "train.precision": "fp32",
+}
 HDG_DISTILLATION: Mapping[str, Any] = {
     "teacher.normalization": "student",
     "prompts.keep_underscores": True,
-    **HDG_SAMPLING,
+    **HDG_TRAINING,
 }
 DOMAINBED: Mapping[str, Any] = {
     "teacher.normalization": "student",
     "train.replacement": True,
     "train.augmented_validation": True,
     "train.ties": "first",
+    "train.precision": "fp16",
 }

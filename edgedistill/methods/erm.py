@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgedistill.methods.authors_code import HDG_SAMPLING
+from edgedistill.methods.authors_code import HDG_TRAINING
 from edgedistill.methods.base import Method, StudentOutput, TeacherOutputs
 from edgedistill.methods.heads import LinearHead
 from edgedistill.methods.hyper import HyperParameters
@@ -20,7 +20,7 @@ class ERM(Method[HyperParameters, LinearHead]):
     """Empirical risk minimisation: cross-entropy on the labels, no teacher."""
 
     needs_teacher: ClassVar[bool] = False
-    authors_recipe: ClassVar[Mapping[str, Any]] = HDG_SAMPLING
+    authors_recipe: ClassVar[Mapping[str, Any]] = HDG_TRAINING
 
     def head(
         self, feature_dim: int, num_classes: int, projection: Tensor | None = None

@@ -11,24 +11,32 @@ Cross-Modality Distillation" (arXiv 2311.15145, TMLR 2024); knowledge distillati
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from edgedistill.methods.text_bank import TextBank
 
 # Label of an image without one.
 UNLABELLED = -1
 _TINY = 1e-12
 
 
-def similarity(cosines: Tensor, scale: float, *, half: bool = False) -> Tensor:
-    """CLIP's class probabilities: ``softmax(scale * cosines)`` over the last axis.
-
-    ``cosines`` is [B, C]; the result has its dtype. ``half`` evaluates the product and the softmax
-    in float16, as the SCI-PD authors' teacher does on CUDA; small probabilities then underflow.
-    """
-    if half:
-        return F.softmax(cosines.half() * scale, dim=-1).to(cosines.dtype)
+def similarity(cosines: Tensor, scale: float) -> Tensor:
+    """CLIP's class probabilities: ``softmax(scale * cosines)`` over the last axis of [B, C]."""
     return F.softmax(cosines * scale, dim=-1)
+
+
+def half_similarity(text: TextBank, image: Tensor, scale: float) -> Tensor:
+    """`similarity` of unit-norm embeddings [B, D] in float16, as SCI-PD's authors' teacher on CUDA.
+
+    In their order, ``softmax((scale * image) @ text)``: the scaled embedding is rounded, then the
+    logits, and small probabilities underflow. [B, C] in the embeddings' dtype.
+    """
+    return F.softmax(text.cosines(image.half() * scale), dim=-1).to(image.dtype)
 
 
 def instance_weights(similarities: Tensor, alpha: float) -> Tensor:

@@ -102,6 +102,8 @@ class SCIPD(Method[SCIPDHyper, TextHead]):
     projection_weight: ClassVar[str | None] = "hidden.weight"
     authors_recipe: ClassVar[Mapping[str, Any]] = {
         **HDG_DISTILLATION,
+        # The two optimisers hold one list of groups, and each decay is applied through both.
+        "train.decay_per_optimizer": True,
         "openset.score": "max_logit",
     }
 
@@ -133,7 +135,11 @@ class SCIPD(Method[SCIPDHyper, TextHead]):
         hyper = self.hyper
         image, text = self.require_teacher(teacher_outputs)
         scale = text.logit_scale if hyper.similarity_scale is None else hyper.similarity_scale
-        p = functional.similarity(text.cosines(image), scale, half=hyper.half_similarity)
+        p = (
+            functional.half_similarity(text, image, scale)
+            if hyper.half_similarity
+            else functional.similarity(text.cosines(image), scale)
+        )
         # The weights measure the teacher's own doubt, so they come before the correction.
         weights = (
             functional.instance_weights(p, hyper.alpha)

@@ -40,10 +40,10 @@ class TextBank:
         return self.names if self.pool == "best" else self.pooled
 
     def cosines(self, embeddings: Tensor) -> Tensor:
-        """Unit-norm `[B, D]` to cosines with the classes `[B, C]`."""
+        """Unit-norm `[B, D]` to cosines with the classes `[B, C]`, in the embeddings' dtype."""
         if self.pool == "mean":
-            return embeddings @ self.pooled.T
-        each = embeddings @ self.names.T
+            return embeddings @ self.pooled.to(embeddings.dtype).T
+        each = embeddings @ self.names.to(embeddings.dtype).T
         classes = len(self.pooled)
         # Names are grouped by class, so a class's best is the maximum of a run of columns.
         best = each.new_full((len(each), classes), -torch.inf)

@@ -173,15 +173,19 @@ def seed_grid_h_scores(
     [N]; a label outside 0..n_known-1 is unknown. The grid runs evenly from the smallest to the
     largest entry of the whole matrix (not only the row maxima); an image is rejected if its largest
     probability is strictly below the threshold. Returns the float64 [steps] H-scores, 0/0 being 0.
-    The maximum is an oracle: it reads the target's labels. (arXiv 2404.09011, evaluation code.)
+    The maximum is an oracle: it reads the target's labels. Probabilities and thresholds are
+    compared in float32, as there: images whose probability rounds to 1 in it tie with the last
+    threshold and are kept. (arXiv 2404.09011, evaluation code.)
     """
     known = (labels >= 0) & (labels < n_known)
     if not _both_present(known):
         return None
     if not isinstance(probabilities, ProbabilityRange):
         probabilities = ProbabilityRange.of(probabilities)
-    score, correct = probabilities.highest, known & (probabilities.top == labels)
-    grid = np.linspace(probabilities.lowest.min(), score.max(), steps)
+    score = probabilities.highest.astype(np.float32)
+    correct = known & (probabilities.top == labels)
+    lowest = float(np.float32(probabilities.lowest.min()))
+    grid = np.linspace(lowest, float(score.max()), steps).astype(np.float32)
     accepted = score[None, :] >= grid[:, None]
     right = (accepted & correct).sum(axis=1) / known.sum()
     rejected = (~accepted & ~known).sum(axis=1) / (~known).sum()

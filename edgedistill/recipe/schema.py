@@ -285,6 +285,16 @@ class TrainSection(Section):
     double_last_decay: bool = Field(
         default=False, description="with schedule 'hdg': a thousandth after 92% of the run"
     )
+    decay_per_optimizer: bool = Field(
+        default=False,
+        description="with schedule 'hdg': each decay as often as there are optimisers, as where "
+        "two share one rate and each is decayed",
+    )
+    decay_after_epochs: bool = Field(
+        default=False,
+        description="with schedule 'hdg': decays after int(0.7 E) + 1 and int(0.9 E) + 1 of E "
+        "epochs of eval_every steps, instead of 72% and 92% of the run",
+    )
     warmup_steps: Annotated[int, Field(ge=0)] = Field(
         default=20, description="steps in which the learning rate rises linearly"
     )

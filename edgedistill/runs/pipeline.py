@@ -14,7 +14,13 @@ from edgedistill.recipe import Recipe
 from edgedistill.runs.folder import STATES, RunFolder, State, locked_run
 from edgedistill.runs.stages import Calibrate, Check, Evaluate, Prepare, Report, Teach, Train
 from edgedistill.runs.workspace import Workspace
-from edgedistill.train.device import autocast_dtype, enough_memory, make_deterministic, own_device
+from edgedistill.train.device import (
+    autocast_dtype,
+    enough_memory,
+    make_deterministic,
+    own_device,
+    precision_warning,
+)
 from edgedistill.train.distributed import ProcessGroup
 
 _ALONE = ProcessGroup()
@@ -112,6 +118,9 @@ def _run(
     make_deterministic()
     device = own_device(recipe.device, processes.local_rank, processes.size)
     dtype = autocast_dtype(recipe.train.precision, device, recipe.student.model)
+    slow = precision_warning(dtype, device)
+    if slow and processes.rank == 0:
+        callbacks.current().on_warning(slow)
     workspace = Workspace(folder, device, dtype, processes)
     stages, on_stage = Stages.of(recipe), callbacks.current().on_stage
 

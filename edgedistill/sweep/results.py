@@ -124,7 +124,7 @@ def make_table(plan: Plan, rows: Sequence[Row], metric: str) -> Table:
 def selected(plan: Plan, rows: Sequence[Row]) -> list[Row]:
     """Finished rows; of those that differ in tuned axes alone, the best on source validation.
 
-    The first of equals, as in DomainBed; target labels are not used.
+    The last of equals, as in DomainBed; target labels are not used.
     """
     finished = [row for row in rows if row["status"] == "finished"]
     if not plan.tune:
@@ -133,7 +133,7 @@ def selected(plan: Plan, rows: Sequence[Row]) -> list[Row]:
     for row in finished:
         place = tuple(row[a] for a in plan.axes if a not in plan.tune)
         current = best.get(place)
-        if current is None or (row["selection_accuracy"] or 0) > (
+        if current is None or (row["selection_accuracy"] or 0) >= (
             current["selection_accuracy"] or 0
         ):
             best[place] = row

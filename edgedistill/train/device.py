@@ -113,6 +113,16 @@ def autocast_dtype(precision: str, device: torch.device, student: str) -> torch.
     return torch.bfloat16 if pays and cpu_has_bf16() else None
 
 
+def precision_warning(dtype: torch.dtype | None, device: torch.device) -> str | None:
+    """One line about a precision that this device only emulates, None where there is none."""
+    if device.type == "cpu" and dtype == torch.float16:
+        return (
+            "train.precision: most CPUs emulate fp16, and a step takes many times as long as in "
+            "fp32; use a GPU"
+        )
+    return None
+
+
 def cpu_has_bf16() -> bool:
     """Whether the CPU itself multiplies bfloat16 numbers; else they are slower than float32."""
     return bool(torch.cpu._is_avx512_bf16_supported())

@@ -85,26 +85,39 @@ def lr_factor(
     *,
     warmup_steps: int = 0,
     double_last_decay: bool = False,
+    epoch_steps: int | None = None,
+    decays: int = 1,
 ) -> float:
     """The factor of the base learning rate at ``step`` (from 0) of ``total``.
 
     "constant"; "cosine", from 1 after the warm-up to 0 at ``total`` (arXiv 1608.03983); "hdg",
     SCI-PD's steps: 0.1 from 72 % of the run and 0.01 from 92 %, or 0.001 there with
-    ``double_last_decay``, which their code reaches by decaying twice. Steps may be counted in any
-    unit, epochs included. The first ``warmup_steps`` rise linearly to 1. ``total`` must be
-    positive; steps beyond it keep the last value.
+    ``double_last_decay``, which their code reaches by decaying twice. With ``epoch_steps`` the two
+    places are theirs at any length: of E epochs of so many steps, after ``int(0.7 E) + 1`` and
+    ``int(0.9 E) + 1`` (36 and 46 of 50). ``decays`` is how often each of these decays is applied.
+    Steps may be counted in any unit, epochs included. The first ``warmup_steps`` rise linearly to
+    1. ``total`` must be positive; steps beyond it keep the last value.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     if schedule == "cosine":
         progress = (step - warmup_steps) / max(1, total - warmup_steps)
         return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-    # Whole numbers keep the boundaries exact: 72 % and 92 % are 18 and 23 parts in 25.
-    if schedule == "hdg" and 25 * step >= 23 * total:
-        return 0.001 if double_last_decay else 0.01
-    if schedule == "hdg" and 25 * step >= 18 * total:
-        return 0.1
+    if schedule == "hdg":
+        first, last = _hdg_decays(step, total, epoch_steps)
+        tenths = decays * (first + last * (2 if double_last_decay else 1))
+        return float(f"1e-{tenths}")
     return 1.0
+
+
+def _hdg_decays(step: int, total: int, epoch_steps: int | None) -> tuple[bool, bool]:
+    """Whether a step comes after the first decay, and whether after the last."""
+    if epoch_steps is None:
+        # Whole numbers keep the boundaries exact: 72 % and 92 % are 18 and 23 parts in 25.
+        return 25 * step >= 18 * total, 25 * step >= 23 * total
+    epoch, epochs = step // epoch_steps, math.ceil(total / epoch_steps)
+    # In floating point, as in the authors' code: 0.7 of 90 epochs is 62.99... to it.
+    return epoch > int(0.7 * epochs), epoch > int(0.9 * epochs)
 
 
 def _torch_groups(groups: Sequence[ParamGroup], lr: float) -> list[dict[str, Any]]:

@@ -110,6 +110,8 @@ def train_step(
         settings.schedule,
         warmup_steps=settings.warmup_steps,
         double_last_decay=settings.double_last_decay,
+        epoch_steps=settings.eval_every if settings.decay_after_epochs else None,
+        decays=len(optimizers) if settings.decay_per_optimizer else 1,
     )
     apply_lr_factor(optimizers, factor)
     for optimizer in optimizers:

@@ -82,6 +82,14 @@ def test_the_authors_recipes_name_real_weights_and_protocols(path: Path) -> None
     assert recipe.student.weights.startswith("imagenet")
 
 
+@pytest.mark.parametrize(
+    "path", sorted((FOLDER / "domainbed").glob("*.toml")), ids=lambda path: path.stem
+)
+def test_domainbed_validates_as_often_as_its_dataset_says(path: Path) -> None:
+    every = 1000 if path.stem.startswith("domainnet") else 300
+    assert load_recipe(path).train.eval_every == every
+
+
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_a_sweep_s_recipes_all_resolve_and_it_says_what_it_is(path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith("# ")

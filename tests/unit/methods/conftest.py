@@ -25,7 +25,7 @@ class Texts:
     pool: str = "mean"
 
     def cosines(self, embeddings: Tensor) -> Tensor:
-        return embeddings @ self.pooled.T
+        return embeddings @ self.pooled.to(embeddings.dtype).T
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from edgedistill.methods.functional import (
     class_perturbation,
     cosine_matrix,
     distillation,
+    half_similarity,
     hard_sample_count,
     hard_sample_indices,
     instance_weights,
@@ -48,12 +50,26 @@ class TestSimilarity:
         close(similarity(t([[0.25, 0.24]]), 100.0), [[0.7310586, 0.2689414]])
         close(similarity(t([[0.26, 0.25, 0.24]]), 100.0), [[0.665241, 0.2447285, 0.0900306]])
 
-    def test_half_precision_underflows_where_float32_does_not(self) -> None:
-        cosines = torch.tensor([[0.30, 0.10]])
-        full, half = similarity(cosines, 100.0), similarity(cosines, 100.0, half=True)
+    def test_half_precision_underflows_where_float32_does_not(self, make_texts: Any) -> None:
+        image, text = torch.tensor([[0.30, 0.10]]), make_texts(torch.eye(2))
+        full, half = similarity(image, 100.0), half_similarity(text, image, 100.0)
         assert half.dtype == torch.float32
         assert full[0, 1] > 0
         assert half[0, 1] == 0
+
+    def test_half_precision_scales_the_embedding_not_the_cosine(self, make_texts: Any) -> None:
+        """In float16, 28 * 0.6 + 96 * 0.8 rounds to 93.5625 and 96 * 0.975 to 93.625.
+
+        Both cosines round to 0.936: scaled afterwards they would tie at 0.5 each.
+        """
+        image, text = (
+            torch.tensor([[0.28, 0.96]]),
+            make_texts(torch.tensor([[0.6, 0.8], [0, 0.975]])),
+        )
+        p = half_similarity(text, image, 100.0)
+        close(p[0, 0].double(), 1 / (1 + math.exp(1 / 16)), tolerance=5e-4)
+        rounded_first = similarity(text.cosines(image.half()), 100.0)
+        assert rounded_first[0, 0] == 0.5
 
 
 class TestInstanceWeights:

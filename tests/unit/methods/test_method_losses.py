@@ -22,6 +22,7 @@ from edgedistill.methods.functional import (
     UNLABELLED,
     cosine_matrix,
     distillation,
+    half_similarity,
     hard_sample_indices,
     labelled_mean,
     similarity,
@@ -200,6 +201,13 @@ class TestCLIPBase:
         before = setting.losses()["loss"]
         setting.labels = setting.labels.roll(1)
         assert torch.equal(setting.losses()["loss"], before)
+
+    def test_authors_similarities(self, make_setting: Any) -> None:
+        setting = make_setting("clipbase", similarity_scale=100.0, half_similarity=True)
+        image, text = setting.teacher_outputs
+        target = half_similarity(text, image, 100.0)
+        expected = soft_cross_entropy(setting.output().logits, target).mean()
+        torch.testing.assert_close(setting.losses()["loss"], expected)
 
 
 class TestSCIPD:

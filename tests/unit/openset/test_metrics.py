@@ -44,6 +44,17 @@ def test_seed_grid_ends_at_the_largest_entry() -> None:
     assert grid is not None and grid[-1] == 1.0 and grid[0] == 0.0
 
 
+def test_seed_grid_ties_what_float32_cannot_tell_apart() -> None:
+    """Two known images whose largest softmax rounds to 1 both reach the last threshold."""
+    logits = np.array([[20.0, 0.0], [40.0, 0.0], [1.0, 0.0]])
+    softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert softmax[0, 0] < softmax[1, 0]  # in float64
+    grid = metrics.seed_grid_h_scores(softmax, np.array([0, 0, -1]), 2)
+    assert grid is not None and grid[-1] == 1.0
+    ranges = metrics.ProbabilityRange.of(softmax)
+    assert np.array_equal(metrics.seed_grid_h_scores(ranges, np.array([0, 0, -1]), 2), grid)
+
+
 def test_auroc_vector() -> None:
     scores = np.array([3, 1, 2, 0.5, 2.5])
     assert metrics.auroc(scores, np.array([1, 1, 1, 0, 0], bool)) == pytest.approx(4 / 6)
@@ -107,7 +118,7 @@ def test_the_best_h_score_is_reached_and_never_beaten(run: Any, threshold: float
 @given(st.integers(0, 10_000), st.integers(2, 5), st.integers(1, 30))
 def test_seed_grid_is_the_protocol_image_by_image(seed: int, classes: int, n: int) -> None:
     rng = np.random.default_rng(seed)
-    probabilities = rng.dirichlet(np.full(classes, 0.5), size=n)
+    probabilities = rng.dirichlet(np.full(classes, 0.5), size=n).astype(np.float32)
     labels = rng.integers(-1, classes, size=n)
     grid = metrics.seed_grid_h_scores(probabilities, labels, classes)
     unknown = int((labels == -1).sum())

@@ -247,6 +247,20 @@ def test_faithful_reaches_outside_the_method() -> None:
     assert recipe.train.replacement and recipe.train.double_last_decay
     assert recipe.prompts.keep_underscores
     assert recipe.method.hyper["two_optimizers"] and recipe.method.hyper["double_softmax"]
+    assert recipe.train.decay_per_optimizer and recipe.train.decay_after_epochs
+
+
+@pytest.mark.parametrize(
+    ("method", "precision"),
+    [("scipd", "fp32"), ("erm", "fp32"), ("clipbase", "fp32"), ("scmd", "fp16")],
+)
+def test_faithful_fixes_the_precision(method: str, precision: str) -> None:
+    assert resolve(tree(method, faithful=True)).train.precision == precision
+
+
+def test_faithful_clipbase_has_the_authors_similarities() -> None:
+    hyper = resolve(tree("clipbase", faithful=True)).method.hyper
+    assert hyper == {"similarity_scale": 100.0, "half_similarity": True}
 
 
 @pytest.mark.parametrize(

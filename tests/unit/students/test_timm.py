@@ -51,6 +51,17 @@ def test_features_have_the_width_that_is_returned(name: str) -> None:
     assert not any(key.startswith(("head.", "fc.", "classifier.")) for key in backbone.state_dict())
 
 
+@pytest.mark.parametrize(
+    ("name", "width"), [("timm/efficientnet_b0", 1280), ("timm/tf_mobilenetv3_small_075", 1024)]
+)
+def test_the_sci_pd_authors_other_students(name: str, width: int) -> None:
+    """As timm builds them, without torchvision's stochastic depth."""
+    backbone, features = build_backbone(name, size=224)
+    assert features == width
+    dropped = [m for m in backbone.modules() if "droppath" in type(m).__name__.lower()]
+    assert all(getattr(m, "drop_prob", 0) == 0 for m in dropped)
+
+
 def test_a_size_that_does_not_fit_names_the_key() -> None:
     with raises(RecipeError, "student.size", VIT, 33, 160):
         build_backbone(VIT, size=33)

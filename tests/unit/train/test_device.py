@@ -67,6 +67,13 @@ def test_half_precision_on_a_cpu_only_where_it_was_measured_to_be_faster(
     assert autocast_dtype("fp32", cpu, student) is None
 
 
+def test_only_fp16_on_a_cpu_is_warned_about() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert "fp16" in (train_device.precision_warning(torch.float16, cpu) or "")
+    for dtype, device in ((None, cpu), (torch.bfloat16, cpu), (torch.float16, gpu)):
+        assert train_device.precision_warning(dtype, device) is None
+
+
 def test_half_precision_on_a_gpu_is_bfloat16_where_it_has_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -139,6 +139,29 @@ class TestSchedules:
         assert factors[36 * per_epoch - 1 : 36 * per_epoch + 1] == [1.0, 0.1]
         assert factors[46 * per_epoch - 1 : 46 * per_epoch + 1] == [0.1, min(expected)]
 
+    @pytest.mark.parametrize(
+        ("double", "expected"),
+        [(True, {1.0: 36, 0.01: 10, 1e-6: 4}), (False, {1.0: 36, 0.01: 10, 1e-4: 4})],
+    )
+    def test_hdg_of_two_optimizers_with_one_list_of_groups(
+        self, double: bool, expected: dict[float, int]
+    ) -> None:
+        """The rates of the authors' own code over 50 epochs of SCI-PD."""
+        factors = [
+            lr_factor(s, 5000, "hdg", double_last_decay=double, epoch_steps=100, decays=2)
+            for s in range(5000)
+        ]
+        assert Counter(factors) == {k: n * 100 for k, n in expected.items()}
+
+    @pytest.mark.parametrize(
+        ("epochs", "first", "last"), [(50, 36, 46), (90, 63, 82), (100, 71, 91), (120, 85, 109)]
+    )
+    def test_hdg_decays_after_the_authors_epochs(self, epochs: int, first: int, last: int) -> None:
+        total = epochs * 10 - 3  # the last epoch may be short
+        factors = [lr_factor(s, total, "hdg", epoch_steps=10) for s in range(total)]
+        assert factors.index(0.1) == first * 10
+        assert factors.index(0.01) == last * 10
+
     def test_cosine_ends(self) -> None:
         assert lr_factor(0, 100, "cosine") == 1.0
         assert lr_factor(50, 100, "cosine") == pytest.approx(0.5)
@@ -155,12 +178,28 @@ class TestSchedules:
         total=st.integers(1, 500),
         warmup=st.integers(0, 500),
         double=st.booleans(),
+        epoch_steps=st.none() | st.integers(1, 60),
+        decays=st.integers(1, 2),
     )
     def test_in_range_and_falling_after_the_warm_up(
-        self, schedule: Schedule, total: int, warmup: int, double: bool
+        self,
+        schedule: Schedule,
+        total: int,
+        warmup: int,
+        double: bool,
+        epoch_steps: int | None,
+        decays: int,
     ) -> None:
         factors = [
-            lr_factor(s, total, schedule, warmup_steps=warmup, double_last_decay=double)
+            lr_factor(
+                s,
+                total,
+                schedule,
+                warmup_steps=warmup,
+                double_last_decay=double,
+                epoch_steps=epoch_steps,
+                decays=decays,
+            )
             for s in range(total)
         ]
         assert all(0 <= f <= 1 for f in factors)

@@ -179,3 +179,30 @@ def test_a_recipe_balances_the_classes_of_every_batch(
         positions = batch_of(context, number).positions
         for part in (positions[:6], positions[6:]):
             assert np.bincount(images.labels[part]).tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("per_optimizer", "rates"), [(False, [1.0, 0.1, 0.001]), (True, [1.0, 0.01, 1e-6])]
+)
+def test_two_optimizers_that_share_their_groups_decay_twice(
+    per_optimizer: bool, rates: list[float], tiny_context: Callable[..., TrainContext]
+) -> None:
+    """Of twelve epochs of ten steps the authors' decays come after 9 and 11."""
+    context = tiny_context(
+        "scipd",
+        {"two_optimizers": True},
+        steps=120,
+        eval_every=10,
+        schedule="hdg",
+        warmup_steps=0,
+        double_last_decay=True,
+        decay_after_epochs=True,
+        decay_per_optimizer=per_optimizer,
+    )
+    groups = context.method.param_groups(context.student.backbone, context.student.head)
+    optimizers = build_optimizers(groups, "sgd", lr=0.001, count=2)
+    for at, rate in zip((89, 90, 110), rates, strict=True):
+        train_step(context, context.student, optimizers, off(), at)
+        for optimizer in optimizers:
+            ratios = [group["lr"] / 0.001 for group in optimizer.param_groups]
+            assert ratios == pytest.approx([rate, 5 * rate])
