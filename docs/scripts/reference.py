@@ -92,28 +92,18 @@ def recipe_page() -> str:
             parts += [names(NAMED[name])]
     for name, method in METHODS.items():
         parts += [f"### `{name}`", METHODS.summary(name), hyper_table(method.Hyper)]
-    return "\n\n".join([*parts, *_pretraining_tables()])
+    return "\n\n".join(parts)
 
 
-def _pretraining_tables() -> list[str]:
+def pretraining_page() -> str:
     """Tables of the keys that a pretraining's recipe has otherwise than a run's."""
     fields = PretrainingRecipe.model_fields
-    top = {n: f for n, f in fields.items() if not is_section(f)}
-    parts = [
-        "## Recipes of `edgedistill pretrain`",
-        "The sections `[views]`, `[teacher]`, `[prompts]` and `[log]` are those of a run, and so "
-        'is `[student]`, whose weights are `"none"` where nobody names any.',
-        table(top),
-    ]
+    parts = ["## Top level", table({n: f for n, f in fields.items() if not is_section(f)})]
     for name in ("data", "loss", "train"):
         section = fields[name].annotation
         assert isinstance(section, type) and issubclass(section, BaseModel)
-        parts += [
-            f"### `[{name}]` of a pretraining",
-            _summary(section),
-            table(section.model_fields),
-        ]
-    return parts
+        parts += [f"## `[{name}]`", _summary(section), table(section.model_fields)]
+    return "\n\n".join(parts)
 
 
 def names(registry: Registry[Any]) -> str:
@@ -220,6 +210,7 @@ def _directive(path: str) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "recipe.md": recipe_page,
+    "pretraining.md": pretraining_page,
     "cli.md": cli_page,
     "api.md": api_page,
 }
