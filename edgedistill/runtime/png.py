@@ -16,6 +16,8 @@ from edgedistill.runtime.strips import strips
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Ancillary chunks that decide about the picture: transparency, orientation and animation.
 _PICTURE_CHUNKS = frozenset({b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT"})
+# Least bytes of a transparent color, by the color type of the file; a palette has any number.
+_TRANSPARENCY_BYTES = {0: 2, 2: 6}
 # Bits of a gray sample by Pillow's name of the layout.
 _GRAY_BITS = {"L": 8, "L;2": 2, "L;4": 4}
 
@@ -51,8 +53,10 @@ def load_png(image: PngImageFile) -> None:
 def without_extras(path: Path) -> io.BytesIO | None:
     """A PNG without its texts, colour profiles and the like; None for another file.
 
-    Also without chunks of the picture that are not needed to decode it and whose checksum is wrong.
+    Also without chunks of the picture that are not needed to decode it and are broken: whose
+    checksum is wrong, or which are too short for a transparent color.
     """
+    least = 0
     with open(path, "rb") as file:
         if file.read(len(_SIGNATURE)) != _SIGNATURE:
             return None
@@ -66,7 +70,10 @@ def without_extras(path: Path) -> io.BytesIO | None:
                 file.seek(length + 4, os.SEEK_CUR)
                 continue
             body, checksum = file.read(length), file.read(4)
-            if critical or checksum == struct.pack(">I", zlib.crc32(kind + body)):
+            if kind == b"IHDR":
+                least = _TRANSPARENCY_BYTES.get(body[9] if len(body) > 9 else -1, 0)
+            sound = checksum == struct.pack(">I", zlib.crc32(kind + body))
+            if critical or (sound and not (kind == b"tRNS" and length < least)):
                 bare.write(head + body + checksum)
     bare.seek(0)
     return bare

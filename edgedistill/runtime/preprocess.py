@@ -26,6 +26,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from edgedistill.runtime.png import load_png, without_extras
 from edgedistill.runtime.strips import strips
+from edgedistill.runtime.tiff import extend_pillow, gray_range, has_negative_bytes, is_tiff
 
 # Names this module's rule in exported files: raise the number when any pixel changes.
 RESIZE_RULE = "pillow-bilinear-stretch/1"
@@ -92,7 +93,7 @@ def image_suffixes() -> frozenset[str]:
     With pillow-heif installed, .heic and its like are among them. A file given by name may be
     called anything.
     """
-    _register_heif()
+    _prepare_pillow()
     # MPO is JPEG with a second picture; Pillow opens it as JPEG.
     suffixes = Image.registered_extensions()
     decoded = {*Image.OPEN, "MPO"} - _DRAWN_FORMATS - _UNDECODED_FORMATS
@@ -100,7 +101,8 @@ def image_suffixes() -> frozenset[str]:
 
 
 @cache
-def _register_heif() -> None:
+def _prepare_pillow() -> None:
+    extend_pillow()
     with suppress(ImportError):
         import pillow_heif
 
@@ -110,8 +112,8 @@ def _register_heif() -> None:
 def read_rgb(path: str | Path, size: int | None) -> NDArray[np.uint8]:
     """Decode an image file to uint8 RGB.
 
-    EXIF rotation is applied, transparency is composited on white, 16-bit grayscale is scaled to
-    8 bits, of an animation or a multi-page file the first frame is taken.
+    EXIF rotation is applied, transparency is composited on white, grayscale of 12 and 16 bits is
+    scaled to 8, of an animation or a multi-page file the first frame is taken.
 
     Args:
         path: the file.
@@ -130,7 +132,7 @@ def read_rgb(path: str | Path, size: int | None) -> NDArray[np.uint8]:
 def read_rgb_noted(path: str | Path, size: int | None) -> tuple[NDArray[np.uint8], str | None]:
     """`read_rgb` with a line about what was left out of the picture, None for most files."""
     path = Path(path)
-    _register_heif()
+    _prepare_pillow()
     with _as_problems():
         _refuse_file(path)
         try:
@@ -142,9 +144,15 @@ def read_rgb_noted(path: str | Path, size: int | None) -> tuple[NDArray[np.uint8
                 raise
             # Text or a colour profile that Pillow refuses is no part of the picture.
             bare = without_extras(path)
-            if bare is None:
-                raise
-            return _read(bare, size)
+            if bare is not None:
+                return _read(bare, size)
+            if isinstance(error, Image.UnidentifiedImageError) and is_tiff(path):
+                raise ImageProblem(
+                    "a damaged TIFF, or one of a pixel type that Pillow does not decode; convert "
+                    "it to 8 or 16 bits",
+                    "no image",
+                ) from error
+            raise
 
 
 def _read(file: Path | IO[bytes], size: int | None) -> tuple[NDArray[np.uint8], str | None]:
@@ -248,11 +256,11 @@ def _orientation(image: Image.Image) -> int:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise ImageProblem(
-            "floating-point pixels have no agreed range; convert it to 8 or 16 bits", "pixel type"
-        )
+        raise _no_range("floating-point")
     if image.mode.startswith("I"):
-        return _sixteen_bit_to_rgb(image)
+        return _deep_gray_to_rgb(image)
+    if has_negative_bytes(image):
+        raise _no_range("negative")
     bands = image.getbands()
     if "A" in bands or "a" in bands or "transparency" in image.info:
         return _on_white(image)
@@ -269,18 +277,25 @@ def _on_white(image: Image.Image) -> Image.Image:
     return rgb
 
 
-def _sixteen_bit_to_rgb(image: Image.Image) -> Image.Image:
-    """Grayscale of 16 bits (Pillow's modes I;16* and, from some formats, I) scaled to 8."""
+def _deep_gray_to_rgb(image: Image.Image) -> Image.Image:
+    """Grayscale of 12 or 16 bits (Pillow's modes I;16* and, from some formats, I) scaled to 8."""
     values = np.asarray(image)
     gray = np.empty(values.shape, np.uint8)
+    black, white = gray_range(image)
+    highest = max(black, white)
     key = image.info.get("transparency")
     for top, bottom in strips(image):
         strip = values[top:bottom].astype(np.int64)
-        if strip.min() < 0 or strip.max() > 65535:
-            raise ImageProblem(
-                "32-bit pixels have no agreed range; convert it to 8 or 16 bits", "pixel type"
-            )
-        gray[top:bottom] = (strip * 255 + 32767) // 65535
+        if strip.min() < 0 or strip.max() > highest:
+            raise _no_range("negative and 32-bit")
+        levels = strip if white else black - strip
+        gray[top:bottom] = (levels * 255 + highest // 2) // highest
         if isinstance(key, int):
             gray[top:bottom][strip == key] = 255
     return Image.fromarray(gray).convert("RGB")
+
+
+def _no_range(pixels: str) -> ImageProblem:
+    return ImageProblem(
+        f"{pixels} pixels have no agreed range; convert it to 8 or 16 bits", "pixel type"
+    )

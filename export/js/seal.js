@@ -27,7 +27,12 @@ export function intact(file, { text, bytes }) {
   return rest.toString(16).padStart(DIGITS, "0") === text;
 }
 
-function crc32(before, bytes) {
+/**
+ * @param {number} before CRC-32 of the bytes before, 0 at the beginning
+ * @param {Uint8Array} bytes
+ * @returns {number} unsigned
+ */
+export function crc32(before, bytes) {
   let rest = ~before;
   for (const byte of bytes) {
     rest = TABLE[(rest ^ byte) & 255] ^ (rest >>> 8);

@@ -7,6 +7,7 @@ change it. The model's metadata name the classes, the calibrated threshold and t
 """
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -23,8 +24,9 @@ from typing import IO, Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 CONTRACT = "1"
 RESIZE_RULE = "pillow-bilinear-stretch/1"
@@ -37,10 +39,15 @@ EXTENSIONS = frozenset(
 MAX_PIXELS = 178_000_000
 # Chunks of a PNG beside the critical ones that decide about its picture.
 PICTURE_CHUNKS = frozenset({b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT"})
+# Least bytes of a transparent colour of a PNG, by its colour type; a palette has any number.
+TRANSPARENCY_BYTES = {0: 2, 2: 6}
 # Bits of a grey sample of a PNG, by Pillow's name of the layout.
 GREY_BITS = {"L": 8, "L;2": 2, "L;4": 4}
 # The limit above says what is too large; Pillow need not warn of half of it.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+# Tags of a TIFF and two of their values.
+BITS_PER_SAMPLE, COLOUR_MODEL, SAMPLE_FORMAT = 258, 262, 339
+WHITE_IS_ZERO, SIGNED = 0, 2
 # A threshold that rejects nothing, minus infinity, is stored as this.
 LOWEST = float(np.finfo(np.float32).min)
 
@@ -108,6 +115,28 @@ def load(path: Path, threshold: float | None, threads: int) -> Model:
         raise WatchError(f"{path}: its metadata are broken: {error}") from None
 
 
+def extend_pillow() -> None:
+    """Let Pillow open all grey TIFFs of 12 and 16 bits, and keep libtiff from printing on stderr.
+
+    Pillow has the decoders for those that are white at zero or in the other byte order, but no
+    line in its table of layouts.
+    """
+    for order, deep in ((TiffImagePlugin.II, "I;16"), (TiffImagePlugin.MM, "I;16B")):
+        for colour_model in (0, 1):
+            for bits, layout in ((12, ("I;16", "I;12")), (16, (deep, deep))):
+                key = (order, colour_model, (1,), 1, (bits,), ())
+                TiffImagePlugin.OPEN_INFO.setdefault(key, layout)
+    # Without effect where Python lacks ctypes, or Pillow hides the functions of its libtiff.
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        library = ctypes.CDLL(Image.core.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            function = getattr(library, name)
+            function.restype, function.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+            function(None)
+
+
 def intact(data: bytes, checksum: str) -> bool:
     """Whether a file is as it was exported: CRC-32 with the checksum's own digits as zeros."""
     at = data.rfind(checksum.encode())
@@ -157,11 +186,16 @@ def read(file: Path | IO[bytes]) -> Image.Image:
         if image.format in ("EPS", "WMF"):
             # Pillow would hand these to another program to draw.
             raise WatchError(f"a drawing ({image.format}), not pixels")
-        return on_white(upright(image))
+        tags = {}
+        if isinstance(image, TiffImageFile):
+            wanted = (BITS_PER_SAMPLE, COLOUR_MODEL, SAMPLE_FORMAT)
+            tags = {tag: image.tag_v2[tag] for tag in wanted if tag in image.tag_v2}
+        return on_white(upright(image), tags)
 
 
 def without_extras(path: Path) -> io.BytesIO | None:
     """A PNG without its texts, colour profiles and the like; None for another file."""
+    least = 0
     with open(path, "rb") as file:
         signature = file.read(8)
         if signature != b"\x89PNG\r\n\x1a\n":
@@ -176,7 +210,10 @@ def without_extras(path: Path) -> io.BytesIO | None:
                 file.seek(length + 4, os.SEEK_CUR)
                 continue
             body, checksum = file.read(length), file.read(4)
-            if critical or checksum == struct.pack(">I", zlib.crc32(kind + body)):
+            if kind == b"IHDR":
+                least = TRANSPARENCY_BYTES.get(body[9] if len(body) > 9 else -1, 0)
+            sound = checksum == struct.pack(">I", zlib.crc32(kind + body))
+            if critical or (sound and not (kind == b"tRNS" and length < least)):
                 bare.write(head + body + checksum)
     bare.seek(0)
     return bare
@@ -235,26 +272,35 @@ def upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def on_white(image: Image.Image) -> Image.Image:
-    """RGB, transparency on white, 16-bit greyscale scaled to 8 bits."""
+def on_white(image: Image.Image, tags: dict[int, Any]) -> Image.Image:
+    """RGB, transparency on white, greyscale of 12 and 16 bits scaled to 8 bits.
+
+    `tags` are those of a TIFF, none for another file.
+    """
     if image.mode.startswith("I"):
         values = np.asarray(image)
         grey = np.empty(values.shape, np.uint8)
         key = image.info.get("transparency")
+        highest = 4095 if tags.get(BITS_PER_SAMPLE) == (12,) else 65535
         for top, bottom in strips(image):
             strip = values[top:bottom].astype(np.int64)
-            if strip.min() < 0 or strip.max() > 65535:
-                raise WatchError("32-bit pixels have no agreed range")
-            grey[top:bottom] = (strip * 255 + 32767) // 65535
+            if strip.min() < 0 or strip.max() > highest:
+                raise WatchError("negative and 32-bit pixels have no agreed range")
+            levels = highest - strip if tags.get(COLOUR_MODEL) == WHITE_IS_ZERO else strip
+            grey[top:bottom] = (levels * 255 + highest // 2) // highest
             if isinstance(key, int):
                 grey[top:bottom][strip == key] = 255
         return Image.fromarray(grey).convert("RGB")
     if image.mode == "F":
         raise WatchError("floating-point pixels have no agreed range")
-    if "A" in image.getbands() or "transparency" in image.info:
+    signed = SIGNED in tags.get(SAMPLE_FORMAT, ())
+    if signed and image.mode == "L" and np.asarray(image).max() > 127:
+        raise WatchError("negative pixels have no agreed range")
+    if {"A", "a"} & set(image.getbands()) or "transparency" in image.info:
         rgb = Image.new("RGB", image.size)
         for top, bottom in strips(image):
-            rgba = image.crop((0, top, image.width, bottom)).convert("RGBA")
+            strip = image.crop((0, top, image.width, bottom))
+            rgba = (strip.convert("LA") if strip.mode == "La" else strip).convert("RGBA")
             white = Image.new("RGBA", rgba.size, "white")
             rgb.paste(Image.alpha_composite(white, rgba).convert("RGB"), (0, top))
         return rgb
@@ -354,6 +400,7 @@ def main() -> int:
     if not options.every >= 0 or not 0 <= options.threads <= 1024:
         parser.error("--every: give 0 or more; --threads: give 0 to 1024")
     failed = False
+    extend_pillow()
     try:
         model = load(options.model, options.threshold, options.threads)
         waiting = listing(options.folder)

@@ -19,7 +19,9 @@ import pytest
 from filelock import FileLock
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from png_files import GRAY, RGB, color_key_png, png
+from png_files import GRAY, RGB, color_key_png, png, wrong_checksum
+from tiff_files import BLACK_IS_ZERO, CMYK, FLOAT, PALETTE, SIGNED, WHITE_IS_ZERO, tiff
+from tiff_files import RGB as RGB_TIFF
 
 import edgedistill as ed
 from edgedistill.export.int8.calibrate import calibrate_ranges, to_int8
@@ -208,9 +210,70 @@ def odd_pngs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         "rgb16": color_key_png(16, RGB, (0x900, 0x801, 0x702), (0x900, 0x801, 0x703)),
         "text": png(8, 8, GRAY, bytes(range(8)), (b"zTXt", text)),
         "profile": png(8, 8, GRAY, bytes(range(8)), (b"iCCP", text)),
+        "short": png(8, 8, GRAY, bytes(range(8)), (b"tRNS", b"")),
+        "checksum": wrong_checksum(color_key_png(8, GRAY, (3,), (51,)), b"tRNS"),
+        "deep": png(4, 16, GRAY, b"\x01\x90\x40\x7f\x80\x81\xfe\x81"),
     }
     for name, data in files.items():
         (folder / f"{name}.png").write_bytes(data)
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="session")
+def odd_tiffs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Gray that is white at zero or deep, CMYK, palettes, and samples without a stated meaning."""
+    folder = tmp_path_factory.mktemp("tiff")
+    files = {}
+    for big in (False, True):
+        order = "big" if big else "little"
+        for depth in (1, 2, 4, 8, 16):
+            row = [k * (2**depth - 1) // 7 for k in range(8)]
+            for name, model in (("white", WHITE_IS_ZERO), ("black", BLACK_IS_ZERO)):
+                files[f"{name}-{depth}-{order}"] = tiff(row, depth, model, big_endian=big)
+        for depth in (8, 16):
+            most = 2**depth - 1
+            inks = [v for k in range(8) for v in (k * most // 7, most // 3, 0, most // 5)]
+            files[f"cmyk-{depth}-{order}"] = tiff(inks, depth, CMYK, samples=4, big_endian=big)
+            for extra in (0, 1, 2):
+                files[f"rgba{extra}-{depth}-{order}"] = tiff(
+                    [v for k in range(8) for v in (0, 0, 0, k * most // 7)],
+                    depth, RGB_TIFF, samples=4, alpha=extra, big_endian=big,
+                )  # fmt: skip
+        palette = [*range(0, 65536, 4369), *[0] * 16, *[9999] * 16]
+        files[f"palette-{order}"] = tiff(range(8), 4, PALETTE, palette=palette, big_endian=big)
+    for name, data in files.items():
+        (folder / f"{name}.tif").write_bytes(data)
+    rng = np.random.default_rng(13)
+    for compression in ("group3", "group4", "packbits", "tiff_lzw", "tiff_adobe_deflate"):
+        gray = Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8))
+        image = gray.convert("1") if compression.startswith("group") else gray
+        image.save(folder / f"{compression}.tif", compression=compression)
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="session")
+def deep_tiffs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Gray of 12 bits, which not every library decodes."""
+    folder = tmp_path_factory.mktemp("deep")
+    for model in (WHITE_IS_ZERO, BLACK_IS_ZERO):
+        for big in (False, True):
+            data = tiff(range(0, 4096, 585), 12, model, big_endian=big)
+            (folder / f"{model}-{big}.tif").write_bytes(data)
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="session")
+def rangeless_tiffs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Pixels below zero, of 32 bits and in floating point: nobody has said what white is."""
+    folder = tmp_path_factory.mktemp("rangeless")
+    files = {
+        "byte": tiff([0, 200], 8, BLACK_IS_ZERO, sample_format=SIGNED),
+        "short": tiff([0, -5], 16, BLACK_IS_ZERO, sample_format=SIGNED),
+        "long": tiff([0, 2**31], 32, BLACK_IS_ZERO),
+        "float": tiff([0.0, 1.0], 32, BLACK_IS_ZERO, sample_format=FLOAT),
+    }
+    for name, data in files.items():
+        (folder / f"{name}.tif").write_bytes(data)
     return sorted(folder.iterdir())
 
 

@@ -80,7 +80,12 @@ def test_answers_are_those_of_the_python_runtime(
 
 
 def test_pixels_are_those_of_training(
-    folder: Path, pictures: Path, odd_pngs: list[Path], soft_picture: Path, tmp_path: Path
+    folder: Path,
+    pictures: Path,
+    odd_pngs: list[Path],
+    odd_tiffs: list[Path],
+    soft_picture: Path,
+    tmp_path: Path,
 ) -> None:
     rng = np.random.default_rng(4)
     pixels = rng.integers(0, 256, (37, 50, 3), dtype=np.uint8)
@@ -90,7 +95,10 @@ def test_pixels_are_those_of_training(
         exif[0x0112] = turn
         turned.append(tmp_path / f"turn{turn}.webp")
         Image.fromarray(pixels).save(turned[-1], exif=exif, lossless=True)
-    files = [*sorted(pictures.iterdir()), *odd_pngs, soft_picture, *turned]
+    inks = Image.fromarray(rng.integers(0, 256, (37, 50, 4), dtype=np.uint8), "CMYK")
+    inks.save(tmp_path / "print.jpg", quality=100, subsampling=0)
+    files = [*sorted(pictures.iterdir()), *odd_pngs, *odd_tiffs, soft_picture, *turned]
+    files.append(tmp_path / "print.jpg")
     size = 20
     done = subprocess.run(
         ["node", PROGRAM, str(size), *map(str, files)],
@@ -147,6 +155,21 @@ def test_a_folder_stands_for_its_images(
         str(tmp_path / "in"),
         str(tmp_path / "empty"),
     ]
+
+
+def test_pixels_without_an_agreed_range_or_a_decoder_are_one_line(
+    classify: Run,
+    crafted: Path,
+    deep_tiffs: list[Path],
+    rangeless_tiffs: list[Path],
+    tmp_path: Path,
+) -> None:
+    packed = tmp_path / "packed.tif"
+    Image.new("L", (16, 16), 255).save(packed, compression="zstd")
+    files = [*deep_tiffs, *rangeless_tiffs, packed]
+    status, out, err = classify(crafted, *files)
+    assert (status, out) == (1, [])
+    assert [line.split(":")[0] for line in err] == [str(file) for file in files]
 
 
 def test_unusable_models_and_options_are_one_line(

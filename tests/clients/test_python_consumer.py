@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiff_files import torn_tiff
 
 from edgedistill.runtime import Classifier
 from edgedistill.runtime.preprocess import RESIZE_RULE, image_suffixes, read_rgb
@@ -136,10 +137,16 @@ def test_unusable_models_are_one_line(
 
 
 def test_pixels_are_those_of_training(
-    watch: Any, pictures: Path, odd_pngs: list[Path], tmp_path: Path
+    watch: Any,
+    pictures: Path,
+    odd_pngs: list[Path],
+    odd_tiffs: list[Path],
+    deep_tiffs: list[Path],
+    tmp_path: Path,
 ) -> None:
+    watch.extend_pillow()
     rng = np.random.default_rng(3)
-    for path in (*pictures.iterdir(), *odd_pngs):
+    for path in (*pictures.iterdir(), *odd_pngs, *odd_tiffs, *deep_tiffs):
         shutil.copy(path, tmp_path)
     rgba = rng.integers(0, 256, (37, 50, 4), dtype=np.uint8)
     Image.fromarray(rgba).save(tmp_path / "soft.png")
@@ -162,6 +169,20 @@ def test_pixels_are_those_of_training(
             np.testing.assert_array_equal(watch.pixels(path, size), expected, path.name)
     assert watch.RESIZE_RULE == RESIZE_RULE
     assert image_suffixes() == watch.EXTENSIONS
+
+
+def test_pixels_without_an_agreed_range_and_damaged_tiffs_are_one_line(
+    exported: Path, rangeless_tiffs: list[Path], tmp_path: Path
+) -> None:
+    for path in rangeless_tiffs:
+        shutil.copy(path, tmp_path)
+    (tmp_path / "torn.tif").write_bytes(torn_tiff())
+    status, out, err = run(exported, tmp_path, "--once")
+    assert (status, out) == (1, [])
+    # libtiff prints nothing of its own between them.
+    assert [line.split(":")[0] for line in err] == [
+        str(file) for file in sorted(tmp_path.iterdir())
+    ]
 
 
 def test_needs_only_what_its_requirements_name() -> None:

@@ -29,3 +29,11 @@ def color_key_png(
     bits = "".join(f"{value:0{depth}b}" for value in key * 4 + other * 4)
     row = int(bits, 2).to_bytes(len(bits) // 8, "big")
     return png(8, depth, color_type, row, (b"tRNS", struct.pack(f">{len(key)}H", *key)))
+
+
+def wrong_checksum(data: bytes, kind: bytes) -> bytes:
+    """The file with one bit of a chunk's checksum flipped."""
+    at = data.index(kind)
+    (length,) = struct.unpack(">I", data[at - 4 : at])
+    end = at + 4 + length
+    return data[:end] + bytes([data[end] ^ 1]) + data[end + 1 :]

@@ -38,7 +38,7 @@ from edgedistill.runtime.preprocess import ImageProblem, ReadProblem, read_rgb_n
 
 # Part of every fingerprint: raise it whenever `read_rgb` gives other pixels for the same file, or
 # the files of a store change.
-VERSION = 5
+VERSION = 6
 REPORT_FILE = "report.json"
 HASHES_FILE = "hashes.npy"
 # uint64 [N, 5]: the columns of `file_states`, and `hash_ends`.

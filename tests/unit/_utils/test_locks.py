@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from culprits import raises
+from culprits import assert_names, raises
 
 from edgedistill._utils.locks import is_locked, lock
 from edgedistill.errors import CacheError
@@ -74,20 +77,22 @@ def test_a_folder_that_cannot_be_locked_is_an_error_of_the_callers_kind(tmp_path
     assert not is_locked(path)
 
 
-@pytest.mark.filterwarnings("ignore:flock not supported")
-def test_a_file_system_without_flock_still_locks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_still_locks_and_says_so_once(
+    tmp_path: Path, code: int
 ) -> None:
-    fcntl = pytest.importorskip("fcntl")
-
-    def missing(*args: object) -> None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-
-    monkeypatch.setattr(fcntl, "flock", missing)
-    path = tmp_path / ".lock"
-    with lock(path, CacheError, ADVICE):
-        with lock(path, CacheError, ADVICE, wait=False) as held:
-            assert not held
-        assert is_locked(path)
-    with lock(path, CacheError, ADVICE, wait=False) as held:
-        assert held
+    program = Path(__file__).parent / "programs" / "lock_without_flock.py"
+    command = [sys.executable, program, tmp_path, str(code)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    printed = json.loads(done.stdout)
+    assert printed["answers"] == {
+        "first": True,
+        "second": False,
+        "locked while held": True,
+        "locked afterwards": False,
+        "after a killed holder": True,
+    }
+    (warning,) = printed["warnings"]
+    assert_names(warning, tmp_path, os.strerror(code))
+    assert not list(tmp_path.iterdir())

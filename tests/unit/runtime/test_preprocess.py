@@ -14,7 +14,7 @@ from culprits import assert_names
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from png_files import GRAY, RGB, color_key_png, png
+from png_files import GRAY, RGB, color_key_png, png, wrong_checksum
 
 from edgedistill.runtime.preprocess import (
     ImageFault,
@@ -344,14 +344,6 @@ def test_the_transparent_color_of_a_png_lies_on_white(
     assert np.all(pixels[:, 4:] == opaque)
 
 
-def wrong_checksum(data: bytes, kind: bytes) -> bytes:
-    """The file with one bit of a chunk's checksum flipped."""
-    at = data.index(kind)
-    (length,) = struct.unpack(">I", data[at - 4 : at])
-    end = at + 4 + length
-    return data[:end] + bytes([data[end] ^ 1]) + data[end + 1 :]
-
-
 LARGE_TEXT = b"comment\0\0" + zlib.compress(bytes(2**21))
 SOUND_WITH_EXTRAS = {
     "compressed text": png(8, 8, GRAY, bytes(range(8)), (b"zTXt", LARGE_TEXT)),
@@ -364,6 +356,13 @@ SOUND_WITH_EXTRAS = {
         png(8, 8, GRAY, bytes(range(8)), (b"tEXt", b"c\0text")), b"tEXt"
     ),
     "short chunk": png(8, 8, GRAY, bytes(range(8)), (b"pHYs", b"")),
+    "checksum of a gamma": wrong_checksum(
+        png(8, 8, GRAY, bytes(range(8)), (b"gAMA", struct.pack(">I", 45455))), b"gAMA"
+    ),
+    "checksum of a transparent color": wrong_checksum(
+        png(8, 8, GRAY, bytes(range(8)), (b"tRNS", struct.pack(">H", 3))), b"tRNS"
+    ),
+    "no transparent color": png(8, 8, GRAY, bytes(range(8)), (b"tRNS", b"")),
 }
 
 
