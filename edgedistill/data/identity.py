@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill.data.images import ImageSet
 from edgedistill.data.index import Index
 from edgedistill.data.protocols.resolve import OpenSetSplit
 
@@ -75,6 +76,15 @@ def _identity(
     keys = np.array([_hash_path(path) for path in paths], np.uint64)
     images = np.column_stack([keys, hashes, roles.astype(np.uint64)])
     return ImageIdentity(digest.hexdigest(), images, paths)
+
+
+def hash_images(parts: Sequence[ImageSet]) -> str:
+    """Hash of several sets of images, hex: their paths, pixels and order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(os.fsencode("\n".join(part.paths[row] for row in part.rows)))
+        digest.update(part.hashes().tobytes())
+    return digest.hexdigest()
 
 
 def describe_changes(before: ImageIdentity, now: ImageIdentity) -> str | None:

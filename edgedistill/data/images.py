@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,7 @@ class ImageSet:
         pixels: uint8 `[n, S, S, 3]`, perhaps a mapped file; None for a set that is read lazily.
         size: side S in pixels.
         problems: one line per file that was dropped from the rows asked for, or needed a note.
+        root: folder that messages name with the paths; None for images of the dataset.
     """
 
     paths: tuple[str, ...]
@@ -30,8 +33,10 @@ class ImageSet:
     pixels: NDArray[np.uint8] | None
     size: int
     problems: tuple[str, ...] = ()
+    root: Path | None = None
     _gather: Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None = None
     _hashes: NDArray[np.uint64] | None = None
+    _name: Callable[[int], str] | None = None
 
     @classmethod
     def from_array(
@@ -67,10 +72,48 @@ class ImageSet:
             gather: index rows int64 `[k]` to uint8 `[k, size, size, 3]`.
             hashes: uint64 `[n]`, `pixel_hash` of each image.
         """
-        return cls(paths, rows, None, size, problems, gather, hashes)
+        return cls(paths, rows, None, size, problems, _gather=gather, _hashes=hashes)
+
+    @classmethod
+    def join(cls, parts: Sequence[ImageSet]) -> ImageSet:
+        """Images of several sets of one size, part after part, read when they are asked for.
+
+        Their rows are their positions; `name` is still that of their part.
+        """
+        ends = np.cumsum([len(part) for part in parts])
+        size = parts[0].size
+        if any(part.size != size for part in parts):
+            raise ValueError(f"images of sides {[part.size for part in parts]} cannot be joined")
+
+        def gather(positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+            out = np.empty((len(positions), size, size, 3), np.uint8)
+            for number, places, own in by_part(ends, positions):
+                out[places] = parts[number][own]
+            return out
+
+        def name(position: int) -> str:
+            ((number, _, own),) = by_part(ends, np.array([position]))
+            return parts[number].name(int(own[0]))
+
+        return cls(
+            paths=tuple(part.paths[row] for part in parts for row in part.rows),
+            rows=np.arange(ends[-1]),
+            pixels=None,
+            size=size,
+            problems=tuple(line for part in parts for line in part.problems),
+            _gather=gather,
+            _name=name,
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def name(self, position: int) -> str:
+        """What a message calls an image: its path, from the root where the set has one."""
+        if self._name is not None:
+            return self._name(position)
+        path = self.paths[self.rows[position]]
+        return path if self.root is None else os.fspath(self.root / path)
 
     def __getitem__(self, key: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
         if self.pixels is not None:
@@ -91,7 +134,8 @@ class LabelledImages:
 
     Attributes:
         images: n stored images.
-        labels: int64 `[n]`, position among the known classes; -1 for an unknown class.
+        labels: int64 `[n]`, position among the known classes; -1 for an unknown class, and in
+            training for an image without a label.
         domains: for each domain that has images here, the positions of its images, int64; empty
             where nobody asks.
     """
@@ -104,12 +148,35 @@ class LabelledImages:
         return len(self.labels)
 
     @cached_property
+    def unlabelled(self) -> NDArray[np.int64]:
+        """Positions of the images whose label is -1."""
+        return np.flatnonzero(self.labels < 0)
+
+    @cached_property
     def classes(self) -> tuple[tuple[NDArray[np.int64], ...], ...]:
         """For each of `domains`, the positions of the images of each class it has, int64."""
         return tuple(
             tuple(rows[self.labels[rows] == label] for label in np.unique(self.labels[rows]))
             for rows in self.domains
         )
+
+
+def by_part(
+    ends: NDArray[np.int64], positions: NDArray[np.int64]
+) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+    """The parts that positions in joined sets fall into.
+
+    Args:
+        ends: position behind the last image of each part, int64.
+        positions: int64 `[k]`, in any order.
+
+    Yields the number of a part, places among `positions`, and positions within that part.
+    """
+    numbers = np.searchsorted(ends, positions, side="right")
+    for number in np.unique(numbers).tolist():
+        places = np.flatnonzero(numbers == number)
+        start = ends[number - 1] if number else 0
+        yield number, places, positions[places] - start
 
 
 def pixel_hash(image: NDArray[np.uint8]) -> int:

@@ -56,6 +56,12 @@ class DataSection(Section):
     sources: list[str] | None = Field(
         default=None, min_length=1, description="the domains to train on, default: all others"
     )
+    unlabelled: list[str] = Field(
+        default=[],
+        description="folders of images of anything, at any depth and without classes, that join "
+        "the training of methods that can use them; or 'emoji' or 'icons', that benchmark's own "
+        "images of no class",
+    )
     known: list[str] | None = Field(
         default=None, min_length=2, description="known classes, default: all not unknown"
     )
@@ -260,6 +266,9 @@ class TrainSection(Section):
         default=600, description="optimiser steps; 0 ships the start weights as they are"
     )
     batch_per_domain: Positive = Field(default=32, description="images per source domain and step")
+    unlabelled_per_step: Positive = Field(
+        default=32, description="images of data.unlabelled that join every step"
+    )
     replacement: bool = Field(
         default=False, description="draw images with replacement instead of in shuffled passes"
     )

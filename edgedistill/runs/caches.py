@@ -26,7 +26,7 @@ _KINDS: dict[Kind, tuple[str, re.Pattern[str]]] = {
     "views": ("views", re.compile(r"[0-9a-f]{20}")),
     "plain": ("plain", re.compile(r"[0-9a-f]{20}")),
     "images": ("store", re.compile(r"[0-9a-f]{32}")),
-    "dataset": ("", re.compile(r"(emoji|icons)-v\d+-.+")),
+    "dataset": ("", re.compile(r"(emoji|icons)(-pool)?-v\d+-.+")),
 }
 _LEFTOVER = re.compile(r"\.(.+)\.tmp-[0-9a-f]+")
 

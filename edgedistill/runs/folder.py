@@ -201,6 +201,8 @@ def _locked(folder: RunFolder) -> Iterator[None]:
 
 # What a checkpoint only fits together with, and what a person calls it.
 _IDENTITY = {"teacher": "teacher", "start_weights": "start weights", "images": "images"}
+# Entries of later versions; a run without one had none of it.
+_LATER = {"unlabelled": "unlabelled images"}
 
 
 def check_fingerprints(
@@ -216,6 +218,8 @@ def check_fingerprints(
     try:
         old = json.loads(folder.environment.read_text(encoding="utf-8"))["identity"]
         changed = [name for name in _IDENTITY if old[name] != fingerprints[name]]
+        names = _IDENTITY | _LATER
+        changed += [name for name in _LATER if old.get(name) != fingerprints.get(name)]
     except (OSError, ValueError, KeyError, TypeError):
         raise RunFolderError(
             f"{folder.environment}: does not say what this run was begun with; delete "
@@ -223,11 +227,11 @@ def check_fingerprints(
         ) from None
     if changed:
         name = changed[0]
-        difference: str | None = f"{old[name]}, now {fingerprints[name]}"
+        difference: str | None = f"{old.get(name)}, now {fingerprints.get(name)}"
         if name == "images":
             difference = describe_changes(read_images(folder, str(old[name])), images)
         raise RunFolderError(
-            f"{folder.path}: was begun with other {_IDENTITY[name]} ({difference}); bring "
+            f"{folder.path}: was begun with other {names[name]} ({difference}); bring "
             f"them back, {folder.other_name}, or delete the folder"
         )
 

@@ -55,6 +55,7 @@ class Stages:
                 keep=recipe.openset.keep,
                 channels_last=channels_last,
                 seed=seed,
+                unlabelled_per_step=recipe.train.unlabelled_per_step if recipe.train.steps else 0,
             ),
             Check(batch=recipe.teacher.batch),
             Teach(views=recipe.views, teacher=recipe.teacher, steps=recipe.train.steps),

@@ -15,6 +15,7 @@ from edgedistill.callbacks import Callback, CallbackList, LoggingCallback, repor
 from edgedistill.data.index import Index
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
 from edgedistill.data.store.image_store import Store, open_store, replaced_files, store_folder
+from edgedistill.data.unlabelled import list_unlabelled, open_unlabelled
 from edgedistill.errors import CacheError, DamagedCacheError
 from edgedistill.methods import METHODS
 from edgedistill.recipe import Recipe
@@ -62,14 +63,22 @@ class CacheCheck:
 
 @dataclass(frozen=True)
 class _RecipeCaches:
-    """The caches of a recipe; those that it does not use are None, as is a teacher it lacks."""
+    """The caches of a recipe; a teacher that it lacks is None.
+
+    Attributes:
+        unlabelled: images without labels that its runs train on, one index per entry.
+        views: view caches, with the images that they are of; none where no views are stored.
+        plain: embeddings of whole images, None without a teacher.
+        stores: folders of decoded images, by the images and their side.
+    """
 
     recipe: Recipe
     dataset: OpenSetSplit
     teacher: Teacher | None
-    views: CacheFiles | None
+    unlabelled: tuple[Index, ...]
+    views: tuple[tuple[Index, CacheFiles], ...]
     plain: CacheFiles | None
-    stores: dict[int, Path]
+    stores: tuple[tuple[Index, int, Path], ...]
 
 
 def build_caches(
@@ -93,11 +102,11 @@ def build_caches(
     with reporting([LoggingCallback()] if callbacks is None else callbacks) as active:
         caches = _resolve(recipe, overrides)
         resolved, dataset = caches.recipe, caches.dataset
-        for size in caches.stores:
-            open_store(dataset.index, size)
+        for index, size, _ in caches.stores:
+            open_store(index, size)
         if dataset.unlabelled is not None:
             open_store(dataset.unlabelled, resolved.student.size)
-        if caches.views is None:
+        if not caches.views:
             active.on_note(f"{_no_views(resolved)}: no views are stored")
         if caches.teacher is not None:
             _ask_teacher(caches, caches.teacher, active)
@@ -106,22 +115,34 @@ def build_caches(
 
 def _ask_teacher(caches: _RecipeCaches, teacher: Teacher, active: CallbackList) -> None:
     recipe, dataset = caches.recipe, caches.dataset
-    if caches.views is not None:
-        store = open_store(dataset.index, recipe.views.store_size)
-        with active.progress("teacher views", "images") as update:
-            open_cache(
-                _settings(recipe),
-                teacher,
-                store.images(dataset.split.train),
-                report=update,
-                waiting=lambda: active.on_note("other processes fill the rest; waiting for them"),
-            )
+    if caches.views:
+        size = recipe.views.store_size
+        parts = [open_store(dataset.index, size).images(dataset.split.train)]
+        if caches.unlabelled:
+            more, lines = open_unlabelled(recipe.data, dataset, size)
+            parts += more
+            for line in lines:
+                active.on_warning(line)
+        for part in parts:
+            with active.progress("teacher views", "images") as update:
+                open_cache(
+                    _settings(recipe),
+                    teacher,
+                    part,
+                    report=update,
+                    waiting=lambda: active.on_note(
+                        "other processes fill the rest; waiting for them"
+                    ),
+                )
     whole = open_store(dataset.index, teacher.size)
     probe, sources = rows_to_check(dataset)
-    parts = ("training images", probe), ("source validation", sources)
-    for part, rows in (*parts, ("the target", dataset.target)):
+    for name, rows in (
+        ("training images", probe),
+        ("source validation", sources),
+        ("the target", dataset.target),
+    ):
         images = whole.images(rows)
-        open_plain_cache(teacher, images, batch=recipe.teacher.batch, name=f"teacher on {part}")
+        open_plain_cache(teacher, images, batch=recipe.teacher.batch, name=f"teacher on {name}")
 
 
 def recipe_caches(
@@ -157,9 +178,8 @@ def verify_caches(
 
 
 def _checks(caches: _RecipeCaches, repair: bool) -> Iterator[CacheCheck]:
-    sound: dict[int, Store] = {}
-    index = caches.dataset.index
-    for size, folder in caches.stores.items():
+    sound: dict[Path, Store] = {}
+    for index, size, folder in caches.stores:
         if not folder.exists():
             yield CacheCheck(folder, "missing", f"images at {size} px: not stored yet")
             continue
@@ -171,29 +191,31 @@ def _checks(caches: _RecipeCaches, repair: bool) -> Iterator[CacheCheck]:
         if fault is not None:
             yield _damaged(fault, folder, repair)
             continue
-        sound[size] = store
+        sound[folder] = store
         message = f"images at {size} px: {size_text(disk_bytes(folder))}, sound"
         yield CacheCheck(folder, "sound", message)
-    if caches.views is None:
+    if not caches.views:
         yield CacheCheck(None, "missing", f"{_no_views(caches.recipe)}: no view cache to check")
     teacher = caches.teacher
     if teacher is None:
         return
-    if caches.views is not None:
+    folders = {(id(index), size): folder for index, size, folder in caches.stores}
+    for index, views in caches.views:
         yield _check_embeddings(
             "views",
-            caches.views,
+            views,
             index,
-            sound.get(caches.recipe.views.store_size),
+            sound.get(folders[id(index), caches.recipe.views.store_size]),
             partial(disagreement, _settings(caches.recipe), teacher, index),
             repair,
         )
     if caches.plain is not None:
+        index = caches.dataset.index
         yield _check_embeddings(
             "plain images",
             caches.plain,
             index,
-            sound.get(teacher.size),
+            sound.get(folders[id(index), teacher.size]),
             partial(plain_disagreement, teacher),
             repair,
         )
@@ -273,18 +295,28 @@ def _resolve(
 ) -> _RecipeCaches:
     recipe = as_recipe(source, overrides)
     dataset = resolve_split(recipe.data)
-    needed = METHODS[recipe.method.name].needs_teacher
+    method = METHODS[recipe.method.name]
+    needed = method.needs_teacher
+    unlabelled: tuple[Index, ...] = ()
+    if method.uses_unlabelled and recipe.train.steps:
+        unlabelled = tuple(entry.index for entry in list_unlabelled(recipe.data, dataset))
     device = resolve_device(recipe.device)
     teacher = find_teacher(recipe.teacher, device, required=needed)
     sizes = {recipe.views.store_size, recipe.student.size}
-    views = plain = None
+    views: tuple[tuple[Index, CacheFiles], ...] = ()
+    plain = None
     if teacher is not None:
         sizes.add(teacher.size)
         plain = locate_plain_cache(teacher, dataset.index.paths, recipe.teacher.batch)
         if needed and recipe.views.count:
-            views = locate_cache(_settings(recipe), teacher, dataset.index)
-    stores = {size: store_folder(dataset.index, size) for size in sorted(sizes)}
-    return _RecipeCaches(recipe, dataset, teacher, views, plain, stores)
+            views = tuple(
+                (index, locate_cache(_settings(recipe), teacher, index))
+                for index in (dataset.index, *unlabelled)
+            )
+    stored = [(dataset.index, size) for size in sorted(sizes)]
+    stored += [(index, recipe.views.store_size) for index in unlabelled]
+    stores = tuple((index, size, store_folder(index, size)) for index, size in stored)
+    return _RecipeCaches(recipe, dataset, teacher, unlabelled, views, plain, stores)
 
 
 def _settings(recipe: Recipe) -> ViewCacheSettings:
@@ -293,11 +325,10 @@ def _settings(recipe: Recipe) -> ViewCacheSettings:
 
 
 def _existing(caches: _RecipeCaches) -> list[Cache]:
-    entries = [
-        describe_cache("images", folder) for folder in caches.stores.values() if folder.exists()
+    entries = [describe_cache("images", folder) for *_, folder in caches.stores if folder.exists()]
+    entries += [
+        describe_cache("views", views.folder) for _, views in caches.views if views.folder.exists()
     ]
-    if caches.views is not None and caches.views.folder.exists():
-        entries.append(describe_cache("views", caches.views.folder))
     if caches.plain is not None and caches.plain.folder.exists():
         entries.append(describe_cache("plain", caches.plain.folder))
     return entries

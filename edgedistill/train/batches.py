@@ -18,6 +18,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def joined(self, other: "Batch") -> "Batch":
+        """This batch, and another behind it."""
+        return Batch(
+            np.concatenate([self.positions, other.positions]),
+            np.concatenate([self.views, other.views]),
+        )
+
     def part(self, rows: slice | NDArray[np.int64]) -> "Batch":
         """Some rows, in the order given."""
         return Batch(self.positions[rows], self.views[rows])
@@ -46,7 +53,7 @@ def draw_batch(
             rng = np.random.default_rng([seed, 1, domain, step])
             parts.append(positions[rng.integers(len(positions), size=per_domain)])
         else:
-            parts.append(positions[_walk(len(positions), seed, domain, step, per_domain)])
+            parts.append(positions[_walk(len(positions), (seed, 3, domain), step, per_domain)])
     return _with_views(parts, seed, step, views)
 
 
@@ -73,6 +80,29 @@ def draw_class_balanced_batch(
     return _with_views(parts, seed, step, views)
 
 
+def draw_unlabelled_batch(
+    positions: NDArray[np.int64],
+    *,
+    seed: int,
+    step: int,
+    count: int,
+    views: int,
+    replacement: bool,
+) -> Batch:
+    """`count` images without a label for a step; the draws of labelled ones are others.
+
+    Args:
+        positions: of the images to draw from, int64.
+        views: number of cached views to choose from; 0 draws from all 2**31.
+    """
+    if replacement:
+        entries = np.random.default_rng([seed, 5, step]).integers(len(positions), size=count)
+    else:
+        entries = _walk(len(positions), (seed, 6), step, count)
+    numbers = np.random.default_rng([seed, 7, step]).integers(views or 2**31, size=count)
+    return Batch(positions[entries], numbers)
+
+
 def _with_views(parts: Sequence[NDArray[np.int64]], seed: int, step: int, views: int) -> Batch:
     chosen = np.concatenate(parts)
     rng = np.random.default_rng([seed, 2, step])
@@ -92,7 +122,7 @@ def _independent(
 def _in_passes(
     classes: Sequence[NDArray[np.int64]], seed: int, domain: int, step: int, count: int
 ) -> NDArray[np.int64]:
-    of_class = _walk(len(classes), seed, domain, step, count)
+    of_class = _walk(len(classes), (seed, 3, domain), step, count)
     chosen = np.empty(count, np.int64)
     for slot, label in enumerate(of_class):
         # A pass over the classes takes one image of each: its number counts the images so far.
@@ -103,20 +133,22 @@ def _in_passes(
     return chosen
 
 
-def _walk(length: int, seed: int, domain: int, step: int, count: int) -> NDArray[np.int64]:
-    """Entries `step * count` onwards of an endless walk through fresh permutations."""
+def _walk(length: int, stream: tuple[int, ...], step: int, count: int) -> NDArray[np.int64]:
+    """Entries `step * count` onwards of an endless walk through fresh permutations.
+
+    `stream` seeds it, and is its own among all draws of the run.
+    """
     start, end = step * count, (step + 1) * count
     passes = [
-        _pass(length, seed, domain, number)
-        for number in range(start // length, (end - 1) // length + 1)
+        _pass(length, stream, number) for number in range(start // length, (end - 1) // length + 1)
     ]
     offset = start - start // length * length
     return np.concatenate(passes)[offset : offset + count]
 
 
 @lru_cache(maxsize=16)
-def _pass(length: int, seed: int, domain: int, number: int) -> NDArray[np.int64]:
+def _pass(length: int, stream: tuple[int, ...], number: int) -> NDArray[np.int64]:
     """The permutation of one pass, read-only; of a million images it takes longer than a step."""
-    order = np.random.default_rng([seed, 3, domain, number]).permutation(length)
+    order = np.random.default_rng([*stream, number]).permutation(length)
     order.flags.writeable = False
     return order

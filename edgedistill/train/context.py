@@ -59,7 +59,8 @@ class TrainContext:
     Attributes:
         teacher_fn: looks up or computes the teacher's embeddings; None if the method needs none.
         text: class texts on the device, None likewise.
-        images: training images, at the size that views are cut from.
+        images: training images, at the size that views are cut from; behind those with a label
+            the ones without, which belong to no domain.
         validator: measures the student at every validation.
         size: the student's input side in pixels.
         dtype: what the student's forward pass is autocast to, None for plain float32.

@@ -89,7 +89,7 @@ def _fit(
     started_at = time.perf_counter() - state.seconds
     context.student.train()
     # A loss is looked at where that costs nothing, else where the progress line looks anyway.
-    images = len(context.images.domains) * settings.batch_per_domain
+    images = len(batch_of(context, 0)) if total else 0
     look_every = 1 if context.device.type == "cpu" else 10
     with stop_requests() as stopping:
         if total == 0 and not state.history:
@@ -252,9 +252,9 @@ def _diverged(
     """Error of a value that is not finite, naming the images of the steps first..end-1."""
     images = context.images.images
     names = [
-        images.paths[row]
+        images.name(position)
         for step in range(first, end)
-        for row in images.rows[batch_of(context, step).positions]
+        for position in batch_of(context, step).positions.tolist()
     ]
     where = f"step {end}" if end - first == 1 else f"steps {first + 1} to {end}"
     shown = ", ".join(names[:_SHOWN])

@@ -13,8 +13,17 @@ from edgedistill.data.views import ViewBatch, draw_views
 from edgedistill.errors import TrainingError
 from edgedistill.methods import TeacherOutputs
 from edgedistill.methods.base import StudentOutput
-from edgedistill.methods.functional import hard_sample_count, hard_sample_indices
-from edgedistill.train.batches import Batch, draw_batch, draw_class_balanced_batch
+from edgedistill.methods.functional import (
+    UNLABELLED,
+    hard_sample_count,
+    hard_sample_indices,
+)
+from edgedistill.train.batches import (
+    Batch,
+    draw_batch,
+    draw_class_balanced_batch,
+    draw_unlabelled_batch,
+)
 from edgedistill.train.context import TrainContext
 from edgedistill.train.device import autocast, to_device
 from edgedistill.train.distributed import ProcessGroup
@@ -25,19 +34,31 @@ Forward = Callable[[Tensor], StudentOutput]
 
 
 def batch_of(context: TrainContext, step: int) -> Batch:
-    """The global batch of a step."""
-    settings = context.settings
+    """The global batch of a step: images with a label, then those without."""
+    settings, unlabelled = context.settings, context.images.unlabelled
     draw = (
         partial(draw_class_balanced_batch, context.images.classes)
         if settings.balance == "class"
         else partial(draw_batch, context.images.domains)
     )
-    return draw(
+    batch = draw(
         seed=context.seed,
         step=step,
         per_domain=settings.batch_per_domain,
         views=context.views,
         replacement=settings.replacement,
+    )
+    if not len(unlabelled):
+        return batch
+    return batch.joined(
+        draw_unlabelled_batch(
+            unlabelled,
+            seed=context.seed,
+            step=step,
+            count=settings.unlabelled_per_step,
+            views=context.views,
+            replacement=settings.replacement,
+        )
     )
 
 
@@ -62,7 +83,10 @@ def train_step(
     _seed(context, step)
     share = method.keep_fraction(step, settings.steps)
     batch = batch_of(context, step)
-    count = len(batch) if share is None else hard_sample_count(len(batch), share)
+    labelled = len(batch) - (settings.unlabelled_per_step if len(context.images.unlabelled) else 0)
+    count = len(batch)
+    if share is not None:
+        count += hard_sample_count(labelled, share) - labelled
     if count < processes.size:
         raise TrainingError(
             f"train.batch_per_domain: a step trains on {count} images, too few for "
@@ -78,8 +102,13 @@ def train_step(
         with torch.no_grad(), autocast(context.device, context.dtype):
             logits = forward_alone(forward)(x).logits.float()
         student.train()
-        ranked = F.cross_entropy(logits, labels[processes.shard(len(batch))], reduction="none")
-        hard_rows = hard_sample_indices(processes.gather(ranked, len(batch)), share)
+        own_labels = labels[processes.shard(len(batch))]
+        ranked = F.cross_entropy(logits, own_labels, reduction="none", ignore_index=UNLABELLED)
+        hard_rows = hard_sample_indices(processes.gather(ranked, len(batch))[:labelled], share)
+        if labelled < len(batch):
+            # Images without a label cannot be ranked: all of them stay.
+            unranked = torch.arange(labelled, len(batch), device=context.device)
+            hard_rows = torch.cat([hard_rows, unranked])
         labels = labels[hard_rows]
         if processes.size == 1:
             x = x[hard_rows]

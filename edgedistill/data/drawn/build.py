@@ -20,19 +20,19 @@ def draw_dataset(
     folders: Iterable[str],
     subjects: Sequence[Subject],
     draw: Callable[[Subject], Mapping[str, Image.Image]],
-    description: FolderDescription,
+    description: FolderDescription | None,
     *,
     work: str,
     unit: str,
 ) -> None:
-    """Draw a dataset into an existing folder, in all cores, and describe it there.
+    """Draw a dataset into an existing folder, in all cores, and describe it there if it is one.
 
     Args:
         root: the folder.
-        folders: "domain/class" of every class folder.
+        folders: "domain/class" of every class folder, or "domain" where there are no classes.
         subjects: what is drawn; each may give several images.
         draw: path below `root` -> image, of one subject.
-        description: the contents of the tree's `edgedistill.json`.
+        description: the contents of the tree's `edgedistill.json`; None for images without classes.
         work, unit: the progress in words, and a word for the subjects.
     """
     for folder in folders:
@@ -48,5 +48,7 @@ def draw_dataset(
     ):
         for done, _ in enumerate(pool.map(save, subjects), 1):
             update(done, len(subjects))
+    if description is None:
+        return
     text = json.dumps(description.model_dump(exclude_defaults=True), indent=1, ensure_ascii=False)
     (root / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")

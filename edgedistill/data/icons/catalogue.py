@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgedistill.data.drawn.packages import require_packages
-from edgedistill.data.icons.classes import CLASSES, IconClass
+from edgedistill.data.icons.classes import CLASS_WORDS, CLASSES, IconClass
 from edgedistill.data.icons.packs import PACKS, Pack
 
 # Glyphs of a class in a pack, so that no class is mostly the arrows of one vendor.
@@ -44,12 +44,33 @@ def catalogue(classes: Sequence[IconClass] = CLASSES, limit: int = MOST) -> list
     return [icon for pack in PACKS for icon in _icons(pack, classes, limit)]
 
 
+def unclassified(limit: int) -> list[Icon]:
+    """Icons of each pack whose names have no word of a class, in all variants; their folder is "".
+
+    Args:
+        limit: at most this many glyphs per pack (a deterministic choice).
+    """
+    require_art()
+    icons = []
+    for pack in PACKS:
+        glyphs = pack.glyphs()
+        others = [glyph for glyph in glyphs if not CLASS_WORDS & set(glyph.split("-"))]
+        icons += _drawn(pack, [("", g) for g in sorted(sorted(others, key=_shuffled)[:limit])])
+    return icons
+
+
 def _icons(pack: Pack, classes: Sequence[IconClass], limit: int) -> list[Icon]:
+    names = list(pack.glyphs())
+    members = [(c.folder, g) for c in classes for g in _members(c, pack.domain, names, limit)]
+    return _drawn(pack, members)
+
+
+def _drawn(pack: Pack, members: Sequence[tuple[str, str]]) -> list[Icon]:
+    """The icons of class folders and glyphs, in all variants."""
     glyphs = pack.glyphs()
     entries = [
-        (cls.folder, glyph, variant, name)
-        for cls in classes
-        for glyph in _members(cls, pack.domain, list(glyphs), limit)
+        (folder, glyph, variant, name)
+        for folder, glyph in members
         for variant, name in glyphs[glyph].items()
     ]
     svgs = pack.svgs([name for *_, name in entries])

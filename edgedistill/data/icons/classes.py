@@ -95,3 +95,20 @@ UNKNOWN: tuple[IconClass, ...] = (
 )
 
 CLASSES: tuple[IconClass, ...] = KNOWN + UNKNOWN
+
+# Words of which none may be in the name of an icon of no class: those of the classes, and others
+# by which vendors call what the classes show.
+CLASS_WORDS = frozenset(
+    word
+    for cls in CLASSES
+    for text in (*cls.heads, *cls.names)
+    for word in text.replace("-", " ").split()
+) | _words(
+    "arrows chevron caret direction directions navigation bells calendars event cameras webcam "
+    "photo charts graphs diagram analytics poll clouds weather rain snow fog directory archive "
+    "like favorite homes houses roof person man woman child baby human face profile contacts "
+    "group team batteries charge charging clocks hourglass stopwatch watch schedule timeline "
+    "inbox mailbox letter envelopes send locks unlock unlocked padlock key security shields guard "
+    "showers thunderstorm thunderstorms windy mist haze drizzle corner "
+    "bubble comments discuss discussion forum sms conversation speech text question"
+)

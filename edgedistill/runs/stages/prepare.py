@@ -1,21 +1,24 @@
 """Prepare: images, teacher, class texts, method and student, and what they are fingerprinted by."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from edgedistill import callbacks
-from edgedistill.data.identity import ImageIdentity, identify_images
+from edgedistill.data.identity import ImageIdentity, hash_images, identify_images
 from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
 from edgedistill.data.protocols.split import MEASURED
 from edgedistill.data.spelling import similar_names
 from edgedistill.data.store.image_store import Store, open_store
+from edgedistill.data.unlabelled import open_unlabelled
 from edgedistill.errors import DataError, RecipeError, WeightsError
 from edgedistill.methods import Method
+from edgedistill.methods.functional import UNLABELLED
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.openset import too_few_images
 from edgedistill.openset.head import OpenSetHead
@@ -50,6 +53,8 @@ class PreparedImages:
             no image where nothing is tested.
         teacher_val, teacher_target: at the teacher's size, None without a teacher; `teacher_target`
             also where there are no labels to measure it by.
+        unlabelled: images without labels that join the training, at the size of `store`, a set for
+            each entry of the recipe.
     """
 
     store: Store
@@ -58,6 +63,16 @@ class PreparedImages:
     target: LabelledImages
     teacher_val: LabelledImages | None
     teacher_target: LabelledImages | None
+    unlabelled: tuple[ImageSet, ...] = ()
+
+    def to_train_on(self) -> LabelledImages:
+        """The training images, and those without a label behind them."""
+        if not self.unlabelled:
+            return self.train
+        joined = ImageSet.join([self.train.images, *self.unlabelled])
+        labels = np.full(len(joined), UNLABELLED, np.int64)
+        labels[: len(self.train)] = self.train.labels
+        return LabelledImages(joined, labels, self.train.domains)
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,7 @@ class Prepared:
         teacher, text: None where the method needs no teacher and there is none.
         openset: the student's open-set head, without a threshold yet.
         environment: what environment.json holds; empty in other processes than the first.
+        warnings: what a person should look at in the unlabelled images, a line each.
     """
 
     dataset: OpenSetSplit
@@ -78,6 +94,7 @@ class Prepared:
     student: Student
     openset: OpenSetHead
     environment: dict[str, Any]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,7 @@ class Prepare:
         keep: share of known images that the threshold will be calibrated to keep.
         channels_last: memory layout of the student.
         seed: of the student's random weights.
+        unlabelled_per_step: images without a label that join every step; 0 without training.
     """
 
     data: DataSection
@@ -102,6 +120,7 @@ class Prepare:
     keep: float
     channels_last: bool
     seed: int
+    unlabelled_per_step: int = 0
 
     def __call__(self, workspace: Workspace) -> Prepared:
         """Load and decode everything a run reads, the test images too.
@@ -122,11 +141,13 @@ class Prepare:
         method = kind(kind.Hyper(**self.method.hyper), text=text)
         student, openset = self.build_student(method, len(dataset.split.known), teacher, device)
         images = self.decode(dataset, teacher)
+        unlabelled, warnings = self.open_unlabelled(dataset, method)
+        images = replace(images, unlabelled=unlabelled)
         environment: dict[str, Any] = {}
         if workspace.processes.rank == 0:
             rows = (images.train.images.rows, images.val.images.rows)
             image_identity = identify_images(dataset, *rows, images.store.hashes)
-            identity = fingerprints(method, teacher, student, image_identity)
+            identity = fingerprints(method, teacher, student, image_identity, unlabelled)
             check_fingerprints(workspace.folder, identity, image_identity)
             write_images(workspace.folder, image_identity)
             precision = str(workspace.dtype or torch.float32).removeprefix("torch.")
@@ -140,7 +161,37 @@ class Prepare:
                     "identity": identity,
                 },
             )
-        return Prepared(dataset, images, teacher, text, method, student, openset, environment)
+        return Prepared(
+            dataset, images, teacher, text, method, student, openset, environment, warnings
+        )
+
+    def open_unlabelled(
+        self, dataset: OpenSetSplit, method: Method[Any, Any]
+    ) -> tuple[tuple[ImageSet, ...], tuple[str, ...]]:
+        """Images of `data.unlabelled` for a method that uses them, and the warnings given.
+
+        Raises DataError for a folder or name that is not there, or has no such image.
+        """
+        callback = callbacks.current()
+        if not self.data.unlabelled or not self.unlabelled_per_step:
+            return (), ()
+        if not method.uses_unlabelled:
+            able = ", ".join(name for name, kind in METHODS.items() if kind.uses_unlabelled)
+            line = (
+                f"data.unlabelled: left out, {self.method.name} cannot learn from images without "
+                f"labels; methods that can: {able}"
+            )
+            callback.on_warning(line)
+            return (), (line,)
+        images, lines = open_unlabelled(self.data, dataset, self.store_size)
+        for line in lines:
+            callback.on_warning(line)
+        counts = zip(images, self.data.unlabelled, strict=True)
+        callback.on_note(
+            f"unlabelled: {', '.join(f'{len(part)} of {entry}' for part, entry in counts)}; "
+            f"{self.unlabelled_per_step} join every step"
+        )
+        return images, lines
 
     def build_student(
         self,
@@ -255,6 +306,7 @@ def fingerprints(
     teacher: Teacher | None,
     student: Student,
     images: ImageIdentity,
+    unlabelled: Sequence[ImageSet] = (),
 ) -> dict[str, str | None]:
     """Hashes of the inputs that a checkpoint only fits together with, see `check_fingerprints`."""
     weights = hashlib.blake2b(digest_size=16)
@@ -267,6 +319,7 @@ def fingerprints(
         "teacher": teacher.fingerprint if teacher and method.needs_teacher else None,
         "start_weights": weights.hexdigest(),
         "images": images.digest,
+        "unlabelled": hash_images(unlabelled) if unlabelled else None,
     }
 
 

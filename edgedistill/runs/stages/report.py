@@ -88,4 +88,5 @@ def _warnings(prepared: Prepared, keep: float) -> list[str]:
     images = prepared.images
     files = file_warnings(images.train, images.val, images.target)
     few = too_few_images(len(images.val), keep)
-    return [*data_warnings(prepared.dataset), *files, *([few] if few else [])]
+    lines = [*data_warnings(prepared.dataset), *files, *([few] if few else [])]
+    return [*lines, *prepared.warnings]

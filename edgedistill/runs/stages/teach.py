@@ -33,4 +33,5 @@ class Teach:
         if teacher is None or not prepared.method.needs_teacher or not self.steps:
             return None
         settings = ViewCacheSettings.of(self.views, self.teacher, (student.mean, student.std))
-        return open_teacher_fn(teacher, settings, prepared.images.train.images)
+        images = prepared.images
+        return open_teacher_fn(teacher, settings, images.train.images, *images.unlabelled)

@@ -58,7 +58,7 @@ class Train:
         context = TrainContext(
             student=prepared.student,
             method=prepared.method,
-            images=prepared.images.train,
+            images=prepared.images.to_train_on(),
             spec=view_spec(self.views),
             views=self.views.count,
             teacher_fn=teacher_fn,

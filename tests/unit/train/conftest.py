@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,12 +31,19 @@ SPEC = ViewSpec(0, (0.5, 1.0), (0.75, 4 / 3), 0.5, 0.3, 0.3, 0.3, 0.1, 0.1)
 
 @pytest.fixture(scope="session")
 def tiny_context() -> Callable[..., TrainContext]:
-    """Makes a context of 16 training images of two domains and three classes, and of 8 steps."""
+    """Makes a context of 16 training images of two domains and three classes, and of 8 steps.
+
+    Up to eight images without a label join the training.
+    """
     return _make_context
 
 
 def _make_context(
-    name: str = "scipd", hyper: dict[str, Any] | None = None, seed: int = 0, **settings: Any
+    name: str = "scipd",
+    hyper: dict[str, Any] | None = None,
+    seed: int = 0,
+    unlabelled: int = 0,
+    **settings: Any,
 ) -> TrainContext:
     rng = np.random.default_rng(0)
     count, side = 24, 12
@@ -48,6 +57,16 @@ def _make_context(
         by_domain = tuple(np.flatnonzero(numbers % 2 == domain) for domain in (0, 1))
         images = ImageSet.from_array(pixels[rows], paths, numbers)
         return LabelledImages(images, labels[rows], by_domain)
+
+    train = labelled(slice(16))
+    if unlabelled:
+        more = ImageSet.from_array(
+            rng.integers(0, 255, (unlabelled, side, side, 3), dtype=np.uint8),
+            tuple(f"any/{i}.png" for i in range(unlabelled)),
+        )
+        more = replace(more, root=Path("/pool"))
+        labels_of_all = np.concatenate([train.labels, np.full(unlabelled, -1)])
+        train = LabelledImages(ImageSet.join([train.images, more]), labels_of_all, train.domains)
 
     generator = torch.Generator().manual_seed(1)
     vectors = F.normalize(torch.randn(count, WIDTH, generator=generator), dim=1)
@@ -85,7 +104,7 @@ def _make_context(
     return TrainContext(
         student=student,
         method=method,
-        images=labelled(slice(16)),
+        images=train,
         spec=SPEC,
         views=3,
         teacher_fn=teacher_fn if method.needs_teacher else None,

@@ -117,6 +117,7 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int]] = {
     "scipd, shares of three sizes": ("scipd", {}, {"average": "ema", "ema_decay": 0.9}, 3),
     "scipd, two optimisers": ("scipd", {"two_optimizers": True}, {"replacement": True}, 2),
     "scmd, selection": ("scmd", {"worst_case_p": 0.6}, {}, 2),
+    "kd, unlabelled images": ("kd", {}, {"unlabelled": 8, "unlabelled_per_step": 5}, 3),
 }
 
 

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgedistill.train.batches import Batch, draw_batch, draw_class_balanced_batch
+from edgedistill.train.batches import (
+    Batch,
+    draw_batch,
+    draw_class_balanced_batch,
+    draw_unlabelled_batch,
+)
 
 Domains = tuple[NDArray[np.int64], ...]
 sizes = st.lists(st.integers(1, 9), min_size=1, max_size=4)
@@ -135,3 +140,26 @@ def test_balanced_with_replacement_draws_a_rare_class_as_often_as_a_common_one()
     # 2,000 draws: one standard deviation is 1.1 per cent.
     assert 0.45 < share < 0.55
     assert set(walk) == set(np.concatenate(data[0]))
+
+
+@given(st.integers(1, 30), st.integers(1, 9), st.booleans(), st.integers(0, 2**32 - 1))
+def test_unlabelled_images_are_drawn_by_seed_and_step(
+    length: int, count: int, replacement: bool, seed: int
+) -> None:
+    positions = np.arange(100, 100 + length)
+
+    def drawn(step: int) -> Batch:
+        return draw_unlabelled_batch(
+            positions, seed=seed, step=step, count=count, views=3, replacement=replacement
+        )
+
+    batches = [drawn(step) for step in range(60)]
+    again = drawn(17)
+    assert np.array_equal(again.positions, batches[17].positions)
+    assert np.array_equal(again.views, batches[17].views)
+    walk = np.concatenate([batch.positions for batch in batches])
+    assert set(walk) <= set(positions)
+    assert set(np.concatenate([batch.views for batch in batches])) <= {0, 1, 2}
+    if not replacement:
+        for start in range(0, len(walk) - length + 1, length):
+            assert set(walk[start : start + length]) == set(positions)

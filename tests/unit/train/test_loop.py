@@ -43,6 +43,7 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"optimizer": "adam", "lr": 1e-3, "average": "sma", "sma_start": 3},
     ),
     "scmd with selection": ("scmd", {"worst_case_p": 0.5}, {"optimizer": "adamw"}),
+    "kd, unlabelled images": ("kd", {}, {"unlabelled": 8, "unlabelled_per_step": 3}),
     "scipd, two optimisers": (
         "scipd",
         {"two_optimizers": True, "double_softmax": True},
@@ -279,6 +280,15 @@ class TestDivergence:
             fit(context, tmp_path / "c", Callback())
         lines = (tmp_path / "diverged.txt").read_text().splitlines()
         assert sorted(lines) == sorted(context.images.images.paths[:16])
+
+    def test_names_images_without_a_label_by_their_folder(
+        self, tmp_path: Path, tiny_context: MakeContext
+    ) -> None:
+        context = tiny_context(
+            "kd", lr=1e30, warmup_steps=0, batch_per_domain=2, unlabelled=3, unlabelled_per_step=3
+        )
+        with raises(DivergedError, *(f"/pool/any/{number}.png" for number in range(3))):
+            fit(context, tmp_path / "c", Callback())
 
     def test_broken_pixels_of_a_teacher_stop_at_their_step(
         self, tmp_path: Path, tiny_context: MakeContext

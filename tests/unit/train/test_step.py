@@ -19,6 +19,7 @@ from edgedistill.data.images import LabelledImages
 from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from edgedistill.data.views import ViewBatch
 from edgedistill.methods import METHODS
+from edgedistill.methods.kd import KD
 from edgedistill.teacher.open_clip import Teacher
 from edgedistill.train import step
 from edgedistill.train.batches import Batch
@@ -206,3 +207,48 @@ def test_two_optimizers_that_share_their_groups_decay_twice(
         for optimizer in optimizers:
             ratios = [group["lr"] / 0.001 for group in optimizer.param_groups]
             assert ratios == pytest.approx([rate, 5 * rate])
+
+
+@pytest.mark.parametrize("balance", ["none", "class"])
+def test_the_labelled_batch_is_the_same_with_and_without_unlabelled_images(
+    tiny_context: Callable[..., TrainContext], balance: str
+) -> None:
+    plain = tiny_context("kd", balance=balance)
+    context = tiny_context("kd", balance=balance, unlabelled=8, unlabelled_per_step=5)
+    for number in range(4):
+        alone, batch = batch_of(plain, number), batch_of(context, number)
+        assert np.array_equal(batch.positions[:-5], alone.positions)
+        assert np.array_equal(batch.views[:-5], alone.views)
+        assert set(batch.positions[-5:]) <= set(range(16, 24))
+
+
+class HardestHalf(KD):
+    """KD on the harder half of the images that have a label."""
+
+    def keep_fraction(self, step: int, total_steps: int) -> float:
+        return 0.5
+
+
+@pytest.mark.parametrize("kind", [KD, HardestHalf])
+def test_every_unlabelled_image_of_a_batch_is_learned_from(
+    tiny_context: Callable[..., TrainContext], kind: type[KD]
+) -> None:
+    seen: list[tuple[list[int], int]] = []
+
+    class Recorded(kind):  # type: ignore[misc, valid-type]
+        def compute_losses(
+            self, head: Any, out: Any, labels: Tensor, teacher_outputs: Any
+        ) -> dict[str, Tensor]:
+            seen.append((labels.tolist(), len(teacher_outputs.image)))
+            losses: dict[str, Tensor] = super().compute_losses(head, out, labels, teacher_outputs)
+            return losses
+
+    context = tiny_context("kd", unlabelled=8, unlabelled_per_step=3)
+    context = replace(context, method=Recorded(context.method.hyper, text=context.text))
+    groups = context.method.param_groups(context.student.backbone, context.student.head)
+    losses = train_step(context, context.student, build_optimizers(groups, "sgd", lr=0.1), off(), 0)
+    ((labels, rows),) = seen
+    labelled = 4 if kind is HardestHalf else 8
+    assert rows == len(labels) == labelled + 3
+    assert labels[labelled:] == [-1] * 3 and min(labels[:labelled]) >= 0
+    assert torch.isfinite(losses["loss"])

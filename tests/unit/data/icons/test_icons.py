@@ -15,9 +15,11 @@ pytest.importorskip("justmyresource_phosphor")
 pytest.importorskip("fontTools")
 pytest.importorskip("resvg_py")
 
+from edgedistill.data.drawn.pool import read_pool
 from edgedistill.data.drawn.raster import on_white, rasterise
 from edgedistill.data.icons import dataset as icons
-from edgedistill.data.icons.catalogue import MOST, Icon, catalogue
+from edgedistill.data.icons import pool
+from edgedistill.data.icons.catalogue import MOST, Icon, catalogue, unclassified
 from edgedistill.data.icons.classes import CLASSES, KNOWN, UNKNOWN
 from edgedistill.data.icons.packs import PACKS
 from edgedistill.data.index import Index
@@ -123,3 +125,16 @@ def test_the_cache_folder_says_which_art_it_is_drawn_from(
     after = icons.icons_root()
     assert before.parent == after.parent == tmp_path
     assert before != after
+
+
+def test_no_icon_of_the_pool_has_a_word_of_a_class(every: list[Icon], tmp_path: Path) -> None:
+    icons_of_none = unclassified(200)
+    of_classes = {(icon.domain, icon.glyph) for icon in every}
+    assert not {(icon.domain, icon.glyph) for icon in icons_of_none} & of_classes
+    words = {word for icon in icons_of_none for word in icon.glyph.split("-")}
+    assert not words & {head for cls in CLASSES for head in cls.heads}
+    assert len({icon.domain for icon in icons_of_none}) == 4
+    pool.build_icon_pool(tmp_path, limit=1)
+    index = read_pool(tmp_path, icons.DOMAINS)
+    assert set(index.domain) == {0, 1, 2, 3}
+    assert read_rgb(index.path(0), None).shape == (128, 128, 3)
