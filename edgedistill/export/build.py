@@ -161,12 +161,13 @@ def _build_fp32(run: FinishedRun, output: Path, size: int | None) -> _BuiltFp32:
     _check_output(output)
     side = input_side(run, size)
     images = ExportImages(run, side)
+    # Images that are gone or changed are refused here, before the export takes its time.
+    sample = images.sample(IMAGES).images
     module = Deployed(run.student, run.openset)
     model = export_graph(module, side, len(run.classes), run.calibration.threshold)
     calibration, metrics = _calibrate_file(run, images, model)
     _set_threshold(model, stored_threshold(calibration.threshold))
     data = to_bytes(model, metadata(run, calibration, metrics, side, "fp32"))
-    sample = images.sample(IMAGES).images
     agreement = verify(data, run, sample, stored_threshold(calibration.threshold))
     exported = Exported(output, len(data), side, "fp32", calibration, agreement, dict(metrics))
     return _BuiltFp32(model, data, exported, images)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from edgedistill.report.data import AnsweredImages, Kind, SampleImages, kinds
 from edgedistill.report.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, VERMILION, styled
@@ -86,6 +87,10 @@ def _sheet(
     if samples is None or not groups:
         figure.text(0.5, 0.5, "no images to show", ha="center", va="center", color=MUTED)
         return figure
+    # One Axes in inches under all tiles: one for each would cost seconds, most of them for ticks.
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    axes.set(xlim=(0, width), ylim=(0, height), autoscale_on=False)
     y = height - 0.05
     for heading, color, rows in groups:
         figure.text(
@@ -102,12 +107,12 @@ def _sheet(
             if number and column == 0:
                 y -= _TILE + _CAPTION
             x = 0.16 + column * (_TILE + 0.12)
-            axes = figure.add_axes((x / width, (y - _TILE) / height, _TILE / width, _TILE / height))
-            axes.imshow(samples.images[row])
-            axes.set(xticks=[], yticks=[])
-            axes.grid(visible=False)
-            for spine in axes.spines.values():
-                spine.set(visible=True, color=color, linewidth=3)
+            image = samples.images[row]
+            tall, wide = (_TILE * side / max(image.shape[:2]) for side in image.shape[:2])
+            left, bottom = x + (_TILE - wide) / 2, y - (_TILE + tall) / 2
+            axes.imshow(image, extent=(left, left + wide, bottom, bottom + tall), aspect="auto")
+            frame = Rectangle((left, bottom), wide, tall, fill=False, edgecolor=color, linewidth=3)
+            axes.add_patch(frame)
             for line, text in enumerate(caption(row)):
                 figure.text(
                     (x + _TILE / 2) / width,

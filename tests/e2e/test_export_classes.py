@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import tomli_w
+from networks import FEW_NODES
 
 from edgedistill.runtime.contract import PREFIX, read_model
 from edgedistill.runtime.protobuf import scan
 
 TINY = {
-    "student": {"model": "mobilenet_v3_small", "weights": "none", "size": 32},
+    "student": FEW_NODES,
     "method": {"name": "scipd"},
     "openset": {"score": "max_cosine"},
     "train": {"steps": 2, "batch_per_domain": 4, "lr": 1e-3, "eval_every": 2},

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import tomli_w
 from filelock import FileLock, Timeout
+from networks import FEW_NODES
 
 FORKED = ("sweep", "--engine", "fork")
 SWEEP = """
@@ -43,7 +44,7 @@ def write_sweep(folder: Path, tree: dict[str, Any]) -> Path:
 
 @pytest.fixture
 def sweep(tmp_path: Path, tree_of: Callable[..., dict[str, Any]]) -> Path:
-    return write_sweep(tmp_path, tree_of(views={"count": 1}))
+    return write_sweep(tmp_path, tree_of(views={"count": 1}, student=FEW_NODES))
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def exported(
     cli: Any, tree_of: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> Exported:
     folder = tmp_path_factory.mktemp("exported_sweep")
-    path = write_sweep(folder, tree_of(views={"count": 1}))
+    path = write_sweep(folder, tree_of(views={"count": 1}, student=FEW_NODES))
     path.write_text(SWEEP + BENCH)
     result = cli(*FORKED, path, "--out", folder, "--jobs", "2")
     return Exported(path, folder / "pair", result)

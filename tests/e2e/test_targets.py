@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import tomli_w
+from networks import FEW_NODES
 
 from edgedistill.runtime.contract import read_model
 
@@ -34,7 +35,8 @@ def run_on(
     folder = tmp_path_factory.mktemp("targets")
 
     def run(name: str, **data: Any) -> Outcome:
-        tree = tree_of(method={"name": "erm"}, data={"sources": ["paint", "night"], **data})
+        sections = {"data": {"sources": ["paint", "night"], **data}, "student": FEW_NODES}
+        tree = tree_of(method={"name": "erm"}, **sections)
         if "target" not in data:
             del tree["data"]["target"]
         return Outcome(cli, folder, name, tree)

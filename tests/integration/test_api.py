@@ -13,6 +13,7 @@ import pytest
 import tomli_w
 import torch
 from culprits import raises
+from networks import FEW_NODES
 from PIL import Image
 
 import edgedistill as ed
@@ -73,7 +74,7 @@ def folder(tree_of: TREE, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     for number, name in enumerate(["cat", "dog"] * 5):
         (path / "photos" / name).mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (20 * number, 0, 0)).save(path / f"photos/{name}/{number}.png")
-    (path / "recipe.toml").write_text(tomli_w.dumps(tree_of()))
+    (path / "recipe.toml").write_text(tomli_w.dumps(tree_of(student=FEW_NODES)))
     Image.new("RGB", (30, 20), "red").save(path / "x.jpg")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
@@ -144,7 +145,7 @@ def test_a_recipe_from_python(finished: ed.Run, tree_of: TREE, folder: Path) -> 
     """Dictionaries, and overrides of either kind, make the same recipe as the file."""
     changed = {"train.lr": 1e-3, "method.name": "erm", "train.steps": 1}
     texts = ["train.lr=1e-3", 'method.name="erm"', "train.steps=1"]
-    tree = tree_of()
+    tree = tree_of(student=FEW_NODES)
     heard = Heard()
     run = ed.run(tree, overrides=changed, callbacks=[heard])
     assert (run.path, run.before) == (Path("runs/erm-sea-s0"), "new")
@@ -154,7 +155,7 @@ def test_a_recipe_from_python(finished: ed.Run, tree_of: TREE, folder: Path) -> 
     assert end.metrics == run.metrics
     same = ed.run("recipe.toml", run.path, overrides=texts, callbacks=())
     assert same.before == "finished"
-    assert tree == tree_of()
+    assert tree == tree_of(student=FEW_NODES)
 
 
 def test_a_recipe_file_read(folder: Path) -> None:

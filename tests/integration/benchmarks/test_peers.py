@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from culprits import raises
+from networks import FEW_NODES
 
 from benchmarks.peers import contenders, worth
 from benchmarks.peers import peers_tables as tables
@@ -28,7 +29,7 @@ TIMING = {"p50_ms": 2.0, "p95_ms": None}
 
 @pytest.fixture(scope="module")
 def student() -> RandomStudent:
-    return make_student("mobilenet_v3_small", 32)
+    return make_student(FEW_NODES["model"], 32)
 
 
 def test_every_way_to_run_a_student_gives_the_same_answers(

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from networks import FEW_NODES
+
 import edgedistill as ed
 
 
@@ -14,7 +16,7 @@ def test_a_run_is_exported_when_its_unlabelled_target_is_gone(
     tree_of: Callable[..., dict[str, Any]], shapes: Path, tmp_path: Path
 ) -> None:
     target = shutil.copytree(shapes / "sea" / "star", tmp_path / "unlabelled")
-    tree = tree_of(data={"target": str(target)}, method={"name": "erm"})
+    tree = tree_of(data={"target": str(target)}, student=FEW_NODES, method={"name": "erm"})
     run = ed.run(tree, out=tmp_path / "run", callbacks=[])
     assert run.metrics["test_kind"] == "unlabelled"
     shutil.rmtree(target)

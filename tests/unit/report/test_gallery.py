@@ -2,6 +2,7 @@ from io import BytesIO
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from PIL import Image
 
 from edgedistill.report import AnsweredImages, ReportData, SampleImages, gallery
@@ -21,7 +22,7 @@ def _opens(figure: Figure) -> None:
 def test_labelled_answers_show_truth_and_answer(data: ReportData) -> None:
     assert isinstance(data.samples, SampleImages)
     figure = gallery.labelled_answers(data.samples, data.known)
-    assert len(figure.axes) == len(data.samples.images)
+    assert len(figure.findobj(AxesImage)) == len(data.samples.images)
     text = "\n".join(_texts(figure))
     for expected in ("Right:", "Caught:", "→ unknown", "$100$ & more", "<b>stranger</b>"):
         assert expected in text
@@ -35,7 +36,7 @@ def test_unlabelled_answers_show_the_answer_and_the_nearest_class(data: ReportDa
     samples = AnsweredImages(shown.images, shown.predictions, shown.scores, shown.accepted)
     assert samples.accepted.any() and not samples.accepted.all()
     figure = gallery.unlabelled_answers(samples, ("first", "second", "third", "fourth"))
-    assert len(figure.axes) == len(samples.images)
+    assert len(figure.findobj(AxesImage)) == len(samples.images)
     texts = _texts(figure)
     assert texts.count("unknown") == int((~samples.accepted).sum())
     assert sum(text.startswith("nearest: ") for text in texts) == int((~samples.accepted).sum())
