@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from edgedistill.methods.hyper import HyperParameters, authors_values
 
 if TYPE_CHECKING:
+    from edgedistill.methods.reliability import Reliability
     from edgedistill.methods.text_bank import TextBank
 
 
@@ -46,6 +47,8 @@ class TeacherOutputs(NamedTuple):
     """[B, D] unit-norm float32 image embeddings of the views the student saw."""
     text: TextBank
     """Texts of the known classes, in label order, on the same device."""
+    reliability: Reliability | None = None
+    """Of the teacher on source validation, on the same device; None where it was not measured."""
 
 
 class ParamGroup(TypedDict):
@@ -163,6 +166,10 @@ class Method(ABC, Generic[HyperT, HeadT]):
 
     def after_step(self, head: HeadT) -> None:
         """Bring parameters back into their range; called once after every optimiser step."""
+
+    def describe_reliability(self, reliability: Reliability) -> str | None:
+        """A line on what the method makes of the teacher's reliability; None if nothing."""
+        return None
 
     def class_texts(self) -> TextBank:
         """The class texts given at construction. Raises ValueError if there are none."""

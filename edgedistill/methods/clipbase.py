@@ -53,7 +53,7 @@ class CLIPBase(Method[CLIPBaseHyper, LinearHead]):
         labels: Tensor,
         teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
-        image, text = self.require_teacher(teacher_outputs)
+        image, text, _ = self.require_teacher(teacher_outputs)
         own_scale = self.hyper.similarity_scale
         scale = text.logit_scale if own_scale is None else own_scale
         target = (

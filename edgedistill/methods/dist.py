@@ -63,7 +63,7 @@ class DIST(Method[DISTHyper, LinearHead]):
         labels: Tensor,
         teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
-        image, text = self.require_teacher(teacher_outputs)
+        image, text, _ = self.require_teacher(teacher_outputs)
         temperature = self.hyper.temperature
         teacher = F.softmax(text.cosines(image) * text.logit_scale / temperature, dim=-1)
         student = F.softmax(out.logits / temperature, dim=-1)

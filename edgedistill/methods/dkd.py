@@ -63,7 +63,7 @@ class DKD(Method[DKDHyper, LinearHead]):
         labels: Tensor,
         teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
-        image, text = self.require_teacher(teacher_outputs)
+        image, text, _ = self.require_teacher(teacher_outputs)
         teacher = text.cosines(image) * text.logit_scale
         temperature = self.hyper.temperature
         hard = F.cross_entropy(out.logits, labels)

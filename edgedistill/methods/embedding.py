@@ -61,7 +61,7 @@ class Embedding(Method[EmbeddingHyper, EmbeddingHead]):
         labels: Tensor,
         teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
-        image, _ = self.require_teacher(teacher_outputs)
+        image = self.require_teacher(teacher_outputs).image
         if out.projected is None:
             raise ValueError("method 'embedding' needs the projected output of its own head")
         hard = labelled_cross_entropy(out.logits, labels)

@@ -53,7 +53,7 @@ class KD(Method[KDHyper, LinearHead]):
         labels: Tensor,
         teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
-        image, text = self.require_teacher(teacher_outputs)
+        image, text, _ = self.require_teacher(teacher_outputs)
         teacher = text.cosines(image) * text.logit_scale
         hard = labelled_cross_entropy(out.logits, labels)
         soft = distillation(teacher, out.logits, self.hyper.temperature)

@@ -57,7 +57,7 @@ class NKD(Method[NKDHyper, LinearHead]):
         labels: Tensor,
         teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
-        image, text = self.require_teacher(teacher_outputs)
+        image, text, _ = self.require_teacher(teacher_outputs)
         teacher = text.cosines(image) * text.logit_scale
         each = F.cross_entropy(out.logits, labels, reduction="none")
         label_share = F.softmax(teacher, dim=-1).gather(1, labels[:, None])[:, 0]

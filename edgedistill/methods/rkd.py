@@ -56,7 +56,7 @@ class RKD(Method[RKDHyper, LinearHead]):
         labels: Tensor,
         teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
-        image, _ = self.require_teacher(teacher_outputs)
+        image = self.require_teacher(teacher_outputs).image
         hard = F.cross_entropy(out.logits, labels)
         # A difference up to 1 counts by its square, a larger one by its size: Huber's loss.
         distance = F.smooth_l1_loss(relative_distances(out.features), relative_distances(image))

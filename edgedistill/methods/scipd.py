@@ -133,7 +133,7 @@ class SCIPD(Method[SCIPDHyper, TextHead]):
         teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
         hyper = self.hyper
-        image, text = self.require_teacher(teacher_outputs)
+        image, text, _ = self.require_teacher(teacher_outputs)
         scale = text.logit_scale if hyper.similarity_scale is None else hyper.similarity_scale
         p = (
             functional.half_similarity(text, image, scale)

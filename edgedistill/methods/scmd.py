@@ -140,7 +140,7 @@ class SCMD(Method[SCMDHyper, ProjectionHead]):
         labels: Tensor,
         teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
-        image, text = self.require_teacher(teacher_outputs)
+        image, text, _ = self.require_teacher(teacher_outputs)
         if out.projected is None:
             raise ValueError("method 'scmd' needs the projected output of its own head")
         teacher = text.cosines(image) * text.logit_scale

@@ -40,7 +40,7 @@ class VL2V(Method[HyperParameters, TextCosineHead]):
         labels: Tensor,
         teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
-        image, text = self.require_teacher(teacher_outputs)
+        image, text, _ = self.require_teacher(teacher_outputs)
         if out.projected is None:
             raise ValueError("method 'vl2v' needs the projected output of its own head")
         to_image = 1 - F.cosine_similarity(out.projected, image, dim=-1).mean()

@@ -146,6 +146,7 @@ def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
         teacher_accuracy=teacher.get("target_accuracy"),
         images=len(data.target_labels),
         check=data.metrics.get("teacher_check") or {},
+        reliability=data.metrics.get("teacher_reliability") or {},
         images_known=int((data.target_labels >= 0).sum()),
         images_unknown=int((data.target_labels < 0).sum()),
         accepts_all=data.threshold == -inf,

@@ -13,7 +13,10 @@ from edgedistill.errors import RunFolderError
 from edgedistill.recipe import Recipe
 from edgedistill.runs.folder import STATES, RunFolder, State, locked_run
 from edgedistill.runs.stages import Calibrate, Check, Evaluate, Prepare, Report, Teach, Train
+from edgedistill.runs.stages.check import share_reliability
+from edgedistill.runs.stages.prepare import Prepared
 from edgedistill.runs.workspace import Workspace
+from edgedistill.teacher.check import TeacherCheck
 from edgedistill.train.device import (
     autocast_dtype,
     enough_memory,
@@ -128,11 +131,12 @@ def _run(
     on_stage(Stage.PREPARE)
     prepared = stages.prepare(workspace)
     on_stage(Stage.TEACH)
-    teacher_check = None if processes.rank else stages.check(folder, prepared)
+    check = None if processes.rank else stages.check(folder, prepared)
     teacher_fn = stages.teach(prepared)
+    reliability = share_reliability(check, len(prepared.dataset.split.known), processes)
     on_stage(Stage.TRAIN)
     before_training = time.perf_counter()
-    trained = stages.train(workspace, prepared, teacher_fn)
+    trained = stages.train(workspace, prepared, teacher_fn, reliability)
     after_training = time.perf_counter()
     if processes.rank:
         return {}
@@ -143,13 +147,27 @@ def _run(
     # A resumed run counts the training of its earlier starts in, and its own other stages.
     others = before_training - started + time.perf_counter() - after_training
     times = {"seconds": trained.seconds + others, "training_seconds": trained.seconds}
-    metrics = evaluated.metrics | times | {"teacher_check": teacher_check}
+    metrics = evaluated.metrics | times | _of_teacher(check, prepared)
     on_stage(Stage.REPORT)
     if report:
         stages.report(folder, prepared, trained, calibrated, evaluated, metrics)
     else:
         write_json(folder.metrics, metrics)
     return metrics
+
+
+def _of_teacher(check: TeacherCheck | None, prepared: Prepared) -> dict[str, Any]:
+    if check is None:
+        return {"teacher_check": None, "teacher_reliability": None}
+    reliability = check.reliability()
+    return {
+        "teacher_check": check.as_json(),
+        "teacher_reliability": {
+            "odds": reliability.overall,
+            "odds_by_class": reliability.per_class.tolist(),
+            "use": prepared.method.describe_reliability(reliability),
+        },
+    }
 
 
 def _read_metrics(folder: RunFolder) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from edgedistill.methods.reliability import Reliability, measure_reliability
 from edgedistill.openset.metrics import auroc
 
 Verdict = Literal["trusted", "names", "chance"]
@@ -48,6 +50,8 @@ class TeacherCheck:
             without a probe.
         verdict: "names": the probe is ahead by more than `MARGIN`; "chance": zero-shot is not
             better than guessing; else "trusted".
+        right_by_class, images_by_class: of each class, the validation images that zero-shot answers
+            right, and all of them.
     """
 
     teacher: str
@@ -60,6 +64,13 @@ class TeacherCheck:
     auroc: float | None
     gap: float | None
     verdict: Verdict
+    right_by_class: tuple[int, ...] = ()
+    images_by_class: tuple[int, ...] = ()
+
+    def reliability(self) -> Reliability:
+        """The odds that zero-shot is right, corrected for chance."""
+        counts = torch.tensor([self.right_by_class, self.images_by_class])
+        return measure_reliability(*counts)
 
     def as_json(self) -> dict[str, Any]:
         """The content of teacher_check.json."""
@@ -158,6 +169,8 @@ def check_teacher(
         auroc=auroc(scores, known),
         gap=gap,
         verdict=_verdict(right, chance, gap),
+        right_by_class=tuple(np.bincount(truth[right], minlength=classes).tolist()),
+        images_by_class=tuple(np.bincount(truth, minlength=classes).tolist()),
     )
 
 

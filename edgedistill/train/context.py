@@ -10,6 +10,7 @@ from torch import Tensor, device
 from edgedistill.data.images import LabelledImages
 from edgedistill.data.views import ViewBatch, ViewSpec
 from edgedistill.methods import Method
+from edgedistill.methods.reliability import Reliability
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.recipe.schema import TrainSection
 from edgedistill.students import Student
@@ -61,6 +62,8 @@ class TrainContext:
         text: class texts on the device, None likewise.
         images: training images, at the size that views are cut from; behind those with a label
             the ones without, which belong to no domain.
+        reliability: of the teacher on source validation, on the device; None where not measured.
+        images: training images, at the size that views are cut from.
         validator: measures the student at every validation.
         size: the student's input side in pixels.
         dtype: what the student's forward pass is autocast to, None for plain float32.
@@ -82,3 +85,4 @@ class TrainContext:
     device: device
     dtype: torch.dtype | None = None
     processes: ProcessGroup = field(default_factory=ProcessGroup)
+    reliability: Reliability | None = None

@@ -71,6 +71,14 @@ class ProcessGroup:
         dist.broadcast(value, 0)
         return int(value)
 
+    def broadcast_tensor(self, tensor: Tensor) -> Tensor:
+        """A tensor of process 0, in every process; all give one of its shape, dtype and device."""
+        if self.size == 1:
+            return tensor
+        value = tensor.clone()
+        dist.broadcast(value, 0)
+        return value
+
     def wrap(self, student: nn.Module, device: torch.device) -> nn.Module:
         """The student, its gradients averaged and its batch statistics taken over all processes.
 

@@ -121,7 +121,9 @@ def train_step(
     teacher_outputs = None
     if context.teacher_fn is not None and context.text is not None:
         embeddings = context.teacher_fn(own, views, hard_rows)
-        teacher_outputs = TeacherOutputs(processes.gather(embeddings, count), context.text)
+        teacher_outputs = TeacherOutputs(
+            processes.gather(embeddings, count), context.text, context.reliability
+        )
     try:
         with autocast(context.device, context.dtype):
             out = forward(x)

@@ -16,9 +16,9 @@ from edgedistill.sweep.plan import make_plan
 FOLDER = Path(__file__).parents[2] / "recipes"
 EMBEDDED = {
     *(f"{s}_{m}" for s in ("mobilenet", "resnet18", "efficientnet") for m in ("scipd", "scmd")),
-    *(f"mobilenet_{method}" for method in ("erm", "kd", "clipbase")),
+    *(f"mobilenet_{method}" for method in ("erm", "kd", "clipbase", "ovd")),
 }
-ICONS = {f"icons_mobilenet_{method}" for method in ("erm", "kd", "scipd", "scmd")}
+ICONS = {f"icons_mobilenet_{method}" for method in ("erm", "kd", "ovd", "scipd", "scmd")}
 HDG = {f"{name}_resnet18_scipd" for name in ("pacs", "officehome", "domainnet")}
 DOMAINBED = {f"{name}_resnet50_scmd" for name in benchmarks()}
 # The authors' hyper-parameters on any domain/class/image tree of those data.

@@ -1,7 +1,6 @@
 """Check: what the teacher is worth on the sources, before a student learns from it."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from edgedistill import callbacks
 from edgedistill._utils.atomic import write_json
 from edgedistill.data.protocols.resolve import OpenSetSplit
 from edgedistill.data.store.image_store import open_store
+from edgedistill.methods.reliability import Reliability, measure_reliability
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.runs.folder import RunFolder
 from edgedistill.runs.stages.prepare import Prepared
@@ -24,6 +24,7 @@ from edgedistill.teacher.check import (
 )
 from edgedistill.teacher.open_clip import Teacher
 from edgedistill.teacher.view_cache.plain import plain_embeddings
+from edgedistill.train.distributed import ProcessGroup
 
 _BATCH = 4096
 
@@ -38,7 +39,7 @@ class Check:
 
     batch: int
 
-    def __call__(self, folder: RunFolder, prepared: Prepared) -> dict[str, Any] | None:
+    def __call__(self, folder: RunFolder, prepared: Prepared) -> TeacherCheck | None:
         """Write teacher_check.json, and say what is in it; None without a teacher.
 
         A warning where the method would distil what the teacher does not know. Raises CacheError
@@ -54,8 +55,25 @@ class Check:
         callback.on_note(summary(check))
         if warning is not None and prepared.method.needs_teacher:
             callback.on_warning(warning)
+        use = prepared.method.describe_reliability(check.reliability())
+        if use is not None:
+            callback.on_note(use)
         write_json(folder.teacher_check, check.as_json())
-        return check.as_json()
+        return check
+
+
+def share_reliability(
+    check: TeacherCheck | None, classes: int, processes: ProcessGroup
+) -> Reliability | None:
+    """The teacher's reliability, by the check of process 0, in every process of a run.
+
+    None where there was no check. Called by all processes.
+    """
+    counts = torch.zeros(2, classes, dtype=torch.int64)
+    if check is not None:
+        counts = torch.tensor([check.right_by_class, check.images_by_class])
+    right, images = processes.broadcast_tensor(counts)
+    return measure_reliability(right, images) if images.any() else None
 
 
 def check_on_sources(

@@ -10,6 +10,7 @@ from edgedistill import callbacks
 from edgedistill._utils.atomic import write_bytes
 from edgedistill.data.images import LabelledImages
 from edgedistill.data.views import draw_views, view_spec
+from edgedistill.methods.reliability import Reliability
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.recipe.schema import TrainSection, ViewsSection
 from edgedistill.runs.folder import RunFolder, write_history
@@ -49,7 +50,11 @@ class Train:
     seed: int
 
     def __call__(
-        self, workspace: Workspace, prepared: Prepared, teacher_fn: TeacherFn | None
+        self,
+        workspace: Workspace,
+        prepared: Prepared,
+        teacher_fn: TeacherFn | None,
+        reliability: Reliability | None,
     ) -> Trained:
         """Train, or go on from the folder's checkpoint, and save the student.
 
@@ -64,6 +69,7 @@ class Train:
             teacher_fn=teacher_fn,
             text=prepared.text,
             validator=SourceValidation(prepared.openset, *self._validation(prepared)),
+            reliability=None if reliability is None else reliability.to(workspace.device),
             size=self.size,
             settings=self.train,
             seed=self.seed,

@@ -189,7 +189,7 @@ class TestKD:
     def test_is_cross_entropy_plus_weighted_divergence(self, make_setting: Any) -> None:
         setting = make_setting("kd", temperature=2.0, weight=3.0)
         logits = setting.output().logits
-        image, text = setting.teacher_outputs
+        image, text, _ = setting.teacher_outputs
         soft = distillation(text.cosines(image) * text.logit_scale, logits, 2.0)
         expected = F.cross_entropy(logits, setting.labels) + 3.0 * soft
         torch.testing.assert_close(setting.losses()["loss"], expected)
@@ -204,7 +204,7 @@ class TestCLIPBase:
 
     def test_authors_similarities(self, make_setting: Any) -> None:
         setting = make_setting("clipbase", similarity_scale=100.0, half_similarity=True)
-        image, text = setting.teacher_outputs
+        image, text, _ = setting.teacher_outputs
         target = half_similarity(text, image, 100.0)
         expected = soft_cross_entropy(setting.output().logits, target).mean()
         torch.testing.assert_close(setting.losses()["loss"], expected)
@@ -215,7 +215,7 @@ class TestSCIPD:
         setting = make_setting(
             "scipd", score_perturbation=False, instance_perturbation=False, beta=0.0
         )
-        image, text = setting.teacher_outputs
+        image, text, _ = setting.teacher_outputs
         target = similarity(text.cosines(image), text.logit_scale)
         expected = soft_cross_entropy(setting.output().logits, target).mean()
         torch.testing.assert_close(setting.losses()["loss"], expected)
@@ -228,7 +228,7 @@ class TestSCIPD:
 
     def test_weights_come_from_the_unperturbed_scores(self, make_setting: Any) -> None:
         setting = make_setting("scipd", beta=0.0, tau=0.01)
-        image, text = setting.teacher_outputs
+        image, text, _ = setting.teacher_outputs
         p = similarity(text.cosines(image), text.logit_scale)
         w = p.amax(dim=-1) ** -0.8
         # At a temperature this low the corrected target is the label itself.
