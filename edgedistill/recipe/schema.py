@@ -330,6 +330,11 @@ class TrainSection(Section):
     ties: Literal["latest", "first"] = Field(
         default="latest", description="which of equally good validation passes ships its weights"
     )
+    wise_ft: Annotated[float, Field(gt=0, le=1)] | Literal["validation"] = Field(
+        default=1.0,
+        description="ship weights this share of the way from the start weights to the trained ones "
+        "(WiSE-FT); 'validation': the share in tenths of the best source validation",
+    )
     patience: Annotated[int, Field(ge=0)] = Field(
         default=0,
         description="source-validation passes in a row without a better one that end the "

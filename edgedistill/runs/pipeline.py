@@ -148,6 +148,7 @@ def _run(
     others = before_training - started + time.perf_counter() - after_training
     times = {"seconds": trained.seconds + others, "training_seconds": trained.seconds}
     metrics = evaluated.metrics | times | _of_teacher(check, prepared)
+    metrics["wise_ft"] = trained.interpolation and trained.interpolation.as_json()
     on_stage(Stage.REPORT)
     if report:
         stages.report(folder, prepared, trained, calibrated, evaluated, metrics)

@@ -63,7 +63,6 @@ class TrainContext:
         images: training images, at the size that views are cut from; behind those with a label
             the ones without, which belong to no domain.
         reliability: of the teacher on source validation, on the device; None where not measured.
-        images: training images, at the size that views are cut from.
         validator: measures the student at every validation.
         size: the student's input side in pixels.
         dtype: what the student's forward pass is autocast to, None for plain float32.

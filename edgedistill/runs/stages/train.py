@@ -20,6 +20,7 @@ from edgedistill.students import Student
 from edgedistill.train.context import History, TeacherFn, TrainContext
 from edgedistill.train.loop import fit
 from edgedistill.train.validation import SourceValidation
+from edgedistill.train.wise_ft import Interpolation, ship_interpolated, snapshot
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,12 @@ class Trained:
     Attributes:
         history: one row per validation.
         seconds: of training, earlier parts of a resumed run counted in.
+        interpolation: with the start weights; None where the trained weights ship.
     """
 
     history: History
     seconds: float
+    interpolation: Interpolation | None
 
 
 @dataclass(frozen=True)
@@ -77,13 +80,15 @@ class Train:
             dtype=workspace.dtype,
             processes=workspace.processes,
         )
-        folder = workspace.folder
+        folder, share = workspace.folder, self.train.wise_ft
+        start = None if share == 1 else snapshot(prepared.student)
         history, seconds = fit(
             context,
             folder.checkpoint,
             callbacks.current(),
             lambda rows: write_history(folder, rows),
         )
+        shipped = None if start is None else ship_interpolated(context, start, share)
         if workspace.processes.rank == 0:
             save_student(prepared.student, prepared.text, folder)
             best, steps = max(row["val_accuracy"] for row in history), history[-1]["step"]
@@ -92,11 +97,13 @@ class Train:
                     f"stopped after {steps:.0f} of {self.train.steps} steps: no better source "
                     f"validation in {self.train.patience} passes (train.patience)"
                 )
+            if shipped is not None:
+                callbacks.current().on_note(shipped.summary())
             callbacks.current().on_note(
                 f"trained {steps:.0f} steps in {seconds:.0f} s, best source validation "
                 f"{100 * best:.1f}%; {_next(prepared)}"
             )
-        return Trained(history, seconds)
+        return Trained(history, seconds, shipped)
 
     def _validation(self, prepared: Prepared) -> tuple[LabelledImages, NDArray[np.float32] | None]:
         """Images to validate on: whole, or with the parameters of the one view of each to cut."""
