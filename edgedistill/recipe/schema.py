@@ -176,11 +176,16 @@ class TeacherSection(Section):
     model: str | None = Field(
         default=None,
         description="an open_clip model, 'hf-hub:ORG/NAME', a folder (of open_clip's format, or "
-        "of transformers' for CLIP and SigLIP), or 'emoji-clip'; "
+        "of transformers' for CLIP and SigLIP), 'emoji-clip', or, for pretraining, 'timm/NAME'; "
         "unset: 'emoji-clip' for an embedded benchmark, else none, which methods with a teacher "
         "refuse",
     )
     pretrained: str = Field(default="", description="open_clip tag or checkpoint file")
+    size: Size | None = Field(
+        default=None,
+        description="input side in pixels of a network of timm, unset: that of its published "
+        "weights; other models have a side of their own",
+    )
     normalization: Literal["own", "student"] = Field(
         default="own", description="'student' feeds the teacher the student's pixel statistics"
     )

@@ -36,8 +36,9 @@ from edgedistill.runs.first_recipe import (
 )
 from edgedistill.runs.stages.check import check_on_sources
 from edgedistill.runs.stages.prepare import class_texts
+from edgedistill.teacher.base import Teacher
 from edgedistill.teacher.check import TeacherCheck, advice, summary
-from edgedistill.teacher.open_clip import Teacher, load_teacher
+from edgedistill.teacher.open_clip import load_teacher
 from edgedistill.train.device import enough_memory, resolve_device
 
 # Names of a list that are shown.

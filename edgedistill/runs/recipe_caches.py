@@ -24,7 +24,7 @@ from edgedistill.runs.caches import Cache, describe_cache
 from edgedistill.runs.stages.check import rows_to_check
 from edgedistill.runs.stages.prepare import find_teacher
 from edgedistill.students import architecture
-from edgedistill.teacher.open_clip import Teacher
+from edgedistill.teacher.base import Teacher
 from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.files import CacheFiles
 from edgedistill.teacher.view_cache.plain import (

@@ -50,7 +50,9 @@ def _scores(
 ) -> list[dict[str, Any]]:
     dataset = resolve_split(data)
     index, split = dataset.index, dataset.split
-    model = load_teacher(teacher_model(teacher), teacher.pretrained, resolve_device(device))
+    model = load_teacher(
+        teacher_model(teacher), teacher.pretrained, resolve_device(device), teacher.size
+    )
     text = class_texts(prompts, dataset, model).to(model.device)
     store = open_store(index, model.size)
     unknown = np.isin(index.label, [index.class_id(name) for name in split.unknown])

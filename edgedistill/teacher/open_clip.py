@@ -1,28 +1,22 @@
 """The frozen teacher: any model of open_clip, or a CLIP or SigLIP in transformers' format."""
 
 import contextlib
-import hashlib
 import io
 import json
 import logging
 import pickle
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
-import torch.nn.functional as F
-from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 from edgedistill import callbacks
 from edgedistill._utils.hub import hub_unless_unreachable, is_offline_error
 from edgedistill._utils.suggestions import choices
-from edgedistill.data.normalization import Channels
-from edgedistill.data.pixels import normalize
 from edgedistill.errors import RecipeError, WeightsError
 from edgedistill.students.checkpoints import is_torchscript, read_checkpoint, tensor_names
 from edgedistill.teacher.activation import (
@@ -30,6 +24,8 @@ from edgedistill.teacher.activation import (
     activation_warning,
     trained_with_quick_gelu,
 )
+from edgedistill.teacher.base import Teacher, weights_fingerprint
+from edgedistill.teacher.image_only import PREFIX, load_image_teacher
 from edgedistill.teacher.transformers_format import (
     is_transformers_folder,
     load_folder,
@@ -45,89 +41,31 @@ EMBEDDED = {"emoji-clip": WEIGHTS / "emoji-clip"}
 _NUMPY = (".npz", ".npy")
 
 
-@dataclass(frozen=True)
-class Teacher:
-    """A CLIP model in eval mode without gradients.
-
-    Attributes:
-        model: the network, with open_clip's interface.
-        tokenizer: texts to token ids int64 `[n, L]`.
-        name: model name and tag, as a recipe gives them.
-        fingerprint: hash of its weights, and of QuickGELU where it has that activation, hex.
-        size: input side in pixels.
-        width: dimensions of an embedding, D.
-        mean, std: normalization of pixels in 0..1 that it was trained with.
-        logit_scale: exp of its learned log-scale.
-        device: of the network.
-    """
-
-    model: nn.Module
-    tokenizer: Any
-    name: str
-    fingerprint: str
-    size: int
-    width: int
-    mean: Channels
-    std: Channels
-    logit_scale: float
-    device: torch.device
-
-    @torch.no_grad()
-    def encode_images(
-        self, pixels: Tensor, mean: Channels | None = None, std: Channels | None = None
-    ) -> Tensor:
-        """Embed images: float32 `[B, 3, size, size]` in 0..1 to unit-norm float32 `[B, D]`.
-
-        `mean` and `std` replace the model's own normalization, as in the code of the methods'
-        authors.
-        """
-        x = normalize(pixels, mean or self.mean, std or self.std)
-        x = x.contiguous(memory_format=torch.channels_last)
-        return F.normalize(self.model.encode_image(x).float(), dim=1)  # type: ignore[operator]
-
-    @torch.no_grad()
-    def encode_texts(self, texts: list[str], batch: int = 256) -> Tensor:
-        """Embed texts: unit-norm float32 `[n, D]` on the CPU."""
-        parts = [
-            self.model.encode_text(  # type: ignore[operator]
-                self.tokenizer(texts[i : i + batch]).to(self.device)
-            )
-            for i in range(0, len(texts), batch)
-        ]
-        return F.normalize(torch.cat(parts).float(), dim=1).cpu()
-
-    def token_ids(self, texts: list[str]) -> tuple[list[tuple[int, ...]], list[str]]:
-        """Token ids of each text as the model is given them, and the texts that are cut.
-
-        A text that has more tokens than the model's context is cut at its end.
-        """
-        ids = self.tokenizer(texts)
-        length = ids.shape[1]
-        # With more room than the model has, what a text lacks up to the end is padding.
-        roomy = self.tokenizer(["", *texts], context_length=4 * length)
-        is_longer = (roomy[1:, length:] != roomy[0, -1]).any(1)
-        # SigLIP pads with its end token: of a text one token too long nothing else is left there.
-        is_cut = is_longer | (roomy[1:, :length] != ids).any(1)
-        cut = [text for text, yes in zip(texts, is_cut.tolist(), strict=True) if yes]
-        return [tuple(row) for row in ids.tolist()], cut
-
-
-def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
-    """Load a CLIP or SigLIP model with weights.
+def load_teacher(
+    model: str, pretrained: str, device: torch.device, size: int | None = None
+) -> Teacher:
+    """Load a CLIP or SigLIP model, or an image-only network of timm, with weights.
 
     A warning names weights that were trained with another activation than the model has.
 
     Args:
         model: a model name of open_clip, `hf-hub:ORG/NAME`, a folder, with or without `local-dir:`,
-            in the format of open_clip or of transformers, or a name in `EMBEDDED`.
-        pretrained: open_clip's tag or a checkpoint file, for a plain model name only.
+            in the format of open_clip or of transformers, a name in `EMBEDDED`, or `timm/NAME`.
+        pretrained: open_clip's tag or a checkpoint file, for a plain model name only; of timm's
+            networks a file, else timm's own weights are taken.
+        size: input side in pixels of timm's networks, None for that of their published weights.
 
     Raises:
         WeightsError: unknown model or tag, missing or unreadable weights; says where to put a file
             by hand.
-        RecipeError: `pretrained` beside a model that brings its own weights.
+        RecipeError: `pretrained` beside a model that brings its own weights, or `size` for one that
+            has a side of its own.
         MissingPackageError: the model's tokenizer needs a package that is not installed.
     """
+    if model.startswith(PREFIX):
+        return load_image_teacher(model, pretrained, device, size)
+    if size is not None:
+        raise RecipeError(f"teacher.size: {model!r} has an input side of its own; leave it out")
     folder = _folder(model)
     if folder is None and not model.startswith("hf-hub:"):
         _check_names(model, pretrained)
@@ -147,7 +85,7 @@ def load_teacher(model: str, pretrained: str, device: torch.device) -> Teacher:
         model=net,
         tokenizer=tokenizer,
         name=f"{model}/{pretrained}" if pretrained else model,
-        fingerprint=_fingerprint(net),
+        fingerprint=weights_fingerprint(net),
         size=size[0] if isinstance(size, tuple | list) else int(size),
         width=_width(net, tokenizer, device, model),
         mean=tuple(config["mean"]),
@@ -339,17 +277,6 @@ def _by_hand(model: str, pretrained: str) -> str:
     if _quick_gelu(model, pretrained) and same in open_clip.list_models():
         advice += f" and teacher.model to {same}"
     return advice
-
-
-def _fingerprint(net: nn.Module) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(net.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    # The same weights under another activation give other embeddings, which no cache may mix.
-    if any(isinstance(module, QuickGELU) for module in net.modules()):
-        digest.update(b"QuickGELU")
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

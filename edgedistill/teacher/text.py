@@ -11,7 +11,7 @@ from edgedistill._utils.suggestions import choices
 from edgedistill.errors import RecipeError
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.recipe.schema import PromptsSection
-from edgedistill.teacher.open_clip import Teacher
+from edgedistill.teacher.base import Teacher
 
 
 def class_names(

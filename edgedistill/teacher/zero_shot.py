@@ -6,7 +6,7 @@ from edgedistill.data.images import LabelledImages
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.openset import Outputs, ProbabilityRange
 from edgedistill.openset.head import OpenSetHead
-from edgedistill.teacher.open_clip import Teacher
+from edgedistill.teacher.base import Teacher
 from edgedistill.teacher.view_cache.plain import PlainCache, embed_images
 
 _BATCH = 128

@@ -10,7 +10,7 @@ from torch import Tensor
 from edgedistill import callbacks
 from edgedistill.data.images import ImageSet, by_part
 from edgedistill.data.views import ViewBatch
-from edgedistill.teacher.open_clip import Teacher
+from edgedistill.teacher.base import Teacher
 from edgedistill.teacher.view_cache.cache import ViewCache
 from edgedistill.teacher.view_cache.settings import ViewCacheSettings, open_cache
 from edgedistill.train.batches import Batch

@@ -14,6 +14,7 @@ from edgedistill.methods.reliability import Reliability, measure_reliability
 from edgedistill.methods.text_bank import TextBank
 from edgedistill.runs.folder import RunFolder
 from edgedistill.runs.stages.prepare import Prepared
+from edgedistill.teacher.base import Teacher
 from edgedistill.teacher.check import (
     TeacherCheck,
     advice,
@@ -22,7 +23,6 @@ from edgedistill.teacher.check import (
     spread,
     summary,
 )
-from edgedistill.teacher.open_clip import Teacher
 from edgedistill.teacher.view_cache.plain import plain_embeddings
 from edgedistill.train.distributed import ProcessGroup
 

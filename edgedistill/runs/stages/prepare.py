@@ -34,7 +34,8 @@ from edgedistill.runs.folder import check_fingerprints, write_environment, write
 from edgedistill.runs.workspace import Workspace
 from edgedistill.students import Student
 from edgedistill.students.assemble import assemble_student
-from edgedistill.teacher.open_clip import Teacher, load_teacher
+from edgedistill.teacher.base import Teacher
+from edgedistill.teacher.open_clip import load_teacher
 from edgedistill.teacher.text import check_class_texts, encode_class_texts
 from edgedistill.train.cpu_kernels.convolutions import use_fast_convolutions
 from edgedistill.train.device import torch_environment
@@ -275,12 +276,20 @@ def find_teacher(section: TeacherSection, device: torch.device, required: bool) 
     if section.model is None:
         return None
     try:
-        return load_teacher(section.model, section.pretrained, device)
+        teacher = load_teacher(section.model, section.pretrained, device, section.size)
     except WeightsError as error:
         if required:
             raise
         callbacks.current().on_warning(f"no teacher to compare with: {error}")
         return None
+    if required:
+        teacher.require_texts()
+    elif not teacher.encodes_texts:
+        callbacks.current().on_warning(
+            f"no teacher to compare with: {teacher.name} embeds images alone"
+        )
+        return None
+    return teacher
 
 
 def class_texts(

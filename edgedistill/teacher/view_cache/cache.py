@@ -19,7 +19,7 @@ from edgedistill.data.images import ImageSet
 from edgedistill.data.normalization import Channels
 from edgedistill.data.views import VERSION, ViewBatch, ViewSpec, draw_views
 from edgedistill.errors import CacheError, WeightsError
-from edgedistill.teacher.open_clip import Teacher
+from edgedistill.teacher.base import Teacher
 from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.files import CacheFiles
 

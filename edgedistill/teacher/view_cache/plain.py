@@ -19,7 +19,7 @@ from edgedistill._utils.cache_dir import cache_dir
 from edgedistill.data.images import ImageSet
 from edgedistill.data.pixels import to_chw_float
 from edgedistill.data.store.image_store import Store
-from edgedistill.teacher.open_clip import Teacher
+from edgedistill.teacher.base import Teacher
 from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.cache import Report, fill_cache, hash_paths
 from edgedistill.teacher.view_cache.files import CacheFiles

@@ -15,7 +15,7 @@ from edgedistill.data.normalization import Channels
 from edgedistill.data.store.image_store import Store
 from edgedistill.data.views import ViewSpec, view_spec
 from edgedistill.recipe.schema import TeacherSection, ViewsSection
-from edgedistill.teacher.open_clip import Teacher
+from edgedistill.teacher.base import Teacher
 from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.cache import (
     Report,
