@@ -78,10 +78,12 @@ def ship_interpolated(
     """
     student, trained = context.student, snapshot(context.student)
     figures: dict[float, float] = {}
-    if share == "validation":
+    if isinstance(share, str):
         for candidate in SHARES:
             interpolate_weights(student, start, trained, candidate)
             figures[candidate] = context.validator(context, student)[context.validator.figure]
-        share = max(figures, key=lambda candidate: (figures[candidate], -candidate))
-    interpolate_weights(student, start, trained, share)
-    return Interpolation(share, figures)
+        chosen = max(figures, key=lambda candidate: (figures[candidate], -candidate))
+    else:
+        chosen = share
+    interpolate_weights(student, start, trained, chosen)
+    return Interpolation(chosen, figures)
