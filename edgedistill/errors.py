@@ -13,10 +13,21 @@ ModelFault = Literal[
 ]  # fmt: skip
 
 
+def escape(text: str) -> str:
+    """Text on one line that cannot move a cursor: unprintable characters as backslash escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class EdgeDistillError(Exception):
-    """Base of all errors a user can mend; the message is one line."""
+    """Base of all errors a user can mend; the message is one line.
+
+    Keys, names and values that a file holds stand in it with their unprintable characters escaped.
+    """
 
     code: ClassVar[str] = "error"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(escape(message))
 
 
 class UsageError(EdgeDistillError):

@@ -1,5 +1,7 @@
 """Text for a terminal, whatever names of files it holds."""
 
+from edgedistill.errors import escape
+
 
 def printable(text: str, encoding: str | None) -> str:
     """Text that cannot move the cursor, break the line or fail to print.
@@ -9,5 +11,4 @@ def printable(text: str, encoding: str | None) -> str:
             control characters and the bytes of names that are not UTF-8.
     """
     encoding = encoding or "ascii"
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return escaped.encode(encoding, "backslashreplace").decode(encoding)
+    return escape(text).encode(encoding, "backslashreplace").decode(encoding)
