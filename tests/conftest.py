@@ -11,19 +11,27 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import numpy as np
-import onnx
-import open_clip
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw
-from safetensors.torch import save_file
+from xdist.scheduler import LoadFileScheduling, Scheduling
 
-from edgedistill.runtime.contract import seal
+# The process that hands out the tests to others reads this file too: torch and onnx are imported
+# where they are used.
+if TYPE_CHECKING:
+    import onnx
+    from xdist.remote import Producer
 
 # A shell starts background jobs with SIGINT ignored, and children would inherit that: the tests
 # of Ctrl-C must not depend on how they were started.
@@ -77,6 +85,8 @@ CLIP_CONFIG: dict[str, Any] = {
 
 
 PROCESSES = 2
+CLIENTS = "tests/clients/"
+LONGEST = "test_distributed.py"
 WITHOUT_PACKAGES = Path(__file__).parent / "programs" / "without_packages.py"
 # What only training needs.
 TRAINING = (
@@ -107,9 +117,28 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return PROCESSES if whole and not chosen and (os.cpu_count() or 1) >= PROCESSES else 0
 
 
+class ByFile(LoadFileScheduling):  # type: ignore[misc]
+    """`--dist loadfile`, but one process for all of tests/clients, which share an exported run."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return CLIENTS if nodeid.startswith(CLIENTS) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """See `ByFile`."""
+    return ByFile(config, log) if config.option.dist == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: at the end it would leave the other process idle."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Nothing of the user's cache is read or written, and one thread is enough for tiny sizes."""
+    import torch
+
     folder = tmp_path_factory.mktemp("cache")
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
@@ -181,6 +210,10 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An open_clip model of random weights in a folder that `local-dir:` loads."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
     folder = tmp_path_factory.mktemp("clip")
     (folder / "open_clip_config.json").write_text(json.dumps(CLIP_CONFIG))
     merges = "#version: 0.2\nt h\nth e</w>"
@@ -255,6 +288,8 @@ def make_model(
     scale: float = SCALE,
 ) -> onnx.ModelProto:
     """Classes are the colour channels; the logit is `scale` times the channel's mean in 0..1."""
+    from onnx import TensorProto, helper, numpy_helper
+
     weights = np.eye(3, len(classes), dtype=np.float32) * np.float32(scale / 255)
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
@@ -325,6 +360,9 @@ def metadata_of() -> Callable[..., dict[str, str]]:
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
     """Write a model, sealed by default, with some metadata changed (None: left out)."""
+    from onnx import helper
+
+    from edgedistill.runtime.contract import seal
 
     def write(
         model: onnx.ModelProto | None = None,
@@ -347,6 +385,8 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file that keeps the contract."""
+    from edgedistill.runtime.contract import seal
+
     path = tmp_path_factory.mktemp("model") / "student.onnx"
     path.write_bytes(seal(make_model().SerializeToString()))
     return path

@@ -64,7 +64,11 @@ def check_answers(file: Path, run: ed.Run, image: Path) -> None:
     assert answer.label in (None, *info.classes)
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    # Layers of EfficientNet are also those of the MobileNets, which other fast tests export.
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n == "test_efficientnet" else ()) for n in TINY],
+)
 def test_a_family_trains_and_answers_in_int8(
     name: str, trained: Callable[[str], ed.Run], shapes: Path, tmp_path: Path
 ) -> None:

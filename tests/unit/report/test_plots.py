@@ -1,4 +1,7 @@
+from collections.abc import Iterator
 from io import BytesIO
+from itertools import product
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -23,10 +26,19 @@ def _opens(figure: Figure) -> None:
         assert image.format == "PNG" and min(image.size) > 20
 
 
-@pytest.mark.parametrize("score", ["max_softmax", "max_logit", "something new"])
-@pytest.mark.parametrize("threshold", [0.4, 1.0, 0.0, -np.inf])
-@pytest.mark.parametrize("known", [NONE, RNG.random(30), np.ones(5), np.zeros(1)])
-@pytest.mark.parametrize("unknown", [NONE, RNG.random(9)])
+def _groups() -> Iterator[Any]:
+    """Every combination; fast are a quarter, in which every two values meet."""
+    scores = ("max_softmax", "max_logit", "something new")
+    thresholds = (0.4, 1.0, 0.0, -np.inf)
+    known = (NONE, RNG.random(30), np.ones(5), np.zeros(1))
+    unknown = (NONE, RNG.random(9))
+    values = (scores, thresholds, known, unknown)
+    for places in product(*(range(len(each)) for each in values)):
+        chosen = [each[place] for each, place in zip(values, places, strict=True)]
+        yield pytest.param(*chosen, marks=() if sum(places) % 4 == 0 else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("score", "threshold", "known", "unknown"), _groups())
 def test_score_histogram_of_any_groups(
     score: str, threshold: float, known: np.ndarray, unknown: np.ndarray
 ) -> None:
