@@ -38,7 +38,7 @@ def _groups() -> Iterator[Any]:
         yield pytest.param(*chosen, marks=() if sum(places) % 4 == 0 else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("score", "threshold", "known", "unknown"), _groups())
+@pytest.mark.parametrize(("score", "threshold", "known", "unknown"), list(_groups()))
 def test_score_histogram_of_any_groups(
     score: str, threshold: float, known: np.ndarray, unknown: np.ndarray
 ) -> None:
