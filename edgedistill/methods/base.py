@@ -7,7 +7,7 @@ A method never touches files, devices or the teacher network. Adding one is addi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -109,6 +109,14 @@ class Method(ABC, Generic[HyperT, HeadT]):
         authors published no such search.
         """
         return None
+
+    @classmethod
+    def sentences(cls, hyper: HyperT) -> Sequence[str]:
+        """Templates with one {} whose class texts `TextBank.sentences` has, apart from the prompts.
+
+        Empty for a method that compares with the recipe's prompts alone.
+        """
+        return ()
 
     @property
     def optimizers(self) -> int:

@@ -6,7 +6,7 @@ stays asynchronous on an accelerator. All functions work in the dtype they are g
 Sources: SCI-PD, "Hybrid Domain Generalization" (arXiv 2404.09011, CVPR 2024); SCMD, "Selective
 Cross-Modality Distillation" (arXiv 2311.15145, TMLR 2024); knowledge distillation
 (arXiv 1503.02531); DKD (arXiv 2203.08679); NKD (arXiv 2303.13005); DIST (arXiv 2205.10536); RKD
-(arXiv 1904.05068).
+(arXiv 1904.05068); CRD (arXiv 1910.10699); RISE (arXiv 2309.12530).
 """
 
 from __future__ import annotations
@@ -208,6 +208,33 @@ def _lengths(edges: Tensor) -> Tensor:
     squared = edges.square().sum(dim=-1)
     # The root of zero has no finite gradient.
     return torch.where(squared > _TINY, squared.clamp_min(_TINY).sqrt(), 0.0)
+
+
+def contrast(logits: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy of each row and each column of [B, B] finding its own, on the diagonal.
+
+    CRD's objective within a batch: student i among all teachers and teacher i among all students.
+    With ``labels`` int64 [B], entries of another image of the same class are no negatives; those
+    of ``UNLABELLED`` images are.
+    """
+    if labels is not None:
+        same = (labels[:, None] == labels) & (labels != UNLABELLED)
+        same = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        logits = logits.masked_fill(same, -torch.inf)
+    own = logits.diagonal()
+    rows, columns = logits.logsumexp(dim=1) - own, logits.logsumexp(dim=0) - own
+    return (rows.mean() + columns.mean()) / 2
+
+
+def relative_text_distance(embeddings: Tensor, texts: Tensor, anchors: Tensor) -> Tensor:
+    """RISE's relative distance: mean squared difference of two softmaxes over S anchors.
+
+    Of the cosines with each row's ``anchors`` [B, S, D], of its embedding [B, D] and of its class
+    text [B, D].
+    """
+    student = F.cosine_similarity(embeddings[:, None], anchors, dim=-1)
+    teacher = F.cosine_similarity(texts[:, None], anchors, dim=-1)
+    return F.mse_loss(F.softmax(student, dim=-1), F.softmax(teacher, dim=-1))
 
 
 def cosine_matrix(left: Tensor, right: Tensor) -> Tensor:

@@ -24,10 +24,11 @@ class LinearHead(nn.Module):
 
 
 class TextHead(nn.Module):
-    """SCI-PD: a hidden layer as wide as the teacher's text embeddings, then the classifier.
+    """SCI-PD and RISE: a hidden layer as wide as the teacher's embeddings, then the classifier.
 
     With ``texts`` [C, D] unit-norm, the classifier's rows start as the class texts; with
     ``projection`` [D, d], the hidden layer starts as that map into their space, without offset.
+    ``rectified`` puts a ReLU between the two (SCI-PD's).
     """
 
     def __init__(
@@ -37,8 +38,11 @@ class TextHead(nn.Module):
         width: int,
         texts: Tensor | None,
         projection: Tensor | None = None,
+        *,
+        rectified: bool = True,
     ) -> None:
         super().__init__()
+        self.rectified = rectified
         self.hidden = nn.Linear(feature_dim, width)
         if projection is not None:
             with torch.no_grad():
@@ -58,7 +62,45 @@ class TextHead(nn.Module):
         hidden = self.hidden(features)
         # The classifier's rows are texts, so what meets them is an embedding too.
         projected = F.normalize(hidden.float(), dim=-1)
-        return StudentOutput(features, self.classifier(F.relu(hidden)), projected)
+        logits = self.classifier(F.relu(hidden) if self.rectified else hidden)
+        return StudentOutput(features, logits, projected)
+
+
+class RegressorHead(nn.Module):
+    """FitNet: a classifier, and a regressor to the teacher's embedding that training alone uses.
+
+    With ``projection`` [D, d], the regressor starts there, without offset.
+    """
+
+    def __init__(
+        self, feature_dim: int, num_classes: int, width: int, projection: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(feature_dim, num_classes)
+        self.regressor = nn.Linear(feature_dim, width)
+        if projection is not None:
+            with torch.no_grad():
+                self.regressor.weight.copy_(projection)
+                self.regressor.bias.zero_()
+
+    def forward(self, features: Tensor) -> StudentOutput:
+        return StudentOutput(features, self.classifier(features), None)
+
+
+class ContrastHead(nn.Module):
+    """CRD: a classifier, and two maps into one space that training alone uses.
+
+    ``student_embedding`` maps features [B, d], ``teacher_embedding`` the teacher's [B, D].
+    """
+
+    def __init__(self, feature_dim: int, num_classes: int, teacher_width: int, width: int) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(feature_dim, num_classes)
+        self.student_embedding = nn.Linear(feature_dim, width)
+        self.teacher_embedding = nn.Linear(teacher_width, width)
+
+    def forward(self, features: Tensor) -> StudentOutput:
+        return StudentOutput(features, self.classifier(features), None)
 
 
 class ProjectorHead(nn.Module):

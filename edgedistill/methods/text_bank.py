@@ -17,6 +17,8 @@ class TextBank:
         pooled: float32 `[C, D]`, unit norm, the mean on the sphere of a class's rows.
         pool: "mean" compares with `pooled`, "best" with a class's best matching name.
         logit_scale: what the teacher multiplies cosines with before the softmax.
+        sentences: float32 `[S, C, D]`, unit norm, each class in each of a method's own sentences;
+            None for a method without.
     """
 
     names: Tensor
@@ -24,6 +26,7 @@ class TextBank:
     pooled: Tensor
     pool: Literal["mean", "best"]
     logit_scale: float
+    sentences: Tensor | None = None
 
     @classmethod
     def empty(cls, width: int) -> "TextBank":
@@ -52,4 +55,5 @@ class TextBank:
     def to(self, device: torch.device) -> "TextBank":
         """The same texts on another device."""
         names, owner, pooled = (t.to(device) for t in (self.names, self.owner, self.pooled))
-        return TextBank(names, owner, pooled, self.pool, self.logit_scale)
+        sentences = None if self.sentences is None else self.sentences.to(device)
+        return TextBank(names, owner, pooled, self.pool, self.logit_scale, sentences)

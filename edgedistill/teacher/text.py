@@ -50,11 +50,20 @@ def encode_class_texts(
     known: Sequence[str],
     defaults: Mapping[str, Sequence[str]],
     teacher: Teacher,
+    sentences: Sequence[str] = (),
 ) -> TextBank:
-    """The texts of the known classes, on the CPU; `defaults` as in `class_names`."""
+    """The texts of the known classes, on the CPU.
+
+    `defaults` as in `class_names`, `sentences` as in `build_text_bank`.
+    """
     names = class_names(known, defaults, prompts.names, prompts.keep_underscores)
     return build_text_bank(
-        teacher.encode_texts, names, prompts.templates, prompts.pool, teacher.logit_scale
+        teacher.encode_texts,
+        names,
+        prompts.templates,
+        prompts.pool,
+        teacher.logit_scale,
+        sentences,
     )
 
 
@@ -112,6 +121,7 @@ def build_text_bank(
     templates: Sequence[str],
     pool: Literal["mean", "best"],
     logit_scale: float,
+    sentences: Sequence[str] = (),
 ) -> TextBank:
     """Encode every template of every name once.
 
@@ -121,10 +131,28 @@ def build_text_bank(
         templates: each with one `{}`.
         pool: similarity of an image to a class: to the mean of its names, or to the best of them.
         logit_scale: factor of the cosines.
+        sentences: further templates, whose texts are kept apart from each other.
     """
     texts = [t.format(name) for group in names for name in group for t in templates]
     encoded = encode(texts).unflatten(0, (-1, len(templates)))
     rows = F.normalize(encoded.mean(1), dim=1)
     owner = torch.tensor([c for c, group in enumerate(names) for _ in group])
     pooled = torch.stack([rows[owner == c].mean(0) for c in range(len(names))])
-    return TextBank(rows, owner, F.normalize(pooled, dim=1), pool, logit_scale)
+    single = [_pooled(encode, names, sentence) for sentence in sentences]
+    return TextBank(
+        rows,
+        owner,
+        F.normalize(pooled, dim=1),
+        pool,
+        logit_scale,
+        torch.stack(single) if single else None,
+    )
+
+
+def _pooled(
+    encode: Callable[[list[str]], Tensor], names: Sequence[Sequence[str]], template: str
+) -> Tensor:
+    """The mean on the sphere of each class's names in one template, `[C, D]`."""
+    encoded = encode([template.format(name) for group in names for name in group])
+    means = [part.mean(0) for part in encoded.split([len(group) for group in names])]
+    return F.normalize(torch.stack(means), dim=1)

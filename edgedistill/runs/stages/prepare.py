@@ -135,11 +135,15 @@ class Prepare:
         for line in data_warnings(dataset):
             callbacks.current().on_warning(line)
         kind = METHODS[self.method.name]
+        hyper = kind.Hyper(**self.method.hyper)
         teacher = find_teacher(self.teacher, device, required=kind.needs_teacher)
         text = None
         if teacher is not None:
-            text = class_texts(self.prompts, dataset, teacher, kind.needs_teacher).to(device)
-        method = kind(kind.Hyper(**self.method.hyper), text=text)
+            sentences = kind.sentences(hyper)
+            text = class_texts(self.prompts, dataset, teacher, kind.needs_teacher, sentences).to(
+                device
+            )
+        method = kind(hyper, text=text)
         student, openset = self.build_student(method, len(dataset.split.known), teacher, device)
         images = self.decode(dataset, teacher)
         unlabelled, warnings = self.open_unlabelled(dataset, method)
@@ -293,9 +297,15 @@ def find_teacher(section: TeacherSection, device: torch.device, required: bool) 
 
 
 def class_texts(
-    prompts: PromptsSection, dataset: OpenSetSplit, teacher: Teacher, required: bool = True
+    prompts: PromptsSection,
+    dataset: OpenSetSplit,
+    teacher: Teacher,
+    required: bool = True,
+    sentences: Sequence[str] = (),
 ) -> TextBank:
     """Texts of the dataset's known classes, encoded by the teacher, on the CPU.
+
+    `sentences` as in `build_text_bank`.
 
     Raises RecipeError where two classes have the same texts; a warning unless they are required.
     """
@@ -307,7 +317,7 @@ def class_texts(
         if required:
             raise
         callback.on_warning(str(error))
-    return encode_class_texts(prompts, dataset.split.known, dataset.index.names, teacher)
+    return encode_class_texts(prompts, dataset.split.known, dataset.index.names, teacher, sentences)
 
 
 def fingerprints(

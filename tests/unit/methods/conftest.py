@@ -23,6 +23,7 @@ class Texts:
     pooled: Tensor
     logit_scale: float = 100.0
     pool: str = "mean"
+    sentences: Tensor | None = None
 
     def cosines(self, embeddings: Tensor) -> Tensor:
         return embeddings @ self.pooled.to(embeddings.dtype).T
@@ -58,8 +59,12 @@ def make_setting() -> Callable[..., Setting]:
         def normal(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=generator)
 
-        texts: Any = Texts(F.normalize(normal(CLASSES, WIDTH), dim=-1).to(device), logit_scale)
-        method = METHODS[name](METHODS[name].Hyper(**hyper), text=texts)
+        kind, own = METHODS[name], torch.Generator().manual_seed(2)
+        pooled = F.normalize(normal(CLASSES, WIDTH), dim=-1).to(device)
+        count = len(kind.sentences(kind.Hyper(**hyper)))
+        sentences = F.normalize(torch.randn(count, CLASSES, WIDTH, generator=own), dim=-1)
+        texts: Any = Texts(pooled, logit_scale, sentences=sentences.to(device) if count else None)
+        method = kind(kind.Hyper(**hyper), text=texts)
         torch.manual_seed(1)
         backbone = nn.Sequential(nn.Flatten(), nn.Linear(12, FEATURES), nn.ReLU())
         head = method.head(FEATURES, CLASSES)

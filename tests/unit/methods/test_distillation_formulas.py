@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from edgedistill.methods import METHODS, StudentOutput, TeacherOutputs
 from edgedistill.methods.functional import (
+    contrast,
     correlation_distance,
     distillation,
     non_target_cross_entropy,
     non_target_distillation,
     pairwise_angles,
     relative_distances,
+    relative_text_distance,
     target_distillation,
     without_label,
 )
@@ -122,6 +125,13 @@ class TestWeights:
             ("nkd", {"gamma": 3.0}, {"target_distillation": 1.0, "non_target_distillation": 3.0}),
             ("dist", {"beta": 3.0, "gamma": 5.0}, {"inter_class": 3.0, "intra_class": 5.0}),
             ("rkd", {"distance": 3.0, "angle": 5.0}, {"distance": 3.0, "angle": 5.0}),
+            ("fitnet", {"weight": 3.0}, {"hint": 3.0}),
+            ("crd", {"weight": 3.0}, {"contrast": 3.0}),
+            (
+                "rise",
+                {"classification": 2.0, "distillation": 3.0, "absolute": 4.0, "relative": 5.0},
+                {"cross_entropy": 2.0, "distillation": 3.0, "absolute": 4.0, "relative": 5.0},
+            ),
         ],
     )
     def test_of_the_terms(
@@ -143,6 +153,105 @@ class TestWeights:
         losses = kind(kind.Hyper(), text=texts).losses(None, out, LABELS, teacher)
         close(losses["cross_entropy"].double(), 1.4990842210)
         close(losses["target_distillation"].double(), 0.3802064001)
+
+
+def test_fitnet_regresses_to_the_embedding(make_texts: Any) -> None:
+    kind: Any = METHODS["fitnet"]
+    texts = make_texts(torch.eye(2))
+    method = kind(kind.Hyper(weight=2.0), text=texts)
+    head = method.head(2, 2, torch.eye(2))
+    out = StudentOutput(torch.tensor([[1.0, 2.0], [0.0, 1.0]]), torch.zeros(2, 2), None)
+    image = torch.tensor([[0.6, 0.8], [0.0, 1.0]])
+    # Half of 0.4 squared and 1.2 squared for the first, which alone has a label; 0 for the second.
+    losses = method.losses(head, out, torch.tensor([0, -1]), TeacherOutputs(image, texts))
+    close(losses["hint"].detach().double(), 0.4)
+    close(losses["loss"].detach().double(), math.log(2) + 0.8)
+
+
+class TestContrast:
+    LOGITS = t([[2.0, 0.0], [1.0, 3.0]])
+
+    def test_rows_and_columns_find_their_own(self) -> None:
+        rows = math.log1p(math.exp(-2))
+        columns = (math.log1p(math.exp(-1)) + math.log1p(math.exp(-3))) / 2
+        close(contrast(self.LOGITS), (rows + columns) / 2)
+
+    @pytest.mark.parametrize("labels", [[0, 1], [0, -1], [-1, -1]])
+    def test_images_of_other_classes_and_without_a_label_are_negatives(
+        self, labels: list[int]
+    ) -> None:
+        assert contrast(self.LOGITS, torch.tensor(labels)) == contrast(self.LOGITS)
+
+    def test_images_of_the_same_class_are_none(self) -> None:
+        close(contrast(self.LOGITS, torch.tensor([1, 1])), 0.0)
+
+    @pytest.mark.parametrize(
+        ("negatives", "expected"), [("other_classes", 0.0), ("other_images", 1)]
+    )
+    def test_crd_compares_in_a_space_of_its_own(
+        self, negatives: str, expected: float, make_texts: Any
+    ) -> None:
+        """Both maps are the identity, and all cosines are 1: each finds its own by chance."""
+        kind: Any = METHODS["crd"]
+        texts = make_texts(torch.eye(2))
+        method = kind(kind.Hyper(width=2, negatives=negatives), text=texts)
+        head = method.head(2, 2)
+        with torch.no_grad():
+            for layer in (head.student_embedding, head.teacher_embedding):
+                layer.weight.copy_(torch.eye(2))
+                layer.bias.zero_()
+        out = StudentOutput(torch.tensor([[3.0, 4.0], [6.0, 8.0]]), torch.zeros(2, 2), None)
+        teacher = TeacherOutputs(torch.tensor([[0.6, 0.8], [0.6, 0.8]]), texts)
+        losses = method.losses(head, out, torch.tensor([0, 0]), teacher)
+        close(losses["contrast"].detach().double(), expected * math.log(2))
+        close(losses["loss"].detach().double(), math.log(2) * (1 + 0.8 * expected))
+
+
+class TestRISE:
+    def test_distance_relative_to_anchors(self) -> None:
+        """Softmax of (1, 0) against softmax of (0, 1)."""
+        anchors = torch.eye(2, dtype=torch.float64)[None]
+        student, text = t([[2.0, 0.0]]), t([[0.0, 1.0]])
+        share = math.e / (math.e + 1)
+        close(relative_text_distance(student, text, anchors), (2 * share - 1) ** 2)
+        close(relative_text_distance(text, text, anchors), 0.0)
+
+    def test_terms(self, make_texts: Any) -> None:
+        kind: Any = METHODS["rise"]
+        sentences = torch.stack([torch.eye(2), torch.eye(2).flip(0)])
+        texts = make_texts(torch.eye(2), 1.0, sentences=sentences)
+        method = kind(kind.Hyper(temperature=1.0), text=texts)
+        projected = torch.tensor([[0.6, 0.8]])
+        out = StudentOutput(torch.zeros(1, 1), torch.zeros(1, 2), projected)
+        teacher = TeacherOutputs(torch.tensor([[0.0, 0.0]]), texts)
+        losses = method.losses(None, out, torch.tensor([1]), teacher)
+        close(losses["cross_entropy"].double(), math.log(2))
+        close(losses["distillation"].double(), 0.0)
+        close(losses["absolute"].double(), 0.2)
+        # The anchors of class 1 are (0, 1) and (1, 0): cosines 0.8 and 0.6, of its text 1 and 0.
+        student, own = 1 / (1 + math.exp(-0.2)), math.e / (math.e + 1)
+        close(losses["relative"].double(), (student - own) ** 2)
+        close(
+            losses["loss"].double(),
+            0.1 * math.log(2) + 0.5 * 0.2 + 5 * (student - own) ** 2,
+        )
+
+    def test_no_rectifier_before_the_class_texts(self, make_texts: Any) -> None:
+        kind: Any = METHODS["rise"]
+        head = kind(kind.Hyper(), text=make_texts(torch.eye(2))).head(2, 2, torch.eye(2))
+        with torch.no_grad():
+            head.classifier.bias.zero_()
+        assert head(torch.tensor([[-1.0, 2.0]])).logits.tolist() == [[-1.0, 2.0]]
+
+    def test_anchors_become_sentences(self) -> None:
+        kind: Any = METHODS["rise"]
+        assert kind.sentences(kind.Hyper(anchors=["sketch", "photo"])) == [
+            "a sketch of a {}",
+            "a photo of a {}",
+        ]
+        for wrong in (["sketch"], ["sketch", " "], ["sketch", "{}"]):
+            with pytest.raises(ValidationError):
+                kind.Hyper(anchors=wrong)
 
 
 class TestEmbedding:

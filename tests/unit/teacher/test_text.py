@@ -153,3 +153,25 @@ def test_a_text_that_two_classes_share_is_warned_of(embedded_clip: Teacher) -> N
     names = {"bird": ["crane", "bird"], "machine": ["crane", "machine"]}
     (line,) = warnings_of(embedded_clip, names)
     assert all(repr(text) in line for text in ("a photo of a crane", "bird", "machine"))
+
+
+def test_sentences_are_kept_apart() -> None:
+    vectors = {
+        "a": [1.0, 0.0],
+        "b": [0.0, 1.0],
+        "b2": [1.0, 0.0],
+        "old a": [0.6, 0.8],
+        "old b": [0.0, 1.0],
+        "old b2": [0.0, 1.0],
+    }
+
+    def encode(texts: list[str]) -> torch.Tensor:
+        return torch.tensor([vectors[text] for text in texts])
+
+    names = [["a"], ["b", "b2"]]
+    assert build_text_bank(encode, names, ["{}"], "mean", 1.0).sentences is None
+    bank = build_text_bank(encode, names, ["{}"], "mean", 1.0, ["old {}", "{}"])
+    half = 0.5**0.5
+    expected = [[[0.6, 0.8], [0.0, 1.0]], [[1.0, 0.0], [half, half]]]
+    torch.testing.assert_close(bank.sentences, torch.tensor(expected))
+    assert torch.equal(bank.pooled, build_text_bank(encode, names, ["{}"], "mean", 1.0).pooled)

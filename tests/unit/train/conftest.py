@@ -74,8 +74,11 @@ def _make_context(
     def encode(texts: list[str]) -> torch.Tensor:
         return vectors[: len(texts)]
 
-    text = build_text_bank(encode, [["a"], ["b"], ["c"]], ["{}"], "best", 20.0)
-    method = METHODS[name](METHODS[name].Hyper(**(hyper or {})), text=text)
+    kind = METHODS[name]
+    chosen = kind.Hyper(**(hyper or {}))
+    names = [["a"], ["b"], ["c"]]
+    text = build_text_bank(encode, names, ["{}"], "best", 20.0, kind.sentences(chosen))
+    method = kind(chosen, text=text)
     torch.manual_seed(seed)
     backbone = nn.Sequential(
         nn.Conv2d(3, 6, 3, stride=2),
