@@ -6,6 +6,7 @@ The sections [views], [teacher], [prompts], [student] and [log] are those of a r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -186,7 +187,7 @@ def read_pretraining(
         values = (
             source.model_dump(exclude_none=True)
             if isinstance(source, PretrainingRecipe)
-            else dict(source)
+            else deepcopy(dict(source))
         )
         tree, where = absolute_paths(values, Path()), "pretraining"
     for changes in overrides:

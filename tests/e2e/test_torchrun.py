@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 import tomli_w
+import torch
+from safetensors.torch import load_file
+
+import edgedistill as ed
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +47,23 @@ def test_a_run_of_two_processes(recipe: Path, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("Unseen domain sea") == 1
     assert (tmp_path / "x" / "report.html").is_file()
+
+
+def test_a_pretraining_of_two_processes(
+    tmp_path: Path, shapes: Path, tiny_clip: Path, tree_of: Callable[..., dict[str, Any]]
+) -> None:
+    tree = {name: tree_of()[name] for name in ("teacher", "views")}
+    tree["data"] = {"images": [str(shapes)], "labelled": str(shapes)}
+    tree["student"] = {"model": "mobilenet_v3_small", "size": 32}
+    tree["train"] = {"steps": 3, "batch": 8, "lr": 1e-4, "eval_every": 3}
+    recipe = tmp_path / "pretraining.toml"
+    recipe.write_text(tomli_w.dumps(tree))
+    result = torchrun("pretrain", recipe, "-o", tmp_path / "two.safetensors")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("cosine") == 1
+    two = load_file(tmp_path / "two.safetensors")
+    one = load_file(ed.pretrain((), tmp_path / "one.safetensors", recipe=recipe).path)
+    assert all(torch.allclose(one[k].float(), two[k].float(), atol=1e-3) for k in one)
 
 
 def test_bad_input_is_said_once(recipe: Path, tmp_path: Path) -> None:
