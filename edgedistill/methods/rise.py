@@ -103,7 +103,8 @@ class RISE(Method[RISEHyper, TextHead]):
         labels: Tensor,
         teacher_outputs: TeacherOutputs | None,
     ) -> dict[str, Tensor]:
-        hyper, (image, text) = self.hyper, self.require_teacher(teacher_outputs)
+        hyper, outputs = self.hyper, self.require_teacher(teacher_outputs)
+        image, text = outputs.image, outputs.text
         if out.projected is None or text.sentences is None:
             raise ValueError("method 'rise' needs its own head and the texts of its anchors")
         teacher = text.cosines(image) * text.logit_scale
