@@ -90,7 +90,7 @@ class Settings(_Strict):
     keep_rates: list[float] = Field(min_length=1)
     reference: list[str]
     recipe: dict[str, Any]
-    optimizers: list[Optimizer] = Field(min_length=1)
+    starts: dict[str, list[Optimizer]]
     tasks: dict[str, Task]
     methods: dict[str, Entry]
     grids: list[Grid] = Field(min_length=1)
@@ -137,10 +137,11 @@ def read_settings(path: Path) -> Settings:
         raise RecipeError(f"{path}: {first_line(error, Settings)}") from None
     for cell in cells_of(settings):
         known = cell.task in settings.tasks and cell.method in settings.methods
+        known = known and bool(settings.starts.get(cell.start))
         if not known or cell.target not in settings.tasks[cell.task].stand_in:
             raise RecipeError(
-                f"{path}: grids name {' '.join(cell)}, and the task, the method or the target's "
-                "stand_in is missing"
+                f"{path}: grids name {' '.join(cell)}, and the task, start, method or "
+                "stand_in of the target is missing"
             )
         if settings.methods[cell.method].name not in METHODS:
             raise RecipeError(f"{path}: methods.{cell.method}.name: no registered method")
@@ -172,13 +173,14 @@ def _is_for(entry: Entry | None, start: str) -> bool:
     return entry is None or entry.starts is None or start in entry.starts
 
 
-def draws(settings: Settings, method: str) -> list[dict[str, Any]]:
+def draws(settings: Settings, method: str, start: str) -> list[dict[str, Any]]:
     """Recipe field -> value, for every trial of a method; the same rates for every method."""
-    entry, kinds = settings.methods[method], len(settings.optimizers)
+    entry, optimizers = settings.methods[method], settings.starts[start]
+    kinds = len(optimizers)
     if entry.untrained:
         return [{}]
     trials: list[dict[str, Any]] = [{} for _ in range(settings.trials)]
-    for place, optimizer in enumerate(settings.optimizers):
+    for place, optimizer in enumerate(optimizers):
         of_kind = trials[place::kinds]
         for field in ("lr", "weight_decay"):
             values = SearchRange(*getattr(optimizer, field))
@@ -204,7 +206,7 @@ def trials_of(settings: Settings, cell: Cell, weights: Mapping[str, Path]) -> li
     """
     return [
         _job(settings, "trial", cell, number, fields, None, weights)
-        for number, fields in enumerate(draws(settings, cell.method))
+        for number, fields in enumerate(draws(settings, cell.method, cell.start))
     ]
 
 
@@ -213,7 +215,7 @@ def runs_of(
 ) -> list[Job]:
     """The runs of a cell, a seed each, with what the best of its finished trials has."""
     choice = chosen(trials)
-    fields = draws(settings, cell.method)[choice["number"]]
+    fields = draws(settings, cell.method, cell.start)[choice["number"]]
     return [
         _job(settings, "run", cell, seed, fields, choice["score"], weights)
         for seed in settings.seeds

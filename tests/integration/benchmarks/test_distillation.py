@@ -32,6 +32,10 @@ def settings_file(
     recipe |= {"views": tree["views"], "teacher": tree["teacher"]}
     recipe |= {"train": {"batch_per_domain": 4}}
     dataset = tree["data"]["dataset"]
+    optimizers = [
+        {"name": "sgd", "lr": [1e-3, 1e-2], "weight_decay": [1e-5, 1e-3]},
+        {"name": "adamw", "lr": [1e-4, 1e-3], "weight_decay": [1e-3, 1e-1]},
+    ]
     settings = {
         "seeds": [0, 1],
         "trials": 2,
@@ -40,10 +44,7 @@ def settings_file(
         "keep_rates": KEEP_RATES,
         "reference": ["scipd"],
         "recipe": recipe,
-        "optimizers": [
-            {"name": "sgd", "lr": [1e-3, 1e-2], "weight_decay": [1e-5, 1e-3]},
-            {"name": "adamw", "lr": [1e-4, 1e-3], "weight_decay": [1e-3, 1e-1]},
-        ],
+        "starts": dict.fromkeys(("generic", "embedded"), optimizers),
         "tasks": {dataset: {"unknown": ["tall_bar"], "stand_in": {"sea": "paper"}}},
         "methods": {
             "erm": {"name": "erm"},
@@ -86,26 +87,29 @@ def edited(settings_file: Path, folder: Path, **changes: Any) -> Path:
 
 
 class TestPlan:
-    def test_every_method_has_as_many_trials_at_the_same_rates(self) -> None:
+    @pytest.mark.parametrize("start", ["generic", "embedded"])
+    def test_every_method_has_as_many_trials_at_the_same_rates(self, start: str) -> None:
         settings = plan.read_settings(run.SETTINGS)
         common = ("train.optimizer", "train.lr", "train.weight_decay")
         drawn = {
-            name: [[trial[field] for field in common] for trial in plan.draws(settings, name)]
+            name: [
+                [trial[field] for field in common] for trial in plan.draws(settings, name, start)
+            ]
             for name, entry in settings.methods.items()
             if not entry.untrained
         }
         assert all(values == drawn["erm"] for values in drawn.values())
         assert len(drawn["erm"]) == settings.trials
-        for optimizer in settings.optimizers:
+        for optimizer in settings.starts[start]:
             rates = [rate for name, rate, _ in drawn["erm"] if name == optimizer.name]
-            assert len(set(rates)) == settings.trials // len(settings.optimizers)
+            assert len(set(rates)) == settings.trials // len(settings.starts[start])
             assert all(optimizer.lr[0] <= rate <= optimizer.lr[1] for rate in rates)
 
     def test_half_of_the_trials_of_each_optimizer_draw_the_methods_own_values(self) -> None:
         settings = plan.read_settings(run.SETTINGS)
         for name in ("kd", "scipd", "scmd"):
             fields = {f"method.{field}" for field in search_space(METHODS[name].Hyper)}
-            own = [fields & trial.keys() for trial in plan.draws(settings, name)]
+            own = [fields & trial.keys() for trial in plan.draws(settings, name, "generic")]
             assert own == [set(), set(), fields, fields] * 2
 
     def test_a_trial_never_opens_the_target_or_a_class_kept_for_unknown(
