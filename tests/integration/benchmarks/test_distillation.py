@@ -124,6 +124,19 @@ class TestPlan:
         assert (one.recipe.data.target, one.recipe.data.sources) == ("sea", None)
         assert (one.recipe.seed, other.recipe.seed) == (0, 1)
 
+    def test_unlabelled_images_are_as_many_as_labelled_ones_of_a_step(
+        self, weights: dict[str, Path]
+    ) -> None:
+        settings = plan.read_settings(run.SETTINGS)
+        cell = plan.Cell("emoji", "mobilenet_v3_small", "generic", "line", "ovd-unlabelled")
+        trials = plan.trials_of(settings, cell, weights)
+        (first, *_) = plan.runs_of(settings, cell, weights, [trial_row(0, 0.3)])
+        for job, count in ((trials[0], 2 * 16), (first, 3 * 16)):
+            assert job.recipe.data.unlabelled == ["emoji"]
+            assert job.recipe.train.unlabelled_per_step == count
+        without = plan.trials_of(settings, cell._replace(method="ovd"), weights)[0].recipe
+        assert without.data.unlabelled == []
+
     def test_lengths_and_the_chosen_trials_values_reach_the_recipes(
         self, settings_file: Path, cell: plan.Cell, weights: dict[str, Path]
     ) -> None:
