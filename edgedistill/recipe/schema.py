@@ -338,7 +338,8 @@ class TrainSection(Section):
     wise_ft: Annotated[float, Field(gt=0, le=1)] | Literal["validation"] = Field(
         default=1.0,
         description="ship weights this share of the way from the start weights to the trained ones "
-        "(WiSE-FT); 'validation': the share in tenths of the best source validation",
+        "(WiSE-FT); 'validation': the smallest share in tenths within a standard error of the best "
+        "source validation",
     )
     patience: Annotated[int, Field(ge=0)] = Field(
         default=0,

@@ -45,6 +45,10 @@ class Validator(Protocol):
         """
         ...
 
+    def standard_error(self, value: float, /) -> float:
+        """How far a value of `figure` is from that of endless images; 0 where nobody knows."""
+        ...
+
 
 class Stopped(Exception):
     """Ctrl-C or a termination signal: the run is saved and resumes where it stopped."""

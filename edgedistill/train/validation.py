@@ -1,5 +1,6 @@
 """The validation of a run: closed-set accuracy on source images."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,6 +47,11 @@ class SourceValidation:
             size=context.size,
         )
         return {self.figure: _mean_over_domains(outputs, self.images.domains)}
+
+    def standard_error(self, value: float) -> float:
+        """Of a mean over the domains of accuracies that are each about `value`."""
+        shares = [value * (1 - value) / len(rows) for rows in self.images.domains if len(rows)]
+        return math.sqrt(sum(shares)) / max(1, len(shares))
 
 
 def _mean_over_domains(outputs: Outputs, domains: Sequence[NDArray[np.int64]]) -> float:

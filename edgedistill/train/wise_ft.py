@@ -37,8 +37,9 @@ class Interpolation:
         line = f"wise_ft: {self.share:g} of the way from the start weights to the trained ones"
         if self.figures:
             line += (
-                f", source validation {100 * self.figures[self.share]:.1f}% "
-                f"({100 * self.figures[1.0]:.1f}% at the end of the way)"
+                f", the smallest share within a standard error of the best source validation: "
+                f"{100 * self.figures[self.share]:.1f}% ({100 * self.figures[1.0]:.1f}% at the "
+                "end of the way)"
             )
         return line
 
@@ -73,8 +74,10 @@ def ship_interpolated(
 
     Args:
         start: snapshot of its start weights.
-        share: of the trained weights, or "validation": the smallest of the best by the context's
-            validator.
+        share: of the trained weights, or "validation": the smallest that is within one standard
+            error of the best by the context's validator (Breiman et al. 1984, section 3.4.3).
+            Start weights know more than the sources show, and a difference that source
+            validation cannot tell from chance is no reason to leave them.
     """
     student, trained = context.student, snapshot(context.student)
     figures: dict[float, float] = {}
@@ -82,7 +85,9 @@ def ship_interpolated(
         for candidate in SHARES:
             interpolate_weights(student, start, trained, candidate)
             figures[candidate] = context.validator(context, student)[context.validator.figure]
-        chosen = max(figures, key=lambda candidate: (figures[candidate], -candidate))
+        best = max(figures.values())
+        least = best - context.validator.standard_error(best)
+        chosen = min(candidate for candidate, value in figures.items() if value >= least)
     else:
         chosen = share
     interpolate_weights(student, start, trained, chosen)

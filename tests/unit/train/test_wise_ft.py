@@ -57,21 +57,27 @@ class Nearness:
     """A validator whose figure is best where the head's weights are at `best`, or beyond."""
 
     best: float
+    error: float = 0.0
     figure: str = "val_accuracy"
 
     def __call__(self, context: TrainContext, student: Student) -> Mapping[str, float]:
         at = float(next(student.head.parameters()).detach().mean())
         return {self.figure: round(min(at, self.best), 4)}
 
+    def standard_error(self, value: float) -> float:
+        return self.error
 
-def shipped(context: TrainContext, share: float | str, best: float) -> tuple[float, float]:
+
+def shipped(
+    context: TrainContext, share: float | str, best: float, error: float = 0.0
+) -> tuple[float, float]:
     """The share that ships on the way from 0 to 1, and the mean of the weights that do."""
     head = context.student.head
     start = snapshot(context.student) | filled(context.student, 0)
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.fill_(1)
-    context = replace(context, validator=Nearness(best))
+    context = replace(context, validator=Nearness(best, error))
     result = ship_interpolated(context, start, share)  # type: ignore[arg-type]
     return result.share, float(next(head.parameters()).detach().mean())
 
@@ -79,6 +85,11 @@ def shipped(context: TrainContext, share: float | str, best: float) -> tuple[flo
 def test_validation_chooses_the_smallest_of_the_best_shares(tiny_context: Any) -> None:
     assert shipped(tiny_context(), "validation", best=0.4) == pytest.approx((0.4, 0.4))
     assert shipped(tiny_context(), "validation", best=2.0) == pytest.approx((1.0, 1.0))
+
+
+def test_validation_chooses_the_smallest_within_a_standard_error(tiny_context: Any) -> None:
+    chosen = shipped(tiny_context(), "validation", best=0.8, error=0.25)
+    assert chosen == pytest.approx((0.6, 0.6))
 
 
 def test_a_given_share_is_not_validated(tiny_context: Any) -> None:
