@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from pathlib import Path
 
+from edgedistill import callbacks
 from edgedistill._utils.atomic import write_text
 from edgedistill.callbacks import RunEnd
+from edgedistill.errors import OutputError
 from edgedistill.loggers.base import Logger
 from edgedistill.registries import LOGGERS
 
@@ -22,9 +25,11 @@ class CSVLogger(Logger):
         self._path = self.folder / "log.csv"
         self._rows: list[tuple[int, str, float]] = []
         if self._path.is_file():
-            with self._path.open(encoding="utf-8", newline="") as file:
-                rows = csv.DictReader(file)
-                self._rows = [(int(r["step"]), r["name"], float(r["value"])) for r in rows]
+            self._rows, damaged = _read(self._path)
+            if damaged:
+                callbacks.current().on_warning(
+                    f"{self._path}: {damaged} damaged lines are left out of the curves"
+                )
         self._resumed = bool(self._rows)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -47,3 +52,20 @@ class CSVLogger(Logger):
         writer.writerow(_COLUMNS)
         writer.writerows(self._rows)
         write_text(self._path, text.getvalue())
+
+
+def _read(path: Path) -> tuple[list[tuple[int, str, float]], int]:
+    """Rows of an earlier log, and the number of its lines that are none. Raises OutputError."""
+    rows: list[tuple[int, str, float]] = []
+    damaged = 0
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read: {error.strerror}; remove it") from error
+    for line in text.splitlines()[1:]:
+        try:
+            ((step, name, value),) = csv.reader([line])
+            rows.append((int(step), name, float(value)))
+        except (ValueError, csv.Error):
+            damaged += 1
+    return rows, damaged

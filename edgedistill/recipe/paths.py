@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgedistill._utils.home import expand_home
 from edgedistill.registries import DATASETS
 
 _LOCAL_DIR = "local-dir:"
@@ -25,7 +26,10 @@ def _always(value: str) -> bool:
 
 
 def _marked(value: str) -> bool:
-    """A bare word is the name of a domain, or of an open_clip tag, even beside such a folder."""
+    """A bare word is the name of a domain, or of an open_clip tag, even beside such a folder.
+
+    A target that the dataset has no folder of is looked for beside the recipe, see `_beside`.
+    """
     return "/" in value or os.sep in value
 
 
@@ -61,7 +65,27 @@ def absolute_paths(tree: Mapping[str, Any], base: Path) -> dict[str, Any]:
         values = absolute.get(section)
         if isinstance(values, dict) and key in values:
             absolute[section] = {**values, key: _absolute(values[key], base, may_be_path)}
+    data = absolute.get("data")
+    if isinstance(data, dict) and _beside(data, base):
+        absolute["data"] = {**data, "target": os.path.abspath(base / data["target"])}
     return absolute
+
+
+def _beside(data: Mapping[str, Any], base: Path) -> bool:
+    """Whether a target that is a bare word is a folder of `base`, and none of the dataset.
+
+    Domains of named datasets, and those that stand in tables or lists of another root, are only
+    known when they are read: there a word stays a name.
+    """
+    target, dataset = data.get("target"), data.get("dataset")
+    if not (isinstance(target, str) and isinstance(dataset, str)) or {"root", "lists"} & set(data):
+        return False
+    if not target or "\0" in target + dataset or _marked(target) or dataset in DATASETS:
+        return False
+    root = expand_home(dataset)
+    return (base / target).is_dir() and not (
+        (root if root.is_dir() else root.parent) / target
+    ).is_dir()
 
 
 def absolute_value(keys: tuple[str, ...], value: Any, base: Path) -> Any:

@@ -62,6 +62,23 @@ def test_an_override_starts_from_the_current_directory(project: Path) -> None:
         assert recipe.data.target == str(here / "night")
 
 
+def test_a_target_without_a_slash_is_a_folder_beside_the_file_unless_it_is_a_domain(
+    project: Path,
+) -> None:
+    recipe = project / "recipe.toml"
+    recipe.write_text(TEXT.replace("./night", "night"))
+    assert load_recipe(recipe).data.target == str(project / "night")
+    (project / "photos" / "night").mkdir()
+    assert load_recipe(recipe).data.target == "night"
+    # The domains of a table may have folders beside it, and those of another root anywhere.
+    (project / "photos.csv").touch()
+    table = TEXT.replace("./night", "night").replace('"photos"', '"photos.csv"')
+    recipe.write_text(table)
+    assert load_recipe(recipe).data.target == "night"
+    recipe.write_text(table.replace("[teacher]", 'root = "elsewhere"\n[teacher]'))
+    assert load_recipe(recipe).data.target == "night"
+
+
 def test_what_is_in_neither_folder_stays_as_it_is(project: Path) -> None:
     recipe = load_recipe(project / "recipe.toml", ["data.dataset=nowhere"])
     assert recipe.data.dataset == "nowhere"
