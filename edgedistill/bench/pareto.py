@@ -20,6 +20,7 @@ from matplotlib.transforms import Bbox
 
 from edgedistill.bench.result import Interval, Model, Result
 from edgedistill.bench.sheet import setting
+from edgedistill.data.fonts import drawable
 from edgedistill.report.style import BLUE, INK, MUTED, ORANGE, styled
 
 _PRECISION = re.compile(r"[-_.]?(?:fp32|int8)")
@@ -259,7 +260,7 @@ def _legend(axes: Axes, drawn: list[Point]) -> None:
 
 def label(point: Point) -> str:
     """Name and size of a file: `student-int8, 1.3 MB`."""
-    return f"{point.name.removesuffix('.onnx')}, {point.bytes / 1e6:.1f} MB"
+    return f"{drawable(point.name.removesuffix('.onnx'))}, {point.bytes / 1e6:.1f} MB"
 
 
 def place_labels(axes: Axes, drawn: list[Point]) -> None:

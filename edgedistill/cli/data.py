@@ -1,11 +1,13 @@
 """`edgedistill data`: contents of a dataset, and a copy of a benchmark against its paper."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import edgedistill as ed
+from edgedistill.callbacks import Callback, reporting
 from edgedistill.cli.options import AsJson, Overrides
 from edgedistill.cli.tables import print_json, print_lines, print_table
 from edgedistill.errors import UsageError
@@ -55,7 +57,7 @@ def info(
                 "its split, not the name of a benchmark"
             )
         benchmark = ed.benchmark_info(source, root, lists=lists, callbacks=callbacks)
-        _write_sheet(benchmark, sheet)
+        _write_sheet(benchmark, sheet, callbacks)
         (_print_benchmark_json if as_json else _print_benchmark)(source, benchmark, sheet)
         return int(bool(benchmark.check.findings or benchmark.problems))
     if root is not None or lists is not None:
@@ -64,17 +66,19 @@ def info(
             "image lists start from another folder with --set data.root=DIR"
         )
     dataset = ed.dataset_info(source, target=target, overrides=overrides or [], callbacks=callbacks)
-    _write_sheet(dataset, sheet)
+    _write_sheet(dataset, sheet, callbacks)
     (_print_dataset_json if as_json else _print_dataset)(dataset, sheet)
     return 0
 
 
-def _write_sheet(info: "DatasetInfo | BenchmarkInfo", path: Path | None) -> None:
+def _write_sheet(
+    info: "DatasetInfo | BenchmarkInfo", path: Path | None, callbacks: Sequence[Callback]
+) -> None:
     if path is None:
         return
     from edgedistill._utils.atomic import replacing
 
-    with replacing(path) as temporary:
+    with reporting(callbacks), replacing(path) as temporary:
         info.contact_sheet().save(temporary, format="PNG")
 
 

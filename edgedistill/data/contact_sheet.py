@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from edgedistill.data.index import Index
 from edgedistill.runtime.preprocess import ImageProblem, read_rgb
 
 _GAP = 12
 _HEADER = 24
+_FONT_SIZE = 10
 _INK = "black"
 _FAINT = "#999999"
 
@@ -43,8 +44,9 @@ def contact_sheet(
         classes = sorted(index.classes, key=lambda name: (name in unknown, name))
     others = len(classes) - limit
     classes = classes[:limit]
+    labels = {name: _label(name) for name in (*index.domains, *classes)}
     pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    margin = 2 * _GAP + round(max(pen.textlength(name) for name in classes))
+    margin = 2 * _GAP + round(max(pen.textlength(*labels[name]) for name in classes))
     cell = examples * tile + _GAP
     sheet = Image.new(
         "RGB",
@@ -53,11 +55,13 @@ def contact_sheet(
     )
     pen = ImageDraw.Draw(sheet)
     for d, domain in enumerate(index.domains):
-        pen.text((margin + d * cell, _HEADER // 2), domain, fill=_INK, anchor="lm")
+        text, font = labels[domain]
+        pen.text((margin + d * cell, _HEADER // 2), text, fill=_INK, font=font, anchor="lm")
     for c, name in enumerate(classes):
         top = _HEADER + c * (tile + 2)
         ink = _FAINT if name in index.unknown else _INK
-        pen.text((_GAP, top + tile // 2), name, fill=ink, anchor="lm")
+        text, font = labels[name]
+        pen.text((_GAP, top + tile // 2), text, fill=ink, font=font, anchor="lm")
         for d in range(len(index.domains)):
             rows = np.flatnonzero((index.label == index.class_id(name)) & (index.domain == d))
             for k, row in enumerate(_spread(len(rows), examples)):
@@ -67,6 +71,21 @@ def contact_sheet(
         top = _HEADER + len(classes) * (tile + 2)
         pen.text((_GAP, top + tile // 2), f"and {others} more", fill=_INK, anchor="lm")
     return sheet
+
+
+def _label(name: str) -> tuple[str, ImageFont.FreeTypeFont | None]:
+    """A name as it can be drawn, and the font for it; None for Pillow's own, which has ASCII."""
+    if name.isascii():
+        return name, None
+    # Listing the fonts of the system takes a second, and matplotlib.
+    from edgedistill.data.fonts import drawable, font_file
+
+    text = drawable(name)
+    path = font_file(text)
+    if path is None:
+        # In scripts that no single font has together.
+        text = text.encode("ascii", "backslashreplace").decode()
+    return text, None if path is None else ImageFont.truetype(str(path), _FONT_SIZE)
 
 
 def _spread(count: int, limit: int) -> list[int]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from edgedistill.data.fonts import drawable
 from edgedistill.report.data import AnsweredImages, Kind, SampleImages, kinds
 from edgedistill.report.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, VERMILION, styled
 
@@ -128,6 +129,9 @@ def _sheet(
 
 
 def shorten(text: str, width: int) -> str:
-    """A name on one line of at most `width` characters, underscores as spaces."""
-    text = " ".join(str(text).replace("_", " ").split())
+    """A name on one line of at most `width` characters, underscores as spaces.
+
+    Letters that no font has are escaped, also beyond the width.
+    """
+    text = drawable(" ".join(str(text).replace("_", " ").split()))
     return text if len(text) <= width else text[: width - 1].rstrip() + "…"

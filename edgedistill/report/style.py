@@ -4,7 +4,8 @@ Neither pyplot nor the user's matplotlib settings are used, so the same arrays g
 every process. Colours are Okabe & Ito's, which stay apart for colour-blind readers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
 from functools import wraps
 from io import BytesIO
 from typing import Any, ParamSpec
@@ -12,6 +13,8 @@ from typing import Any, ParamSpec
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from edgedistill.data.fonts import PLOT_FONT, plot_families
 
 INK, MUTED, GRID = "#1b1f24", "#5c6670", "#e3e6ea"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = (
@@ -23,7 +26,7 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = (
     "#56B4E9",
 )
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
+    "font.family": PLOT_FONT,
     "font.size": 10,
     # A class called "$5_bill" is a name, not a formula.
     "text.parse_math": False,
@@ -50,16 +53,36 @@ P = ParamSpec("P")
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Decorator of a function that draws a Figure, which it does in `STYLE` alone."""
+    """Decorator of a function that draws a Figure, which it does in `STYLE` alone.
+
+    Letters of its arguments that the style's font lacks are drawn with others of the system; pass
+    names through `drawable` for those that none has.
+    """
 
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
-            matplotlib.rcParams.update(STYLE)
+            letters = frozenset("".join(_texts((args, kwargs))))
+            families = {"font.family": list(plot_families(letters))}
+            matplotlib.rcParams.update(STYLE | families)
             return draw(*args, **kwargs)
 
     return wrapper
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every str in nested arguments."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.items():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for entry in value:
+            yield from _texts(entry)
+    elif is_dataclass(value):
+        yield from _texts(vars(value))
 
 
 def png(figure: Figure, dpi: int = 140) -> bytes:

@@ -8,6 +8,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from edgedistill.data.fonts import drawable
 from edgedistill.report.style import (
     BLUE,
     GREEN,
@@ -54,9 +55,9 @@ def plot_hybridness(panels: Mapping[str, Mapping[str, Curve]], spread: str) -> F
                 linestyle=_DASHES[number // len(_COLORS) % len(_DASHES)],
                 linewidth=1.8,
                 markersize=5.5,
-                label=name,
+                label=drawable(name),
             )
-        axes.set(title=title, xlabel="hybridness of the source domains")
+        axes.set(title=drawable(title), xlabel="hybridness of the source domains")
         values = sorted({x for curve in curves.values() for x in curve.hybridness})
         axes.set_xticks(values, [str(Fraction(x).limit_denominator(100)) for x in values])
         axes.set_xlim(-0.04, 1.04)
@@ -105,8 +106,8 @@ def heat_map(table: Table, title: str, lower_is_better: bool) -> Figure:
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.axvline(len(columns) - 1.5, color="white", linewidth=4)
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(rows), table.series)
+    axes.set_xticks(range(len(columns)), [drawable(name) for name in columns])
+    axes.set_yticks(range(rows), [drawable(name) for name in table.series])
     axes.tick_params(length=0, labelcolor=INK)
     axes.xaxis.tick_top()
     for i, name in enumerate(table.series):

@@ -31,7 +31,7 @@ def logger(folder: Path) -> CSVLogger:
         b"two,train/loss,0.5\n",
         b"2,train/loss,half\n",
         b"2,train/loss,0.5,0.5\n",
-        b"2,\"train/loss,0.5\n",
+        b'2,"train/loss,0.5\n',
         b"\xff\xfe\0\n",
         b"2,train/lo",
     ],
