@@ -6,7 +6,7 @@ from edgedistill._utils.atomic import write_bytes, write_text
 from edgedistill.report.style import png
 from edgedistill.sweep.folder import SweepFolder
 from edgedistill.sweep.plan import Plan
-from edgedistill.sweep.plots import heat_map, plot_hybridness
+from edgedistill.sweep.plots import heat_map, plot_hybridness, radar, whole_series
 from edgedistill.sweep.results import (
     LOWER,
     METRICS,
@@ -19,6 +19,9 @@ from edgedistill.sweep.results import (
 )
 
 _HEAT_MAPS = ("accuracy", "h_score", "oracle_h_score", "auroc")
+_RADAR = ("accuracy", "h_score", "auroc")
+# Fewer span no area.
+_RADAR_TARGETS = 3
 _CURVES = {"h_score": "deployed threshold", "oracle_h_score": "oracle threshold"}
 
 
@@ -31,7 +34,9 @@ def write_results(plan: Plan, folder: SweepFolder) -> list[Row]:
 
 
 def write_pictures(plan: Plan, folder: SweepFolder, rows: list[Row]) -> list[Path]:
-    """A heat map per metric, and H-score curves where hybridness varies; returns their paths."""
+    """A heat map per metric, H-score curves where hybridness varies, and with three targets or more
+    a radar plot of the series; returns their paths.
+    """
     written = []
     spread = "population std / √n" if plan.spread == "sem" else "std over replicates"
     for metric in _HEAT_MAPS:
@@ -46,5 +51,15 @@ def write_pictures(plan: Plan, folder: SweepFolder, rows: list[Row]) -> list[Pat
     if panels:
         path = folder.path / "h_score_by_hybridness.png"
         write_bytes(path, png(plot_hybridness(panels, spread)))
+        written.append(path)
+    tables = {METRICS[metric]: make_table(plan, rows, metric) for metric in _RADAR}
+    shown = {
+        title: table
+        for title, table in tables.items()
+        if len(table.targets) >= _RADAR_TARGETS and whole_series(table)
+    }
+    if shown:
+        path = folder.path / "radar.png"
+        write_bytes(path, png(radar(shown)))
         written.append(path)
     return written

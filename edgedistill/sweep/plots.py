@@ -6,7 +6,8 @@ from fractions import Fraction
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from edgedistill.data.fonts import drawable
 from edgedistill.report.style import (
@@ -82,6 +83,61 @@ def plot_hybridness(panels: Mapping[str, Mapping[str, Curve]], spread: str) -> F
             fontsize=8.5,
         )
     return figure
+
+
+@styled
+def radar(panels: Mapping[str, Table]) -> Figure:
+    """Series over targets on a circle, one panel per title, one closed line per series.
+
+    Every table has three targets or more; a series is drawn where all its targets have a cell.
+    The centre of a panel lies a tenth of its range below the least value; the title says where.
+    """
+    figure = Figure(figsize=(4.6 * len(panels), 5.6))
+    grid = figure.subplots(1, len(panels), squeeze=False, subplot_kw={"projection": "polar"})[0]
+    handles: dict[str, Line2D] = {}
+    for axes, (title, table) in zip(grid, panels.items(), strict=True):
+        angles = np.linspace(0, 2 * np.pi, len(table.targets), endpoint=False)
+        whole = whole_series(table)
+        values = {
+            name: [table.cells[name, target].mean for target in table.targets] for name in whole
+        }
+        low, high = (f(f(row) for row in values.values()) for f in (min, max))
+        margin = max(0.1 * (high - low), 0.01)
+        for number, (name, row) in enumerate(values.items()):
+            (line,) = axes.plot(
+                [*angles, angles[0]],
+                [*row, row[0]],
+                color=_COLORS[number % len(_COLORS)],
+                marker=_MARKERS[number % len(_MARKERS)],
+                linestyle=_DASHES[number // len(_COLORS) % len(_DASHES)],
+                linewidth=1.6,
+                markersize=4.5,
+                label=name,
+            )
+            handles.setdefault(name, line)
+        axes.set_theta_offset(np.pi / 2)
+        axes.set_theta_direction(-1)
+        axes.set_xticks(angles, table.targets)
+        axes.set_ylim(max(0.0, low - margin), min(1.0, high + margin))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.tick_params(labelsize=8.5, labelcolor=INK)
+        axes.set_title(f"{title}\nfrom {axes.get_ylim()[0]:.0%} in the centre", pad=22, fontsize=11)
+    figure.legend(
+        [*handles.values()],
+        [*handles],
+        loc="lower center",
+        ncols=min(len(handles), 2 * len(panels)),
+        fontsize=9,
+    )
+    # Constrained layout cuts the titles of polar axes off.
+    figure.subplots_adjust(left=0.07, right=0.93, top=0.8, bottom=0.2, wspace=0.4)
+    return figure
+
+
+def whole_series(table: Table) -> list[str]:
+    """The series of a table that have a cell for every target."""
+    return [n for n in table.series if all((n, t) in table.cells for t in table.targets)]
 
 
 @styled

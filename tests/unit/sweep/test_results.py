@@ -17,7 +17,7 @@ from edgedistill.report.style import png
 from edgedistill.sweep.collect import write_pictures, write_results
 from edgedistill.sweep.folder import SweepFolder
 from edgedistill.sweep.plan import Plan
-from edgedistill.sweep.plots import heat_map
+from edgedistill.sweep.plots import heat_map, radar, whole_series
 from edgedistill.sweep.results import (
     collect_rows,
     format_mean_std,
@@ -215,6 +215,26 @@ def test_results_and_pictures_are_written(plan_of: PlanOf, finish: Finish, tmp_p
             assert min(image.size) > 200
     assert folder.results.read_text().count("\n") == len(plan.runs) + 1
     assert "15 of 16 runs finished" in folder.tables.read_text()
+
+
+def test_three_targets_span_a_radar_plot_of_the_whole_series(
+    plan_of: PlanOf, finish: Finish, tmp_path: Path
+) -> None:
+    plan = plan_of(GRID.replace('"camera"]', '"camera", "color"]'))
+    folder = SweepFolder(tmp_path / "out")
+    for run in plan.runs:
+        # One series lacks a target: it has no closed line.
+        if (run.values["method"], run.values["data.target"]) != ("erm", "color"):
+            finish(folder, run.name, accuracy=0.5, h_score=0.4, auroc=None)
+    rows = collect_rows(plan, folder)
+    table = make_table(plan, rows, "accuracy")
+    assert whole_series(table) == ["scipd"]
+    assert whole_series(make_table(plan, rows, "auroc")) == []
+    figure = radar({"Accuracy": table})
+    (axes,) = figure.axes
+    assert [line.get_label() for line in axes.lines] == ["scipd"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["line", "camera", "color"]
+    assert "radar.png" in {path.name for path in write_pictures(plan, folder, rows)}
 
 
 def test_a_heat_map_of_nothing_but_gaps_and_one_value(
