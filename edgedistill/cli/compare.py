@@ -1,7 +1,8 @@
 """`edgedistill compare`: finished runs side by side."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,5 +53,31 @@ def compare(
         ]
         for name, metrics in compared.items()
     ]
+    rows += _start_rows(compared)
     header = ["run", "method", "student", "tested on", *_TITLES.values(), "score", "time"]
     print_table("Test images, %", header, rows)
+
+
+def _start_rows(compared: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """A row for the start weights of each student and test images, as they are without training."""
+    from edgedistill.cli.tables import metric_cells
+
+    rows = []
+    for metrics in compared.values():
+        start = metrics.get("start") or {}
+        target = start.get("target")
+        if target is None:
+            continue
+        row = [
+            "start weights",
+            "no training",
+            metrics["student"],
+            target["domain"] or metrics["test_kind"],
+            *metric_cells(target, list(_TITLES)),
+            start["openset"]["score"],
+            "-",
+        ]
+        # Runs of one student start alike.
+        if row not in rows:
+            rows.append(row)
+    return rows

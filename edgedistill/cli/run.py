@@ -96,6 +96,9 @@ def _print_metrics(metrics: "Mapping[str, Any]") -> None:
             "auroc": "AUROC",
         }
     rows = [[f"{metrics['student']}, {metrics['method']}", *metric_cells(target, list(columns))]]
+    start = (metrics.get("start") or {}).get("target")
+    if start:
+        rows.append(["start weights, no training", *metric_cells(start, list(columns))])
     if teacher:
         rows.append(
             [f"teacher {teacher['name']}, zero-shot", *metric_cells(teacher, list(columns))]
@@ -116,6 +119,12 @@ def _print_untested(metrics: "Mapping[str, Any]") -> None:
         f"validation  {percent(source['accuracy'])} % right, {metrics['student']}, "
         f"{metrics['method']}"
     )
+    start = metrics.get("start")
+    if start:
+        print_lines(
+            f"untrained   {percent(start['source_val']['accuracy'])} % right, start weights, no "
+            "training"
+        )
     if unlabelled is None:
         print_lines(
             "tested on   no image: none is given or held out (data.target, data.test_fraction)"

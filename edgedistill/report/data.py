@@ -139,9 +139,10 @@ class ReportData:
     `metrics` is the content of metrics.json, of which are read: "test_kind" and "sources", see
     `tested_on`; "target" (what `openset.evaluate` returns, and "domain"; None where nothing was
     measured), "unlabelled", "h_score_by_keep", "source_val" ("accuracy" and any other metric),
-    "teacher" ({"target_accuracy"} or None), "openset" ("score", "threshold", with None meaning that
-    everything is accepted, and how it was calibrated), "seconds" (of the run), "training_seconds"
-    (of those; falls back on "seconds"). A key that is missing is shown as not available.
+    "teacher" ({"target_accuracy"} or None), "start" ({"source_val", "target"} or None), "openset"
+    ("score", "threshold", with None meaning that everything is accepted, and how it was
+    calibrated), "seconds" (of the run), "training_seconds" (of those; falls back on "seconds"). A
+    key that is missing is shown as not available.
     `history` has one mapping per logged step: "step", "lr", "val_accuracy" (may be missing or
     None), and one entry per loss term, "loss" being the total.
     """

@@ -156,6 +156,7 @@ def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
             for key, name, meaning in _MEANING
             if target.get(key) is not None or source_val.get(key) is not None
         ],
+        added=_added(data),
         openset=flatten(openset),
         classes=_classes(data),
         class_rows=CLASS_ROWS,
@@ -197,6 +198,28 @@ def _cards(data: ReportData) -> list[tuple[str, str, str]]:
     return [
         (name, format_percent(value), text) for name, value, text in figures if value is not None
     ]
+
+
+def _added(data: ReportData) -> dict[str, Any] | None:
+    """The table of this run beside its start weights without training; None without those."""
+    start = data.metrics.get("start")
+    if start is None:
+        return None
+    measured = data.metrics.get("target") is not None
+    keys = ["accuracy", "known_acceptance"]
+    if measured and data.metrics["target"].get("h_score") is not None:
+        keys = ["accuracy", "h_score", "auroc", "known_acceptance"]
+    names = {key: name for key, name, _ in _MEANING}
+    part = "target" if measured else "source_val"
+    rows: list[tuple[str, list[Any]]] = [
+        (name, [(metrics.get(part) or {}).get(key) for key in keys])
+        for name, metrics in (("this run", data.metrics), ("start weights, no training", start))
+    ]
+    teacher = data.metrics.get("teacher")
+    if measured and teacher is not None:
+        rows.append(("CLIP teacher, zero-shot", [teacher.get(key) for key in keys]))
+    where = data.test_name if measured else "source validation"
+    return {"where": where, "columns": [names[key] for key in keys], "rows": rows}
 
 
 def _classes(data: ReportData) -> list[dict[str, Any]]:

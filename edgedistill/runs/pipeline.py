@@ -12,7 +12,7 @@ from edgedistill.callbacks import Stage
 from edgedistill.errors import RunFolderError
 from edgedistill.recipe import Recipe
 from edgedistill.runs.folder import STATES, RunFolder, State, locked_run
-from edgedistill.runs.stages import Calibrate, Check, Evaluate, Prepare, Report, Teach, Train
+from edgedistill.runs.stages import Calibrate, Check, Evaluate, Prepare, Report, Start, Teach, Train
 from edgedistill.runs.stages.check import share_reliability
 from edgedistill.runs.stages.prepare import Prepared
 from edgedistill.runs.workspace import Workspace
@@ -35,6 +35,7 @@ class Stages:
 
     prepare: Prepare
     check: Check
+    start: Start
     teach: Teach
     train: Train
     calibrate: Calibrate
@@ -61,6 +62,7 @@ class Stages:
                 unlabelled_per_step=recipe.train.unlabelled_per_step if recipe.train.steps else 0,
             ),
             Check(batch=recipe.teacher.batch),
+            Start(keep=recipe.openset.keep, channels_last=channels_last),
             Teach(views=recipe.views, teacher=recipe.teacher, steps=recipe.train.steps),
             Train(train=recipe.train, views=recipe.views, size=recipe.student.size, seed=seed),
             Calibrate(openset=recipe.openset, channels_last=channels_last),
@@ -134,6 +136,7 @@ def _run(
     check = None if processes.rank else stages.check(folder, prepared)
     teacher_fn = stages.teach(prepared)
     reliability = share_reliability(check, len(prepared.dataset.split.known), processes)
+    start_val = None if processes.rank else stages.start.validate(workspace, prepared)
     on_stage(Stage.TRAIN)
     before_training = time.perf_counter()
     trained = stages.train(workspace, prepared, teacher_fn, reliability)
@@ -144,10 +147,11 @@ def _run(
     calibrated = stages.calibrate(workspace, prepared)
     on_stage(Stage.EVALUATE)
     evaluated = stages.evaluate(workspace, prepared, calibrated)
+    start = stages.start.evaluate(workspace, prepared, start_val)
     # A resumed run counts the training of its earlier starts in, and its own other stages.
     others = before_training - started + time.perf_counter() - after_training
     times = {"seconds": trained.seconds + others, "training_seconds": trained.seconds}
-    metrics = evaluated.metrics | times | _of_teacher(check, prepared)
+    metrics = evaluated.metrics | times | _of_teacher(check, prepared) | {"start": start}
     metrics["wise_ft"] = trained.interpolation and trained.interpolation.as_json()
     on_stage(Stage.REPORT)
     if report:

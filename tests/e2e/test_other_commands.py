@@ -40,6 +40,22 @@ def test_compare_puts_runs_side_by_side(cli: Any, runs: Path) -> None:
     assert "H deployed" in result.out and "H oracle" in result.out
 
 
+def test_compare_has_one_row_for_start_weights_that_runs_share(
+    cli: Any, runs: Path, tmp_path: Path
+) -> None:
+    for name, start in (("a", 0.123), ("b", 0.123), ("c", 0.456)):
+        metrics = json.loads((runs / "one" / "metrics.json").read_text())
+        target = {**metrics["target"], "accuracy": start}
+        metrics["start"] = {"target": target, "openset": {"score": "max_cosine"}}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps(metrics))
+        (tmp_path / name / "recipe.toml").write_text("")
+    lines = cli("compare", "--runs", tmp_path).out.splitlines()
+    untrained = [line for line in lines if "no training" in line]
+    assert len(untrained) == 2
+    assert "12.3" in untrained[0] and "45.6" in untrained[1] and "sea" in untrained[0]
+
+
 def test_compare_takes_folders_and_gives_json(cli: Any, runs: Path) -> None:
     result = cli("compare", runs / "one", "two", "--runs", runs, "--json")
     assert result.status == 0

@@ -49,7 +49,7 @@ def task_of(recipe: Recipe, views: int) -> TrainContext:
     assert teacher is not None
     text = class_texts(recipe.prompts, dataset, teacher)
     method = METHODS[recipe.method.name](METHODS[recipe.method.name].Hyper(), text=text)
-    student, openset = prepare.build_student(method, len(dataset.split.known), teacher, CPU)
+    student, openset, _ = prepare.build_student(method, len(dataset.split.known), teacher, CPU)
     images = prepare.decode(dataset, teacher)
     prepared = Prepared(dataset, images, teacher, text, method, student, openset, {})
     return TrainContext(

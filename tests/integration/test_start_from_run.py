@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,3 +46,37 @@ def test_a_run_starts_from_a_run(tree_of: Callable[..., dict[str, Any]], tmp_pat
     identity = second.environment["identity"]
     assert identity["teacher"] == teacher
     assert identity["start_weights"] != first.environment["identity"]["start_weights"]
+
+
+def test_the_start_weights_answer_without_training_where_they_bring_a_projection(
+    tree_of: Callable[..., dict[str, Any]], shapes: Path, tmp_path: Path
+) -> None:
+    student = {"model": "timm/test_resnet", "size": 32}
+    tree = tree_of(method={"name": "vl2v"}, train={"steps": 2, "eval_every": 2}, student=student)
+    first = ed.run(tree, out=tmp_path / "first", callbacks=[])
+    assert first.metrics["start"] is None
+    start = {"student.weights": str(first.path)}
+    # Its head starts as the projection and the class texts: without a step that is all it is.
+    untrained = ed.run(
+        tree, out=tmp_path / "untrained", overrides={**start, "train.steps": 0}, callbacks=[]
+    ).metrics
+    assert untrained["start"]["target"] == untrained["target"]
+    assert untrained["start"]["source_val"] == untrained["source_val"]
+    assert untrained["start"]["openset"] == untrained["openset"]
+    # A method without a place for the projection is measured against the same.
+    notes = Notes()
+    erm = ed.run(
+        tree,
+        out=tmp_path / "erm",
+        overrides={**start, "method.name": "erm"},
+        callbacks=[notes],
+    )
+    assert erm.metrics["start"] == untrained["start"]
+    accuracy = f"{100 * untrained['source_val']['accuracy']:.1f} %"
+    assert any(line.startswith("start weights") and accuracy in line for line in notes.lines)
+    # Images without labels have no figures of right and wrong.
+    target = shutil.copytree(shapes / "sea" / "star", tmp_path / "new")
+    overrides = {**start, "data.target": str(target), "train.steps": 0}
+    answered = ed.run(tree, out=tmp_path / "answered", overrides=overrides, callbacks=[]).metrics
+    assert answered["start"]["target"] is None
+    assert answered["start"]["unlabelled"] == answered["unlabelled"]

@@ -5,6 +5,7 @@ from edgedistill.runs.stages.check import Check
 from edgedistill.runs.stages.evaluate import Evaluate, Evaluated
 from edgedistill.runs.stages.prepare import Prepare, Prepared
 from edgedistill.runs.stages.report import Report
+from edgedistill.runs.stages.start import Start
 from edgedistill.runs.stages.teach import Teach
 from edgedistill.runs.stages.train import Train, Trained
 
@@ -17,6 +18,7 @@ __all__ = [
     "Prepare",
     "Prepared",
     "Report",
+    "Start",
     "Teach",
     "Train",
     "Trained",

@@ -31,9 +31,10 @@ from edgedistill.recipe.schema import (
 )
 from edgedistill.registries import METHODS
 from edgedistill.runs.folder import check_fingerprints, write_environment, write_images
+from edgedistill.runs.start_student import StartStudent, start_student
 from edgedistill.runs.workspace import Workspace
 from edgedistill.students import Student
-from edgedistill.students.assemble import assemble_student
+from edgedistill.students.assemble import assemble_with_projection
 from edgedistill.teacher.base import Teacher
 from edgedistill.teacher.open_clip import load_teacher
 from edgedistill.teacher.text import check_class_texts, encode_class_texts
@@ -85,6 +86,8 @@ class Prepared:
         openset: the student's open-set head, without a threshold yet.
         environment: what environment.json holds; empty in other processes than the first.
         warnings: what a person should look at in the unlabelled images, a line each.
+        start: the student as it is before training; None where its start weights have no projection
+            into the teacher's space.
     """
 
     dataset: OpenSetSplit
@@ -96,6 +99,7 @@ class Prepared:
     openset: OpenSetHead
     environment: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    start: StartStudent | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,9 @@ class Prepare:
                 device
             )
         method = kind(hyper, text=text)
-        student, openset = self.build_student(method, len(dataset.split.known), teacher, device)
+        student, openset, start = self.build_student(
+            method, len(dataset.split.known), teacher, device
+        )
         images = self.decode(dataset, teacher)
         unlabelled, warnings = self.open_unlabelled(dataset, method)
         images = replace(images, unlabelled=unlabelled)
@@ -167,7 +173,7 @@ class Prepare:
                 },
             )
         return Prepared(
-            dataset, images, teacher, text, method, student, openset, environment, warnings
+            dataset, images, teacher, text, method, student, openset, environment, warnings, start
         )
 
     def open_unlabelled(
@@ -204,13 +210,13 @@ class Prepare:
         classes: int,
         teacher: Teacher | None,
         device: torch.device,
-    ) -> tuple[Student, OpenSetHead]:
-        """The student with its start weights, and its head.
+    ) -> tuple[Student, OpenSetHead, StartStudent | None]:
+        """The student with its start weights, its head, and what it is worth without training.
 
         Raises RecipeError for a score that the method cannot give.
         """
         torch.manual_seed(self.seed)
-        student = assemble_student(
+        student, projection = assemble_with_projection(
             self.student.model,
             method,
             classes,
@@ -225,16 +231,18 @@ class Prepare:
             std=student.std,
             texts=None if method.text is None else method.text.references,
         )
-        use_fast_convolutions(student)
-        student.to(device)
-        openset.to(device)
-        if self.channels_last:
-            student.to(memory_format=torch.channels_last)
+        start = start_student(student, projection, method.text)
+        for trunk, behind in ((student, openset), *((start,) if start else ())):
+            use_fast_convolutions(trunk)
+            trunk.to(device)
+            behind.to(device)
+            if self.channels_last:
+                trunk.to(memory_format=torch.channels_last)
         # A score the method cannot give is better refused now than after training.
         blank = np.zeros((1, self.student.size, self.student.size, 3), np.uint8)
         labelled = LabelledImages(ImageSet.from_array(blank), np.zeros(1, np.int64))
         predict(student, openset, labelled, device=device)
-        return student, openset
+        return student, openset, start
 
     def decode(self, dataset: OpenSetSplit, teacher: Teacher | None) -> PreparedImages:
         """Every image that the run reads. Raises DataError for a source domain without any."""

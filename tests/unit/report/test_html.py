@@ -292,3 +292,21 @@ def test_a_run_without_a_teacher_has_no_row_of_its_check(
     metrics = {**data.metrics, "teacher": None, "teacher_check": None}
     text = _flat(_Page(render(replace(data, metrics=metrics), pictures)).text)
     assert "linear probe" not in text and "Teacher accuracy" not in text
+
+
+def test_what_training_added_stands_beside_the_start_weights(
+    data: ReportData, pictures: dict[str, bytes]
+) -> None:
+    def page(**more: object) -> str:
+        metrics = {**data.metrics, **more}
+        return _flat(_Page(render(replace(data, metrics=metrics), pictures)).text)
+
+    start = {
+        "source_val": {"accuracy": 0.234},
+        "target": {"accuracy": 0.345, "h_score": 0.456, "auroc": 0.567, "known_acceptance": 0.9},
+    }
+    text = page(start=start)
+    assert all(figure in text for figure in ("34.5 %", "45.6 %", "56.7 %"))
+    assert "23.4 %" not in text
+    assert "23.4 %" in page(start={**start, "target": None}, target=None, test_kind="none")
+    assert "start weights" not in page(start=None)
