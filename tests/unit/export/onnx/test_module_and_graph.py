@@ -11,12 +11,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from culprits import raises
+from culprits import assert_names, raises
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgedistill import callbacks
 from edgedistill.data.images import ImageSet
 from edgedistill.errors import DivergedError, ExportError
 from edgedistill.export.finished import Calibration, FinishedRun
@@ -227,6 +228,31 @@ def test_another_student_is_refused_with_the_numbers(exported: tuple[FinishedRun
     other = dataclasses.replace(run, student=tiny_student(run.student.head, seed=9))
     with raises(ExportError, "8 images", "probabilities", "scores"):
         verify(model, other, ImageSet.from_array(pictures(8)), 0.1)
+
+
+class Warnings(callbacks.Callback):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def on_warning(self, message: str) -> None:
+        self.lines.append(message)
+
+
+@pytest.mark.parametrize(("on_the_threshold", "warned"), [(2, False), (4, False), (5, True)])
+def test_a_comparison_of_few_labels_says_so(on_the_threshold: int, warned: bool) -> None:
+    """Of 8 images, those whose score is the threshold may be answered either way."""
+    pixels = pictures(8)
+    pixels[:on_the_threshold] = pixels[0]
+    answers = torch_answers(run_of("max_logit", 0.0), ImageSet.from_array(pixels), 0.0)
+    threshold = stored_threshold(float(answers.score[0]))
+    assert (abs(answers.score - threshold) < 1e-3).sum() == on_the_threshold
+    run, warnings = run_of("max_logit", threshold), Warnings()
+    with callbacks.reporting([warnings]):
+        result = verify(model_of(run), run, ImageSet.from_array(pixels), threshold)
+    assert (result.images, result.clear) == (8, 8 - on_the_threshold)
+    assert len(warnings.lines) == warned
+    for line in warnings.lines:
+        assert_names(line, 8 - on_the_threshold, 8)
 
 
 def test_a_student_that_is_not_finite_is_refused(exported: tuple[FinishedRun, bytes]) -> None:
