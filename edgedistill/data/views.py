@@ -34,20 +34,57 @@ _FROM_YIQ = torch.linalg.inv(_TO_YIQ)
 
 
 @dataclass(frozen=True)
+class Mixing:
+    """Stored images and views to mix into a batch of views, on one device; M of B.
+
+    Attributes:
+        rows, shares, boxes: see `edgedistill.data.mixing.Partners`.
+        pixels: uint8 `[M, S, S, 3]`.
+        parameters: float32 `[M, 10]`, see `view_parameters`.
+    """
+
+    rows: Tensor
+    shares: Tensor
+    boxes: Tensor
+    pixels: Tensor
+    parameters: Tensor
+
+    def apply(self, views: Tensor) -> Tensor:
+        """Views float32 `[B, 3, size, size]` of the images themselves, some of them mixed now."""
+        size = views.shape[-1]
+        others = render_views(to_chw_float(self.pixels), self.parameters, size)
+        places = (torch.arange(size, device=views.device) + 0.5) / size
+        left, top, right, bottom = (side[:, None] for side in self.boxes.unbind(1))
+        across = (places >= left) & (places < right)
+        down = (places >= top) & (places < bottom)
+        inside = (down[:, :, None] & across[:, None, :])[:, None]
+        summed = (right <= left)[:, :, None, None]
+        weight = torch.where(summed, self.shares[:, None, None, None], 1 - inside.float())
+        mixed = views.clone()
+        mixed[self.rows] = weight * views[self.rows] + (1 - weight) * others
+        return mixed
+
+
+@dataclass(frozen=True)
 class ViewBatch:
     """Stored images and the view to cut from each, on one device.
 
     Attributes:
         pixels: uint8 `[B, S, S, 3]`.
         parameters: float32 `[B, 10]`, see `view_parameters`.
+        mixing: what some of the views are mixed with, None where none is.
     """
 
     pixels: Tensor
     parameters: Tensor
+    mixing: Mixing | None = None
 
     def render(self, size: int, rows: Tensor | None = None) -> Tensor:
         """The views of some rows of the batch, or of all: float32 `[b, 3, size, size]` in 0..1."""
         pixels, parameters = self.pixels, self.parameters
+        if self.mixing is not None:
+            views = self.mixing.apply(render_views(to_chw_float(pixels), parameters, size))
+            return views if rows is None else views[rows]
         if rows is not None:
             pixels, parameters = pixels[rows], parameters[rows]
         return render_views(to_chw_float(pixels), parameters, size)
@@ -66,6 +103,7 @@ class ViewSpec:
     saturation: float
     hue: float
     grayscale: float
+    mix: float = 0.0
 
 
 def view_spec(section: ViewsSection) -> ViewSpec:
@@ -88,7 +126,7 @@ def view_parameters(
     A crop that would pass the border is drawn again, up to ten times, and is then the largest of
     the ratios' range in the middle of the image, as in torchvision's RandomResizedCrop.
     """
-    u = _uniforms(spec.seed, keys, numbers, 28)
+    u = uniforms(spec.seed, keys, numbers, 28)
     # Columns 0 and 1 are the first draw's area and ratio, those from 10 on the further draws'.
     width, height, free = _crop_sides(
         spec, u[:, [0, *range(10, 28, 2)]], u[:, [1, *range(11, 28, 2)]]
@@ -182,7 +220,7 @@ def _constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     return torch.tensor(_LUMA, device=device), _TO_YIQ.to(device), _FROM_YIQ.to(device)
 
 
-def _uniforms(
+def uniforms(
     seed: int, keys: NDArray[np.uint64], numbers: NDArray[np.int64], count: int
 ) -> NDArray[np.float64]:
     """`[B, count]` numbers in [0, 1): splitmix64 of (seed, key, number, column)."""

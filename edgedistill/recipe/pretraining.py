@@ -147,6 +147,16 @@ class PretrainingStudentSection(StudentSection):
     )
 
 
+class PretrainingViewsSection(ViewsSection):
+    """Random crops that teacher and student both see."""
+
+    mix: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="share of views that are mixed with another image's, half of them by mixup and "
+        "half by CutMix",
+    )
+
+
 class PretrainingRecipe(Section):
     """A label-free pretraining."""
 
@@ -160,7 +170,7 @@ class PretrainingRecipe(Section):
         default="fp32", description="type of the saved matrices; 'int8' has a scale per channel"
     )
     data: PretrainingDataSection
-    views: ViewsSection = ViewsSection()
+    views: PretrainingViewsSection = PretrainingViewsSection()
     teacher: TeacherSection = TeacherSection()
     prompts: PromptsSection = PromptsSection()
     student: PretrainingStudentSection = PretrainingStudentSection()

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
+from edgedistill.data.mixing import draw_mixing
 from edgedistill.data.pixels import normalize
 from edgedistill.data.views import ViewBatch, draw_views
 from edgedistill.errors import TrainingError
@@ -180,7 +181,9 @@ def view_batch(context: TrainContext, batch: Batch) -> ViewBatch:
     paths = (images.paths[row] for row in images.rows[batch.positions])
     parameters = draw_views(context.spec, paths, batch.views)
     pixels = images[batch.positions]
-    return ViewBatch(to_device(pixels, context.device), to_device(parameters, context.device))
+    send = partial(to_device, device=context.device)
+    mixing = draw_mixing(context.spec, images, batch.positions, batch.views, send)
+    return ViewBatch(send(pixels), send(parameters), mixing)
 
 
 def _input(context: TrainContext, views: ViewBatch) -> Tensor:

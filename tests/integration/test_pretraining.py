@@ -19,7 +19,9 @@ from safetensors.torch import load_file, save_file
 
 import edgedistill as ed
 from edgedistill.callbacks import TrainingStep
+from edgedistill.data.mixing import draw_mixing
 from edgedistill.data.store.image_store import open_store
+from edgedistill.data.views import ViewBatch, draw_views, view_spec
 from edgedistill.errors import (
     DataError,
     Interrupted,
@@ -30,8 +32,10 @@ from edgedistill.errors import (
 )
 from edgedistill.methods.heads import ProjectorHead
 from edgedistill.pretraining.images import list_and_split, part_of
+from edgedistill.recipe.pretraining import read_pretraining
 from edgedistill.students import Student, build_backbone, start_projection
 from edgedistill.teacher.open_clip import load_teacher
+from edgedistill.teacher.view_cache.cache import build_view_cache
 from edgedistill.teacher.view_cache.plain import embed_images
 from edgedistill.train.predict import project
 
@@ -151,15 +155,19 @@ def die() -> None:
 @pytest.mark.parametrize(
     ("act", "error"), [(interrupt, Interrupted), (die, ZeroDivisionError)], ids=["Ctrl-C", "crash"]
 )
-@pytest.mark.parametrize("views", [2, 0], ids=["cached", "on the fly"])
+@pytest.mark.parametrize(
+    "views",
+    [{"count": 2}, {"count": 0}, {"count": 2, "mix": 0.5}],
+    ids=["cached", "on the fly", "mixed"],
+)
 def test_stopped_and_gone_on_with_gives_the_same_bytes(
     tmp_path: Path,
     recipe_of: Make,
     act: Callable[[], None],
     error: type[BaseException],
-    views: int,
+    views: dict[str, Any],
 ) -> None:
-    tree = recipe_of(views={"count": views}, loss={"contrast": 0.1})
+    tree = recipe_of(views=views, loss={"contrast": 0.1})
     whole = ed.pretrain((), tmp_path / "whole.safetensors", recipe=tree)
     out = tmp_path / "cut.safetensors"
     with pytest.raises(error):
@@ -169,6 +177,33 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes(
     assert resumed.before == "unfinished"
     assert resumed.path.read_bytes() == whole.path.read_bytes()
     assert resumed.history == whole.history
+
+
+def test_cached_embeddings_of_mixed_views_are_those_of_the_rendered_ones(
+    tmp_path: Path, recipe_of: Make, shapes: Path
+) -> None:
+    recipe = read_pretraining(recipe_of(views={"mix": 0.7}))
+    teacher, spec = load_teacher(str(recipe.teacher.model), "", CPU), view_spec(recipe.views)
+    listing = list_and_split([str(shapes)], 0.5)
+    images = open_store(listing.index, 36).images(listing.train)
+    cache = build_view_cache(tmp_path, teacher, images, spec, 2)
+    positions, numbers = np.arange(20) % 10, np.repeat([0, 1], 10)
+    paths = (images.paths[row] for row in images.rows[positions])
+    batch = ViewBatch(
+        torch.from_numpy(images[positions]),
+        torch.from_numpy(draw_views(spec, paths, numbers)),
+        draw_mixing(spec, images, positions, numbers, torch.from_numpy),
+    )
+    assert batch.mixing is not None
+    rendered = teacher.encode_images(batch.render(teacher.size)).numpy()
+    cached = cache.lookup(images.rows[positions], numbers)
+    assert cached == pytest.approx(rendered, abs=2e-3)
+    plain = batch.pixels, batch.parameters
+    unmixed = teacher.encode_images(ViewBatch(*plain).render(teacher.size)).numpy()
+    assert np.abs(unmixed - cached).max() > 0.05
+    # Other images to mix with: another cache.
+    fewer = open_store(listing.index, 36).images(listing.train[:-1])
+    assert build_view_cache(tmp_path, teacher, fewer, spec, 2).folder != cache.folder
 
 
 def test_files_that_cannot_be_read_are_left_out_and_named(

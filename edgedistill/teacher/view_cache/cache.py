@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgedistill.data.images import ImageSet
+from edgedistill.data.mixing import draw_mixing, mixed_hashes
 from edgedistill.data.normalization import Channels
 from edgedistill.data.views import VERSION, ViewBatch, ViewSpec, draw_views
 from edgedistill.errors import CacheError, WeightsError
@@ -24,6 +25,7 @@ from edgedistill.teacher.view_cache import files as cache_files
 from edgedistill.teacher.view_cache.files import CacheFiles
 
 Report = Callable[[int, int], None]
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,13 @@ def embed_views(
         view_batch = ViewBatch(
             pixels[torch.from_numpy(repeats).to(teacher.device)],
             torch.from_numpy(parameters).to(teacher.device),
+            draw_mixing(
+                spec,
+                images,
+                positions[start : start + batch],
+                views[start : start + batch],
+                lambda array: torch.from_numpy(array).to(teacher.device),
+            ),
         )
         parts.append(teacher.encode_images(view_batch.render(teacher.size), mean, std))
     return torch.cat(parts)
@@ -87,6 +96,7 @@ def cache_header(
     count: int,
     normalization: tuple[Channels, Channels] | None,
     batch: int,
+    rows: NDArray[np.int64] = _NONE,
 ) -> dict[str, Any]:
     """Everything the embeddings depend on, apart from the pixels; it names the cache's folder.
 
@@ -96,6 +106,7 @@ def cache_header(
         count: views per image.
         normalization: mean and std to feed the teacher instead of its own.
         batch: views that the teacher embeds at once, at most.
+        rows: the images that views are mixed with, where they are.
     """
     return {
         "format": cache_files.FORMAT,
@@ -103,7 +114,7 @@ def cache_header(
         "weights": teacher.fingerprint,
         "teacher_size": teacher.size,
         "normalization": normalization or (teacher.mean, teacher.std),
-        "views": asdict(spec),
+        "views": {name: value for name, value in asdict(spec).items() if name != "mix" or value},
         "view_code": VERSION,
         "store_size": store_size,
         "images": len(paths),
@@ -112,12 +123,19 @@ def cache_header(
         "batch": min(batch, count * _images_at_once(batch, count)),
         "width": teacher.width,
         "paths": hash_paths(paths),
+        # A mixed view depends on which images there are to mix with.
+        **({"mixed_with": hash_rows(rows)} if spec.mix else {}),
     }
 
 
 def hash_paths(paths: tuple[str, ...]) -> str:
     """Hash of a list of images, hex; it names them and their order."""
     return hashlib.blake2b(os.fsencode("\n".join(paths)), digest_size=16).hexdigest()
+
+
+def hash_rows(rows: NDArray[np.int64]) -> str:
+    """Hash of rows and their order, hex."""
+    return hashlib.blake2b(rows.astype("<i8").tobytes(), digest_size=16).hexdigest()
 
 
 def build_view_cache(
@@ -149,14 +167,19 @@ def build_view_cache(
         OutputError: the disk is full.
     """
     store_size = images.size
-    header = cache_header(teacher, images.paths, store_size, spec, count, normalization, batch)
+    header = cache_header(
+        teacher, images.paths, store_size, spec, count, normalization, batch, images.rows
+    )
     per_batch = _images_at_once(batch, count)
 
     def embed(part: NDArray[np.int64]) -> torch.Tensor:
         positions, views = np.repeat(part, count), np.tile(np.arange(count), per_batch)
         return embed_views(teacher, images, positions, views, spec, normalization, batch)
 
-    files = fill_cache(root, header, teacher, images, embed, per_batch, report, waiting)
+    hashes = images.hashes()
+    if spec.mix:
+        hashes = mixed_hashes(spec, images, hashes, count)
+    files = fill_cache(root, header, teacher, images, embed, per_batch, report, waiting, hashes)
     return ViewCache(files.folder, files.embeddings())
 
 
@@ -169,11 +192,14 @@ def fill_cache(
     per_batch: int,
     report: Report,
     waiting: Callable[[], None],
+    hashes: NDArray[np.uint64] | None = None,
 ) -> CacheFiles:
     """The files of a header's cache, after computing what is missing for `images.rows`.
 
     Args:
         embed: exactly `per_batch` positions in `images` to their embeddings, image by image.
+        hashes: of the pixels that each image's embeddings depend on, uint64 `[N]`; None for those
+            of the images themselves.
 
     Raises as `build_view_cache`.
     """
@@ -188,7 +214,7 @@ def fill_cache(
 
     try:
         files = cache_files.open_files(root, header)
-        hashes = images.hashes()
+        hashes = images.hashes() if hashes is None else hashes
         # Rows of other pixels are about to be replaced, perhaps by another process right now.
         _refuse_damage(files, images, images.rows[files.pixel_hashes()[images.rows] == hashes])
         cache_files.fill(
