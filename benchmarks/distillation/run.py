@@ -163,14 +163,10 @@ def answers(
 
     student, text = finished.student, finished.method.text
     heads = {
-        score: OpenSetHead(
-            score,
-            mean=student.mean,
-            std=student.std,
-            texts=None if text is None else text.references,
-        )
+        score: OpenSetHead.with_texts(score, text, mean=student.mean, std=student.std)
         for score, entry in SCORES.items()
-        if finished.method.projects or not entry.needs_texts
+        if (finished.method.projects or not entry.needs_texts)
+        and not (entry.needs_vocabulary and (text is None or text.vocabulary is None))
     }
     parts: dict[str, list[tuple[torch.Tensor, ...]]] = {score: [] for score in heads}
     with torch.no_grad():

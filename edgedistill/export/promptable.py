@@ -40,6 +40,7 @@ from edgedistill.students import Student
 from edgedistill.teacher.base import Teacher
 from edgedistill.teacher.open_clip import load_teacher
 from edgedistill.teacher.text import check_class_texts, encode_class_texts
+from edgedistill.teacher.vocabulary import with_vocabulary
 
 # Points of accuracy that answering by text may be below the trained classifier without a warning.
 _TEXT_DROP = 0.1
@@ -81,8 +82,11 @@ def with_classes(
     names = tuple(prompts.names)
     for line in check_class_texts(prompts, names, {}, teacher, "[classes]"):
         callbacks.current().on_warning(line)
+    text = encode_class_texts(prompts, names, {}, teacher)
+    if SCORES[run.calibration.score].needs_vocabulary:
+        text = with_vocabulary(text, prompts, names, {}, teacher)
     prompted = replace(
-        _with_texts(run, encode_class_texts(prompts, names, {}, teacher)),
+        _with_texts(run, text),
         classes=names,
         prompted=Prompted(run, prompts, teacher.name, index),
     )
@@ -134,7 +138,7 @@ def _with_texts(run: FinishedRun, text: TextBank) -> FinishedRun:
     student = Student(
         trained.backbone, PromptedHead(trained.head, text), mean=trained.mean, std=trained.std
     )
-    head = OpenSetHead(score, mean=trained.mean, std=trained.std, texts=text.references)
+    head = OpenSetHead.with_texts(score, text, mean=trained.mean, std=trained.std)
     return replace(run, student=student.eval().requires_grad_(False), openset=head)
 
 

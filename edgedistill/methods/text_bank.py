@@ -1,6 +1,6 @@
 """Embeddings of the known classes' texts, in a teacher's space."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -19,6 +19,8 @@ class TextBank:
         logit_scale: what the teacher multiplies cosines with before the softmax.
         sentences: float32 `[S, C, D]`, unit norm, each class in each of a method's own sentences;
             None for a method without.
+        vocabulary: float32 `[V, D]`, unit norm, texts of other things; None where no score
+            compares with them.
     """
 
     names: Tensor
@@ -27,6 +29,7 @@ class TextBank:
     pool: Literal["mean", "best"]
     logit_scale: float
     sentences: Tensor | None = None
+    vocabulary: Tensor | None = None
 
     @classmethod
     def empty(cls, width: int) -> "TextBank":
@@ -55,5 +58,14 @@ class TextBank:
     def to(self, device: torch.device) -> "TextBank":
         """The same texts on another device."""
         names, owner, pooled = (t.to(device) for t in (self.names, self.owner, self.pooled))
-        sentences = None if self.sentences is None else self.sentences.to(device)
-        return TextBank(names, owner, pooled, self.pool, self.logit_scale, sentences)
+        sentences, vocabulary = (
+            None if t is None else t.to(device) for t in (self.sentences, self.vocabulary)
+        )
+        return replace(
+            self,
+            names=names,
+            owner=owner,
+            pooled=pooled,
+            sentences=sentences,
+            vocabulary=vocabulary,
+        )

@@ -1,7 +1,7 @@
 """The open-set head: what stands before and behind a student when it is evaluated and shipped."""
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, amax, amin, argmax, nn
@@ -36,6 +36,17 @@ class OpenSetOutput(NamedTuple):
         return self.label, self.score, top, highest, lowest
 
 
+class ScoreTexts(Protocol):
+    """What scores read of a text bank, see `OpenSetHead`."""
+
+    @property
+    def references(self) -> Tensor: ...
+    @property
+    def vocabulary(self) -> Tensor | None: ...
+    @property
+    def logit_scale(self) -> float: ...
+
+
 class OpenSetHead(nn.Module):
     """Pixel normalization before a student; score, threshold and label behind it.
 
@@ -46,16 +57,21 @@ class OpenSetHead(nn.Module):
         mean, std: the student's normalization of pixels in 0..1, ImageNet's unless given.
         texts: unit-norm float `[P, D]`, embeddings to compare the projected student with; only
             scores that need texts read them.
+        vocabulary: unit-norm float `[V, D]`, embeddings of the texts of other things; only scores
+            that need a vocabulary read them.
+        logit_scale: factor of the cosines in a score's softmax.
         threshold: images of a lower score are unknown; nothing is rejected until one is given.
 
     Raises:
-        RecipeError: an unknown score, or one that needs texts where there are none.
+        RecipeError: an unknown score, or one that needs texts or a vocabulary where there
+            is none.
     """
 
     shift: Tensor
     scale: Tensor
     threshold: Tensor
     texts: Tensor
+    vocabulary: Tensor
 
     def __init__(
         self,
@@ -64,11 +80,14 @@ class OpenSetHead(nn.Module):
         mean: Channels = IMAGENET_MEAN,
         std: Channels = IMAGENET_STD,
         texts: Tensor | None = None,
+        vocabulary: Tensor | None = None,
+        logit_scale: float = 1.0,
         threshold: float = -math.inf,
     ) -> None:
         super().__init__()
         self.score_name = score
         self.mean, self.std = mean, std
+        self.logit_scale = logit_scale
         self._score = SCORES[score]()
         pixel_mean, pixel_std = (255 * torch.tensor(v, dtype=torch.float64) for v in (mean, std))
         self.register_buffer("shift", pixel_mean.float()[:, None, None])
@@ -78,6 +97,33 @@ class OpenSetHead(nn.Module):
             if texts is None:
                 raise _needs_projection(score)
             self.register_buffer("texts", texts.T.contiguous())
+        if self._score.needs_vocabulary:
+            if vocabulary is None:
+                raise _needs_projection(score)
+            self.register_buffer("vocabulary", vocabulary.T.contiguous())
+
+    @classmethod
+    def with_texts(
+        cls,
+        score: str,
+        text: ScoreTexts | None,
+        *,
+        mean: Channels,
+        std: Channels,
+        threshold: float = -math.inf,
+    ) -> Self:
+        """A head whose score reads the texts of a bank; None where there is none."""
+        if text is None:
+            return cls(score, mean=mean, std=std, threshold=threshold)
+        return cls(
+            score,
+            mean=mean,
+            std=std,
+            texts=text.references,
+            vocabulary=text.vocabulary,
+            logit_scale=text.logit_scale,
+            threshold=threshold,
+        )
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 RGB `[N, S, S, 3]` to what the student is fed, float32 `[N, 3, S, S]`."""
@@ -98,12 +144,15 @@ class OpenSetHead(nn.Module):
             RecipeError: the score needs a projection and there is none.
         """
         probabilities = logits.softmax(dim=1)
-        cosines = None
+        cosines = vocabulary = None
         if self._score.needs_texts:
             if projected is None:
                 raise _needs_projection(self.score_name)
             cosines = projected @ self.texts
-        score = self._score(ScoreInputs(logits, probabilities, cosines))
+            if self._score.needs_vocabulary:
+                vocabulary = projected @ self.vocabulary
+        inputs = ScoreInputs(logits, probabilities, cosines, vocabulary, self.logit_scale)
+        score = self._score(inputs)
         best = logits.argmax(dim=1)
         limit = self.threshold if threshold is None else threshold
         return OpenSetOutput(torch.where(score >= limit, best, UNKNOWN_LABEL), score, probabilities)

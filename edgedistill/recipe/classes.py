@@ -65,6 +65,7 @@ class ClassPrompts(Section):
             templates=run.templates if self.templates is None else self.templates,
             pool=run.pool if self.pool is None else self.pool,
             names=self.classes,
+            vocabulary=run.vocabulary,
         )
 
 

@@ -41,6 +41,7 @@ _KEYS: dict[tuple[str, str], Callable[[str], bool]] = {
     ("data", "lists"): _always,
     ("data", "target"): _marked,
     ("student", "weights"): _weights,
+    ("prompts", "vocabulary"): _always,
     ("teacher", "model"): _marked,
     ("teacher", "pretrained"): _marked,
     # Of pretraining.

@@ -212,6 +212,11 @@ class PromptsSection(Section):
         default={}, description="class -> names, over the dataset's own"
     )
     keep_underscores: bool = Field(default=False, description="leave '_' in class names")
+    vocabulary: str | None = Field(
+        default=None,
+        description="file of words of other things, one on a line, for the score 'known_mass'; "
+        "'#' begins a note; default: common English nouns",
+    )
 
     @field_validator("templates")
     @classmethod

@@ -47,11 +47,11 @@ def load_finished(folder: RunFolder) -> FinishedRun:
             f"({type(error).__name__}: {error}); run its recipe again under another --name"
         ) from None
     student, method = _student(folder, recipe, len(classes))
-    head = OpenSetHead(
+    head = OpenSetHead.with_texts(
         calibration.score,
+        method.text,
         mean=student.mean,
         std=student.std,
-        texts=None if method.text is None else method.text.references,
         threshold=calibration.threshold,
     )
     return FinishedRun(
@@ -88,8 +88,12 @@ def _student(folder: RunFolder, recipe: Recipe, classes: int) -> tuple[Student, 
     text = None
     if "text.names" in tensors:
         names, owner, pooled = (tensors.pop(f"text.{n}") for n in ("names", "owner", "pooled"))
-        # Only training reads the teacher's logit scale.
-        text = TextBank(names, owner, pooled, recipe.prompts.pool, logit_scale=math.nan)
+        vocabulary = tensors.pop("text.vocabulary", None)
+        # Beside training, only a score with a vocabulary reads the teacher's logit scale.
+        scale = float(tensors.pop("text.logit_scale", math.nan))
+        text = TextBank(
+                names, owner, pooled, recipe.prompts.pool, scale, vocabulary=vocabulary
+            )
     kind = METHODS[recipe.method.name]
     try:
         method = kind(kind.Hyper(**recipe.method.hyper), text=text)

@@ -20,11 +20,17 @@ class ScoreInputs(NamedTuple):
         probabilities: float `[N, C]`, their softmax.
         cosines: float `[N, P]` of the projected student with P class texts; None unless the score
             needs texts.
+        vocabulary: float `[N, V]` of the projected student with V texts of other things; None
+            unless the score needs a vocabulary.
+        logit_scale: what the teacher multiplies cosines with before a softmax; 1 unless the score
+            needs texts.
     """
 
     logits: Tensor
     probabilities: Tensor
     cosines: Tensor | None
+    vocabulary: Tensor | None = None
+    logit_scale: float = 1.0
 
 
 class Score(ABC):
@@ -36,12 +42,14 @@ class Score(ABC):
         is_probability: whether values lie in [0, 1] and crowd at its ends, so that an axis shows
             their log-odds.
         needs_texts: whether it compares the projected student with the class texts.
+        needs_vocabulary: whether it compares with texts of other things besides.
     """
 
     summary: ClassVar[str]
     label: ClassVar[str] = ""
     is_probability: ClassVar[bool] = False
     needs_texts: ClassVar[bool] = False
+    needs_vocabulary: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, inputs: ScoreInputs) -> Tensor:

@@ -29,7 +29,7 @@ from edgedistill.recipe.schema import (
     StudentSection,
     TeacherSection,
 )
-from edgedistill.registries import METHODS
+from edgedistill.registries import METHODS, SCORES
 from edgedistill.runs.folder import check_fingerprints, write_environment, write_images
 from edgedistill.runs.start_student import StartStudent, start_student
 from edgedistill.runs.workspace import Workspace
@@ -38,6 +38,7 @@ from edgedistill.students.assemble import assemble_with_projection
 from edgedistill.teacher.base import Teacher
 from edgedistill.teacher.open_clip import load_teacher
 from edgedistill.teacher.text import check_class_texts, encode_class_texts
+from edgedistill.teacher.vocabulary import with_vocabulary
 from edgedistill.train.cpu_kernels.convolutions import use_fast_convolutions
 from edgedistill.train.device import torch_environment
 from edgedistill.train.predict import predict
@@ -142,11 +143,19 @@ class Prepare:
         hyper = kind.Hyper(**self.method.hyper)
         teacher = find_teacher(self.teacher, device, required=kind.needs_teacher)
         text = None
+        needs_vocabulary = SCORES[self.score].needs_vocabulary
+        if self.prompts.vocabulary is not None and not needs_vocabulary:
+            callbacks.current().on_warning(
+                f"prompts.vocabulary: the score {self.score} reads no words; set openset.score to "
+                "known_mass, or leave the words out"
+            )
         if teacher is not None:
             sentences = kind.sentences(hyper)
-            text = class_texts(self.prompts, dataset, teacher, kind.needs_teacher, sentences).to(
-                device
-            )
+            text = class_texts(self.prompts, dataset, teacher, kind.needs_teacher, sentences)
+            if needs_vocabulary and kind.projects:
+                known, names = dataset.split.known, dataset.index.names
+                text = with_vocabulary(text, self.prompts, known, names, teacher)
+            text = text.to(device)
         method = kind(hyper, text=text)
         student, openset, start = self.build_student(
             method, len(dataset.split.known), teacher, device
@@ -225,11 +234,8 @@ class Prepare:
             teacher=teacher.fingerprint if teacher else None,
             freeze_bn=self.student.freeze_bn,
         )
-        openset = OpenSetHead(
-            self.score,
-            mean=student.mean,
-            std=student.std,
-            texts=None if method.text is None else method.text.references,
+        openset = OpenSetHead.with_texts(
+            self.score, method.text, mean=student.mean, std=student.std
         )
         start = start_student(student, projection, method.text)
         for trunk, behind in ((student, openset), *((start,) if start else ())):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
 
@@ -128,5 +129,8 @@ def save_student(student: Student, text: TextBank | None, folder: RunFolder) -> 
     tensors = {name: value.detach().cpu() for name, value in student.state_dict().items()}
     if text is not None:
         tensors |= {"text.names": text.names, "text.owner": text.owner, "text.pooled": text.pooled}
+        if text.vocabulary is not None:
+            scale = torch.tensor(text.logit_scale, dtype=torch.float64)
+            tensors |= {"text.vocabulary": text.vocabulary, "text.logit_scale": scale}
     # contiguous() undoes channels_last: safetensors stores plain row-major arrays.
     write_bytes(folder.student, save({k: v.cpu().contiguous() for k, v in tensors.items()}))

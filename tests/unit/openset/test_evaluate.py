@@ -21,7 +21,8 @@ def _answers(score: str, logits: np.ndarray, labels: np.ndarray) -> Outputs:
     """What the head answers to some logits, their tanh standing for cosines."""
     classes = logits.shape[1]
     cosines = torch.from_numpy(np.tanh(logits))
-    head = OpenSetHead(score, texts=torch.eye(classes, dtype=cosines.dtype))
+    texts = torch.eye(classes, dtype=cosines.dtype)
+    head = OpenSetHead(score, texts=texts, vocabulary=-texts)
     label, score, probabilities = (t.numpy() for t in head(torch.from_numpy(logits), cosines))
     return Outputs(label, score, ProbabilityRange.of(probabilities), labels)
 

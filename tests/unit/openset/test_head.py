@@ -15,11 +15,26 @@ from edgedistill.openset.head import OpenSetHead
 WIDTH = 6
 LOGITS = np.random.default_rng(0).normal(size=(7, 4))
 TEXTS = np.random.default_rng(1).normal(size=(5, WIDTH))
+VOCABULARY = np.random.default_rng(3).normal(size=(8, WIDTH))
+SCALE = 2.5
 PROJECTED = np.random.default_rng(2).normal(size=(7, WIDTH))
 
 
 def head(score: str, **options: float) -> OpenSetHead:
-    return OpenSetHead(score, texts=torch.from_numpy(TEXTS), **options).double()
+    return OpenSetHead(
+        score,
+        texts=torch.from_numpy(TEXTS),
+        vocabulary=torch.from_numpy(VOCABULARY),
+        logit_scale=SCALE,
+        **options,
+    ).double()
+
+
+def known_mass() -> np.ndarray:
+    """The sum of exponentials of the known names over that of all words."""
+    known, others = (np.exp(SCALE * PROJECTED @ t.T).sum(1) for t in (TEXTS, VOCABULARY))
+    mass: np.ndarray = known / (known + others)
+    return mass
 
 
 @pytest.mark.parametrize(
@@ -29,6 +44,7 @@ def head(score: str, **options: float) -> OpenSetHead:
         ("max_logit", LOGITS.max(1)),
         ("energy", logsumexp(LOGITS, axis=1)),
         ("max_cosine", (PROJECTED @ TEXTS.T).max(1)),
+        ("known_mass", known_mass()),
     ],
 )
 def test_each_score_is_its_formula(name: str, expected: np.ndarray) -> None:
@@ -41,7 +57,7 @@ def test_each_score_is_its_formula(name: str, expected: np.ndarray) -> None:
 @pytest.mark.parametrize("name", SCORES)
 def test_large_logits_do_not_overflow(name: str) -> None:
     huge = torch.tensor([[60000.0, -60000.0], [1.0, 0.0]])
-    answers = OpenSetHead(name, texts=torch.eye(2))(huge, huge)
+    answers = OpenSetHead(name, texts=torch.eye(2), vocabulary=-torch.eye(2))(huge, huge)
     assert all(bool(tensor.isfinite().all()) for tensor in answers)
 
 
@@ -75,6 +91,21 @@ def test_a_score_of_texts_needs_texts_and_a_projection(name: str) -> None:
         OpenSetHead(name)
     with raises(RecipeError, name, *others):
         head(name)(torch.from_numpy(LOGITS), None)
+
+
+def test_a_score_of_a_vocabulary_needs_one() -> None:
+    with raises(RecipeError, "known_mass"):
+        OpenSetHead("known_mass", texts=torch.eye(2))
+
+
+def test_the_vocabulary_decides_how_known_an_image_is() -> None:
+    image = torch.tensor([[1.0, 0.0]])
+    near, far = (
+        OpenSetHead("known_mass", texts=image, vocabulary=word, logit_scale=3.0)(image, image)
+        for word in (image, -image)
+    )
+    assert near.score.item() == pytest.approx(0.5)
+    assert far.score.item() == pytest.approx(1 / (1 + np.exp(-6)))
 
 
 def test_a_score_that_does_not_exist_names_those_that_do() -> None:

@@ -79,12 +79,13 @@ def bank(pool: Any = "best") -> TextBank:
     names = torch.nn.functional.normalize(torch.randn(9, 6, generator=generator), dim=1)
     owner = torch.tensor([0, 0, 1, 2, 2, 2, 3, 4, 4])
     pooled = torch.nn.functional.normalize(names[[0, 2, 3, 6, 7]], dim=1)
-    return TextBank(names, owner, pooled, pool, 100.0)
+    others = torch.nn.functional.normalize(torch.randn(20, 6, generator=generator), dim=1)
+    return TextBank(names, owner, pooled, pool, 10.0, vocabulary=others)
 
 
 def run_of(score: str, threshold: float, pool: Any = "best") -> FinishedRun:
     """A finished run without a folder, of a tiny student."""
-    name = "scmd" if score == "max_cosine" else "erm"
+    name = "scmd" if SCORES[score].needs_texts else "erm"
     torch.manual_seed(2)
     head = ProjectionHead(WIDTH, CLASSES, 6) if name == "scmd" else LinearHead(WIDTH, CLASSES)
     kind = METHODS[name]
@@ -95,7 +96,9 @@ def run_of(score: str, threshold: float, pool: Any = "best") -> FinishedRun:
     # Answers far enough apart to tell whether they are right.
     head.classifier.weight.data *= 10
     student = tiny_student(head)
-    openset = OpenSetHead(score, texts=bank(pool).references, threshold=threshold)
+    openset = OpenSetHead.with_texts(
+        score, bank(pool), mean=student.mean, std=student.std, threshold=threshold
+    )
     return FinishedRun(
         Path(), recipe, "0" * 64, classes, student, openset, method, calibration, metrics={}
     )
