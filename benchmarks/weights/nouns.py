@@ -4,13 +4,14 @@
     python benchmarks/weights/nouns.py package/dict edgedistill/teacher/nouns.txt
 
 A noun is taken where its most frequent sense stands in one of WordNet's lexicographer files of
-things that have a look, was met at least twice in SemCor, is no proper name and no slur or vulgar
-word, and is of one or two words.
+things that have a look and was met in SemCor, twice where it is a person or the noun is of two
+words; no proper name, no slur or vulgar word, at most two words.
 """
 
 import argparse
 from pathlib import Path
 
+PERSON = 18
 # https://wordnet.princeton.edu/documentation/lexnames5wn
 DEPICTABLE = {
     5: "animal",
@@ -18,7 +19,7 @@ DEPICTABLE = {
     8: "body",
     13: "food",
     17: "object",
-    18: "person",
+    PERSON: "person",
     19: "phenomenon",
     20: "plant",
     25: "shape",
@@ -37,7 +38,8 @@ def first_senses(index: Path) -> dict[str, int]:
         key, offset, number, count = line.split()
         lemma, sense = key.split("%")
         kind, file = map(int, sense.split(":")[:2])
-        if kind == 1 and file in DEPICTABLE and number == "1" and int(count) > 1:
+        least = 2 if file == PERSON or "_" in lemma else 1
+        if kind == 1 and file in DEPICTABLE and number == "1" and int(count) >= least:
             senses[lemma] = int(offset)
     return senses
 

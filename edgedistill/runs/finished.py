@@ -91,9 +91,7 @@ def _student(folder: RunFolder, recipe: Recipe, classes: int) -> tuple[Student, 
         vocabulary = tensors.pop("text.vocabulary", None)
         # Beside training, only a score with a vocabulary reads the teacher's logit scale.
         scale = float(tensors.pop("text.logit_scale", math.nan))
-        text = TextBank(
-                names, owner, pooled, recipe.prompts.pool, scale, vocabulary=vocabulary
-            )
+        text = TextBank(names, owner, pooled, recipe.prompts.pool, scale, vocabulary=vocabulary)
     kind = METHODS[recipe.method.name]
     try:
         method = kind(kind.Hyper(**recipe.method.hyper), text=text)
