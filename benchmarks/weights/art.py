@@ -6,7 +6,10 @@ drawing of the benchmark. The art comes from npm
 packages (`npm pack NAME`, unpacked as `FOLDER/NAME-VERSION/package`); README.md has the list,
 NOTICE the licences.
 
-    python -m benchmarks.weights.art FOLDER art.npz
+    python -m benchmarks.weights.art FOLDER art.npz --png art
+
+`--png` writes the same drawings as files, a folder for each style, for `edgedistill pretrain`; the
+style that is held out is not among them.
 """
 
 import argparse
@@ -200,10 +203,18 @@ def draw_all(table: list[Emoji], draw: Renderer) -> tuple[np.ndarray, np.ndarray
     return np.stack(list(by_row.values())), np.array(list(by_row))
 
 
+def write_png(folder: Path, images: np.ndarray, codes: list[str]) -> None:
+    """Write drawings uint8 `[n, SIDE, SIDE, 3]` as files named by their code points."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for image, code in zip(images, codes, strict=True):
+        Image.fromarray(image).save(folder / f"{code}.png")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of unpacked npm packages")
     parser.add_argument("out", type=Path, help="where to write the .npz")
+    parser.add_argument("--png", type=Path, help="folder to write the drawings into as files")
     args = parser.parse_args()
     table = emoji_table(args.folder)
     arrays: dict[str, np.ndarray] = {}
@@ -211,6 +222,9 @@ def main() -> None:
         images, rows = draw_all(table, draw)
         near = like_the_benchmark(images) & (name not in HELD_OUT)
         arrays[name], arrays[f"{name}/emoji"] = images[~near], rows[~near]
+        if args.png is not None and name not in HELD_OUT:
+            codes = [table[row]["code"] for row in rows[~near].tolist()]
+            write_png(args.png / name, images[~near], codes)
         print(f"{name:22s} {len(rows) - near.sum()}, {near.sum()} left out", flush=True)
     arrays["table"] = np.frombuffer(json.dumps(table).encode(), dtype=np.uint8)
     np.savez(args.out, **arrays)  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ def embedded_students() -> tuple[str, ...]:
 
 
 def built_weights(name: str) -> Path:
-    """Path at which benchmarks/weights/train_start.py puts a student's start weights by default."""
+    """Path at which "embedded" finds the start weights that a user pretrained for a student."""
     return cache_dir() / "weights" / f"{name}.safetensors"
 
 
@@ -47,9 +47,8 @@ def weights_file(name: str, weights: str) -> Path:
     shipped = ", ".join(embedded_students()) or "no student"
     raise WeightsError(
         f"no embedded weights for student '{name}': the package has them for {shipped}; "
-        f"'python -m benchmarks.weights.train_start ART TEACHER --student {name}' builds "
-        f'{built_weights(name)} (benchmarks/weights/README.md); or use weights = "imagenet", '
-        '"none" or a path'
+        f"'edgedistill pretrain IMAGES --teacher emoji-clip --student {name} -o "
+        f'{built_weights(name)}\' makes some; or use weights = "imagenet", "none" or a path'
     )
 
 

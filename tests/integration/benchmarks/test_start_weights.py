@@ -1,104 +1,42 @@
-"""Start weights: how a student begins, and that a killed training ends as another would."""
+"""Start weights: the drawings and recipes that they come from, and Lite0's weights as files."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.ops.misc import SqueezeExcitation
 
-from benchmarks.weights import lite0, train_start
-from edgedistill.students import build_backbone, start_projection
-from edgedistill.students import weights as student_weights
+from benchmarks.weights import lite0
+from benchmarks.weights.art import write_png
+from edgedistill.pretraining.images import list_images
+from edgedistill.recipe.pretraining import read_pretraining
+from edgedistill.students import architecture, build_backbone
 from edgedistill.teacher.open_clip import load_teacher
 
-SMALL = "mobilenet_v3_small"
+
+def test_drawings_become_files_by_their_code_points(tmp_path: Path) -> None:
+    drawings = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    write_png(tmp_path / "noto", drawings, ["1f600", "2764-fe0f"])
+    listing = list_images([str(tmp_path)])
+    assert listing.paths == ("noto/1f600.png", "noto/2764-fe0f.png")
+    assert np.array_equal(np.asarray(Image.open(listing.path(1))), drawings[1])
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own, and a package without start weights."""
-    monkeypatch.setenv("EDGEDISTILL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(student_weights, "EMBEDDED_FOLDER", tmp_path)
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def art(tmp_path: Path) -> Path:
-    """Six emoji in two styles and in the one that is held out."""
-    rng, path = np.random.default_rng(0), tmp_path / "art.npz"
-    table = np.frombuffer(json.dumps([{"name": str(i)} for i in range(6)]).encode(), np.uint8)
-    arrays = {"table": table}
-    for style in ("noto", "fluent", "fxemoji"):
-        arrays[style] = rng.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
-        arrays[f"{style}/emoji"] = np.arange(6)
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-    return path
-
-
-def test_the_held_out_style_is_not_trained_on(art: Path) -> None:
-    images, emoji, count = train_start.load_art(art)
-    assert images.shape == (12, 3, 32, 32)
-    assert (emoji.tolist(), count) == ([*range(6), *range(6)], 6)
-    assert torch.equal(images[:6].permute(0, 2, 3, 1), torch.from_numpy(np.load(art)["noto"]))
-
-
-def test_a_killed_training_goes_on_to_the_same_bytes(
-    art: Path, tiny_clip: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes = ["--steps", "3", "--batch", "4", "--size", "32", "--save-every", "1"]
-    train_start.main([str(art), str(tiny_clip), *sizes])
-    built = cache / "weights" / f"{SMALL}.safetensors"
-    whole = built.read_bytes()
-    width = build_backbone(SMALL, "embedded")[1]
-    teacher = load_teacher(f"local-dir:{tiny_clip}", "", torch.device("cpu"))
-    projection = start_projection(SMALL, "embedded", teacher.fingerprint)
-    assert projection is not None and projection.shape == (16, width)
-    assert start_projection(SMALL, "embedded", "another teacher") is None
-
-    left, augment = [2], train_start.augment
-
-    def killed(images: Tensor, size: int) -> Tensor:
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return augment(images, size)
-
-    other = art.with_name("other.safetensors")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(train_start, "augment", killed)
-        train_start.main([str(art), str(tiny_clip), str(other), *sizes])
-    assert other.read_bytes() != whole
-    train_start.main([str(art), str(tiny_clip), str(other), *sizes])
-    assert other.read_bytes() == whole
-    with pytest.raises(SystemExit, match="of another training"):
-        train_start.main([str(art), str(tiny_clip), str(other), *sizes[:-4], "--size", "48"])
-
-    train_start.main([str(art), str(tiny_clip), str(other), *sizes, "--int8"])
-    assert len(other.read_bytes()) < 0.6 * len(whole)
-    close, _ = build_backbone(SMALL, str(other))
-    for name, tensor in build_backbone(SMALL, "embedded")[0].state_dict().items():
-        assert torch.allclose(close.state_dict()[name], tensor, atol=tensor.abs().max() / 200)
-
-
-@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
-def test_the_network_alone_computes_in_bfloat16(dtype: torch.dtype | None) -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 5, bias=False))
-    seen = []
-    net[2].register_forward_hook(lambda module, given, out: seen.append(out.dtype))
-    training = train_start.Training(net, 0.01, "", dtype)
-    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    target = torch.eye(5)[:2]
-    loss = training.update(torch.rand(2, 3, 8, 8), target, np.arange(2), steps=9)
-    assert seen == [dtype or torch.float32] and np.isfinite(loss)
-    for name, tensor in net.state_dict().items():
-        assert tensor.dtype == training.average[name].dtype == torch.float32
-        assert not torch.equal(tensor, before[name])
+@pytest.mark.parametrize(
+    "path", sorted(Path(lite0.__file__ or "").parent.glob("start_*.toml")), ids=lambda p: p.stem
+)
+def test_the_recipes_of_the_start_weights(path: Path) -> None:
+    recipe = read_pretraining(path)
+    assert path.stem == f"start_{recipe.student.model}"
+    assert recipe.student.size == architecture(recipe.student.model).embedded_size
+    # Nothing of the benchmark is looked at.
+    assert recipe.data.labelled is None and recipe.teacher.model == "emoji-clip"
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +85,17 @@ class TestLite0:
             with pytest.raises(SystemExit, match="do not line up"):
                 lite0.start_from_lite0(backbone, wrong)
 
-    def test_it_is_for_one_student(self) -> None:
-        with pytest.raises(SystemExit, match="efficientnet_b0 only"):
-            train_start.build_net(SMALL, "lite0", 16)
+    def test_the_files_of_a_teacher_and_a_student(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        net = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+        monkeypatch.setattr(lite0, "lite0_tensors", lambda: tensors_of(net))
+        teacher, student = lite0.write_files(tmp_path)
+        loaded = load_teacher(lite0.TIMM, str(teacher), torch.device("cpu"), 96)
+        pixels = torch.rand(1, 3, 96, 96)
+        mean, std = (torch.tensor(v)[:, None, None] for v in (loaded.mean, loaded.std))
+        with torch.no_grad():
+            expected = nn.functional.normalize(net.eval()((pixels - mean) / std), dim=1)
+        torch.testing.assert_close(loaded.encode_images(pixels), expected, atol=1e-5, rtol=1e-4)
+        stem = build_backbone("efficientnet_b0", str(student))[0].state_dict()
+        assert torch.equal(next(iter(stem.values())), tensors_of(net)[0])

@@ -158,7 +158,7 @@ class TestEmbedded:
     def test_without_weights_the_error_names_the_command_and_the_place(
         self, embedded: Path, small: nn.Module
     ) -> None:
-        command = "train_start ART TEACHER --student resnet50"
+        command = "edgedistill pretrain"
         place = embedded / "cache/weights/resnet50.safetensors"
         assert_refused(WeightsError, "resnet50", "embedded", command, place)
         save_file(small.state_dict(), embedded / f"student-{SMALL}.safetensors")
