@@ -8,7 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill.errors import DivergedError
-from edgedistill.openset.metrics import ProbabilityRange, compute_metrics, per_class
+from edgedistill.openset.metrics import (
+    ProbabilityRange,
+    class_thirds,
+    compute_metrics,
+    per_class,
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,21 @@ class Outputs:
         probabilities = ProbabilityRange(nothing, no_score, no_score, classes)
         return cls(nothing, no_score, probabilities, nothing)
 
+    def joined(self, other: "Outputs") -> "Outputs":
+        """These answers, and those of the same head to other images behind them."""
+        own, others = self.probabilities, other.probabilities
+        return Outputs(
+            np.concatenate([self.predictions, other.predictions]),
+            np.concatenate([self.scores, other.scores]),
+            ProbabilityRange(
+                np.concatenate([own.top, others.top]),
+                np.concatenate([own.highest, others.highest]),
+                np.concatenate([own.lowest, others.lowest]),
+                own.classes,
+            ),
+            np.concatenate([self.labels, other.labels]),
+        )
+
     def __post_init__(self) -> None:
         *arrays, classes = self.probabilities
         shapes = [array.shape for array in (self.predictions, self.scores, *arrays, self.labels)]
@@ -58,18 +78,31 @@ class Outputs:
             )
 
 
-def evaluate(outputs: Outputs, *, threshold: float, known: Sequence[str]) -> dict[str, Any]:
+def evaluate(
+    outputs: Outputs,
+    *,
+    threshold: float,
+    known: Sequence[str],
+    training: NDArray[np.integer] | None = None,
+) -> dict[str, Any]:
     """`compute_metrics` of some outputs, and under "per_class" the rows of `metrics.per_class`.
 
-    `known` names the C known classes in label order. Raises ValueError when it has another length.
+    `known` names the C known classes in label order; `training` int `[C]` has the images that each
+    was trained on, and adds the rows of `metrics.class_thirds` under "class_thirds". Raises
+    ValueError when `known` has another length.
     """
     classes = outputs.probabilities.classes
     if len(known) != classes:
         raise ValueError(f"{len(known)} class names for {classes} probabilities")
     accepted = outputs.scores >= threshold
-    return {
+    metrics = {
         **compute_metrics(
             outputs.predictions, outputs.scores, outputs.probabilities, outputs.labels, threshold
         ),
         "per_class": per_class(outputs.predictions, outputs.labels, accepted, known),
     }
+    if training is not None:
+        metrics["class_thirds"] = class_thirds(
+            outputs.predictions, outputs.scores, outputs.labels, training, known
+        )
+    return metrics

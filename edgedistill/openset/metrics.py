@@ -250,6 +250,42 @@ def per_class(
     ]
 
 
+def class_thirds(
+    predictions: Ints, scores: Floats, labels: Ints, training: Ints, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The known classes in thirds by their training images: major, middle and minor ones.
+
+    Args:
+        predictions, scores, labels: as in `compute_metrics`.
+        training: int [C], images that each class was trained on; of equal ones the lower label
+            comes first.
+        names: C class names in label order.
+
+    Returns:
+        Rows of third, classes (names), training_images, images (known ones of these classes),
+        accuracy (closed-set) and auroc (of them against all unknown images). No row for fewer than
+        three classes.
+    """
+    if len(names) < 3:
+        return []
+    order = np.argsort(-np.asarray(training, np.int64), kind="stable")
+    rows = []
+    for third, classes in zip(("major", "middle", "minor"), np.array_split(order, 3), strict=True):
+        own = np.isin(labels, classes)
+        shown = own | (labels < 0)
+        rows.append(
+            {
+                "third": third,
+                "classes": [names[c] for c in classes],
+                "training_images": int(np.asarray(training)[classes].sum()),
+                "images": int(own.sum()),
+                "accuracy": _share((predictions == labels)[own]),
+                "auroc": auroc(scores[shown], own[shown]),
+            }
+        )
+    return rows
+
+
 def h2_cv(values: Sequence[float] | Floats, ddof: int = 0) -> float | None:
     """H²-CV: coefficient of variation of H-scores over hybridness levels; lower = more robust.
 

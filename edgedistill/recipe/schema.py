@@ -385,6 +385,11 @@ class OpenSetSection(Section):
     keep: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.95, description="share of known source-validation images to keep"
     )
+    source_unknowns: bool = Field(
+        default=False,
+        description="measure source validation against the images of unknown classes in the source "
+        "domains too, which decide nothing",
+    )
 
 
 class LogSection(Section):

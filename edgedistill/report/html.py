@@ -131,7 +131,8 @@ def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
     page = environment()
     page.filters["percent"] = format_percent
     target = data.metrics.get("target") or {}
-    source_val = data.metrics.get("source_val") or {}
+    source_open_set = data.metrics.get("source_open_set") or {}
+    source_val = {**(data.metrics.get("source_val") or {}), **source_open_set}
     teacher = data.metrics.get("teacher") or {}
     openset = data.metrics.get("openset") or {}
     tested = data.test_kind not in ("none", "unlabelled")
@@ -159,6 +160,11 @@ def render(data: ReportData, pictures: Mapping[str, bytes]) -> str:
         added=_added(data),
         openset=flatten(openset),
         classes=_classes(data),
+        source_unknown=source_open_set.get("images_unknown"),
+        thirds=[
+            (place, part.get("class_thirds") or [])
+            for place, part in ((data.test_name, target), ("source validation", source_open_set))
+        ],
         class_rows=CLASS_ROWS,
         confusions=_confusions(data) if tested else [],
         environment=flatten(data.environment),

@@ -57,6 +57,7 @@ class Stages:
                 store_size=recipe.views.store_size,
                 score=recipe.openset.score,
                 keep=recipe.openset.keep,
+                source_unknowns=recipe.openset.source_unknowns,
                 channels_last=channels_last,
                 seed=seed,
                 unlabelled_per_step=recipe.train.unlabelled_per_step if recipe.train.steps else 0,

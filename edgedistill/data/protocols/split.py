@@ -56,6 +56,14 @@ class Split:
     test_kind: TestKind = "unseen domain"
 
 
+def source_unknown_rows(index: Index, split: Split) -> NDArray[np.int64]:
+    """Rows of unknown classes in the source domains that are not tested on, int64, ascending."""
+    domains = [index.domains.index(name) for name in split.sources]
+    classes = [index.classes.index(name) for name in split.unknown]
+    rows = np.flatnonzero(np.isin(index.domain, domains) & np.isin(index.label, classes))
+    return np.setdiff1d(rows, split.target_unknown)
+
+
 def training_hybridness(index: Index, split: Split) -> float | None:
     """Hybridness of the classes that each source domain is trained on; None for a single source."""
     domains = [index.domains.index(name) for name in split.sources]

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from edgedistill import callbacks
+from edgedistill.data.images import LabelledImages
 from edgedistill.data.protocols.split import MEASURED, training_hybridness
 from edgedistill.openset import Outputs, calibrate, evaluate
 from edgedistill.openset.keep_curve import h_score_by_keep
@@ -58,6 +61,7 @@ class Evaluate:
         if measured:
             by_keep = h_score_by_keep(calibrated.val.scores, target, self.openset.keep)
         source = evaluate(calibrated.val, threshold=threshold, known=split.known)
+        training = np.bincount(prepared.images.train.labels, minlength=len(split.known))
         metrics = {
             "test_kind": split.test_kind,
             "target": None,
@@ -82,8 +86,16 @@ class Evaluate:
         if measured:
             metrics["target"] = {
                 "domain": split.target,
-                **evaluate(target, threshold=threshold, known=split.known),
+                **evaluate(target, threshold=threshold, known=split.known, training=training),
             }
+        if prepared.images.source_unknown is not None:
+            unknown = self._predict(workspace, prepared, prepared.images.source_unknown)
+            metrics["source_open_set"] = evaluate(
+                calibrated.val.joined(unknown),
+                threshold=threshold,
+                known=split.known,
+                training=training,
+            )
         if split.test_kind == "unlabelled":
             unlabelled = describe_unlabelled(calibrated.val.scores, target.scores, threshold)
             metrics["unlabelled"] = {"domain": split.target, **unlabelled}
@@ -93,10 +105,13 @@ class Evaluate:
     def _answers(self, workspace: Workspace, prepared: Prepared) -> Outputs:
         if not len(prepared.images.target):
             return Outputs.empty(len(prepared.dataset.split.known))
+        return self._predict(workspace, prepared, prepared.images.target)
+
+    def _predict(self, workspace: Workspace, prepared: Prepared, images: LabelledImages) -> Outputs:
         return predict(
             prepared.student,
             prepared.openset,
-            prepared.images.target,
+            images,
             device=workspace.device,
             channels_last=self.channels_last,
         )

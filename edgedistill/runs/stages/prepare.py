@@ -12,7 +12,7 @@ from edgedistill import callbacks
 from edgedistill.data.identity import ImageIdentity, hash_images, identify_images
 from edgedistill.data.images import ImageSet, LabelledImages
 from edgedistill.data.protocols.resolve import OpenSetSplit, resolve_split
-from edgedistill.data.protocols.split import MEASURED
+from edgedistill.data.protocols.split import MEASURED, source_unknown_rows
 from edgedistill.data.spelling import similar_names
 from edgedistill.data.store.image_store import Store, open_store
 from edgedistill.data.unlabelled import open_unlabelled
@@ -56,6 +56,8 @@ class PreparedImages:
             no image where nothing is tested.
         teacher_val, teacher_target: at the teacher's size, None without a teacher; `teacher_target`
             also where there are no labels to measure it by.
+        source_unknown: images of unknown classes in the source domains at the student's size, None
+            where they are not measured.
         unlabelled: images without labels that join the training, at the size of `store`, a set for
             each entry of the recipe.
     """
@@ -66,6 +68,7 @@ class PreparedImages:
     target: LabelledImages
     teacher_val: LabelledImages | None
     teacher_target: LabelledImages | None
+    source_unknown: LabelledImages | None = None
     unlabelled: tuple[ImageSet, ...] = ()
 
     def to_train_on(self) -> LabelledImages:
@@ -111,6 +114,7 @@ class Prepare:
         store_size: side in pixels of the images that views are cut from.
         score: openness score of the open-set head.
         keep: share of known images that the threshold will be calibrated to keep.
+        source_unknowns: whether images of unknown classes in the source domains are measured.
         channels_last: memory layout of the student.
         seed: of the student's random weights.
         unlabelled_per_step: images without a label that join every step; 0 without training.
@@ -124,6 +128,7 @@ class Prepare:
     store_size: int
     score: str
     keep: float
+    source_unknowns: bool
     channels_last: bool
     seed: int
     unlabelled_per_step: int = 0
@@ -265,6 +270,7 @@ class Prepare:
         whole = open_store(index, size)
         val = dataset.label(whole.images(split.val))
         target = _test_images(dataset, whole, size)
+        source_unknown = self._source_unknown(dataset, whole)
         few = too_few_images(len(val), self.keep)
         for line in [*file_warnings(train, val, target), *([few] if few else [])]:
             callbacks.current().on_warning(line)
@@ -275,7 +281,21 @@ class Prepare:
             if split.test_kind in MEASURED:
                 teacher_target = dataset.label(whole.images(dataset.target))
         _refuse_empty_domains(dataset, train)
-        return PreparedImages(store, train, val, target, teacher_val, teacher_target)
+        return PreparedImages(
+            store, train, val, target, teacher_val, teacher_target, source_unknown
+        )
+
+    def _source_unknown(self, dataset: OpenSetSplit, store: Store) -> LabelledImages | None:
+        if not self.source_unknowns:
+            return None
+        rows = source_unknown_rows(dataset.index, dataset.split)
+        if not len(rows):
+            callbacks.current().on_warning(
+                "openset.source_unknowns: the source domains have no image of an unknown class "
+                "beside those tested on; nothing is measured"
+            )
+            return None
+        return dataset.label(store.images(rows))
 
 
 def _test_images(dataset: OpenSetSplit, store: Store, size: int) -> LabelledImages:

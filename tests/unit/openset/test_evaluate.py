@@ -119,6 +119,20 @@ def test_metrics_of_the_range_are_those_of_all_probabilities() -> None:
     assert condensed == full and condensed["oracle_h_score"] is not None
 
 
+def test_joined_answers_are_measured_together() -> None:
+    scores, labels = np.array([0.9, 0.2, 0.4]), np.array([0, 1, -1])
+    probabilities = np.array([[0.9, 0.1], [0.3, 0.7], [0.5, 0.5]])
+
+    def part(rows: slice) -> Outputs:
+        of = ProbabilityRange.of(probabilities[rows])
+        return Outputs(of.top, scores[rows], of, labels[rows])
+
+    known = ("a", "b")
+    together = evaluate(part(slice(0, 2)).joined(part(slice(2, 3))), threshold=0.3, known=known)
+    assert together == evaluate(part(slice(0, 3)), threshold=0.3, known=known)
+    assert together["auroc"] == 0.5
+
+
 def test_a_diverged_student_is_named() -> None:
     logits = np.zeros((4, 2))
     logits[1] = np.nan

@@ -230,3 +230,28 @@ def test_per_class_rows() -> None:
         "deployed_accuracy": pytest.approx(1 / 3),
     }
     assert rows[1]["images"] == 0 and rows[1]["accuracy"] is None
+
+
+# --- thirds of the classes -------------------------------------------------------------------
+
+
+def test_thirds_of_the_classes_by_their_training_images() -> None:
+    names, training = ("a", "b", "c", "d"), np.array([5, 30, 5, 20])
+    labels = np.array([0, 0, 1, 2, 3, -1, -1])
+    predictions = np.array([0, 1, 1, 2, 0, 1, 1])
+    scores = np.array([4.0, 1.0, 5.0, 0.5, 3.0, 2.0, 0.0])
+    major, middle, minor = metrics.class_thirds(predictions, scores, labels, training, names)
+    # Of equal counts the lower label comes first; the first third takes the class that is over.
+    assert [row["classes"] for row in (major, middle, minor)] == [["b", "d"], ["a"], ["c"]]
+    assert [row["training_images"] for row in (major, middle, minor)] == [50, 5, 5]
+    assert [row["images"] for row in (major, middle, minor)] == [2, 2, 1]
+    assert [row["accuracy"] for row in (major, middle, minor)] == [0.5, 0.5, 1.0]
+    # Pairs of a known and an unknown image with the known one ahead: 4 of 4, 3 of 4, 1 of 2.
+    assert [row["auroc"] for row in (major, middle, minor)] == [1.0, 0.75, 0.5]
+
+
+def test_thirds_need_three_classes_and_may_lack_images() -> None:
+    nothing = np.zeros(0, np.int64)
+    assert metrics.class_thirds(nothing, nothing, nothing, np.array([1, 2]), ("a", "b")) == []
+    rows = metrics.class_thirds(nothing, nothing, nothing, np.array([1, 2, 3]), ("a", "b", "c"))
+    assert [(row["accuracy"], row["auroc"]) for row in rows] == [(None, None)] * 3

@@ -2,6 +2,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -310,3 +311,31 @@ def test_what_training_added_stands_beside_the_start_weights(
     assert "23.4 %" not in text
     assert "23.4 %" in page(start={**start, "target": None}, target=None, test_kind="none")
     assert "start weights" not in page(start=None)
+
+
+def test_thirds_of_the_classes_and_unknowns_of_the_sources_are_shown(
+    light: ReportData,
+) -> None:
+    def rows(accuracy: float) -> list[dict[str, Any]]:
+        return [
+            {
+                "third": third,
+                "classes": ["a", "b"],
+                "training_images": 1234,
+                "images": 10,
+                "accuracy": accuracy,
+                "auroc": None,
+            }
+            for third in ("major", "middle", "minor")
+        ]
+
+    heading = "Classes by their training images"
+    pictures: dict[str, bytes] = dict.fromkeys(figures(light), b"")
+    assert heading not in _Page(render(light, pictures)).text
+    target = {**light.metrics["target"], "class_thirds": rows(0.123)}
+    source = {**light.metrics["target"], "auroc": 0.777, "class_thirds": rows(0.456)}
+    metrics = {**light.metrics, "target": target, "source_open_set": source}
+    text = _flat(_Page(render(replace(light, metrics=metrics), pictures)).text)
+    assert "Source validation, with unknown classes" in text
+    assert heading in text and text.count("minor") >= 2 and "1,234" in text
+    assert "12.3 %" in text and "45.6 %" in text and "77.7 %" in text

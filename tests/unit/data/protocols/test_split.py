@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgedistill.data.index import Index
-from edgedistill.data.protocols.split import Split, instance_hash, make_split
+from edgedistill.data.protocols.split import Split, instance_hash, make_split, source_unknown_rows
 from edgedistill.errors import DataError
 
 DOMAINS = ("art", "photo", "sketch")
@@ -81,6 +81,7 @@ def test_parts_are_disjoint_and_cover_what_they_should(
         # Every target image is tested; what is left over is unknown classes in the sources.
         assert not np.any(in_target[unused])
         assert not np.any(known[unused])
+        assert np.array_equal(source_unknown_rows(index, split), unused)
     else:
         assert np.all(in_target[unused] <= known[unused])
     assert np.array_equal(
