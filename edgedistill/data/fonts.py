@@ -6,6 +6,7 @@ A letter that no font of the system has is drawn as a backslash escape, which on
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from weakref import WeakSet
 
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
@@ -15,6 +16,8 @@ from edgedistill import callbacks
 PLOT_FONT = "DejaVu Sans"
 # matplotlib's font of boxes for letters that it has no font for.
 _BOXES = "Last Resort"
+# Those whose user has read of missing letters.
+_warned: WeakSet[callbacks.CallbackList] = WeakSet()
 
 
 @cache
@@ -31,28 +34,33 @@ def plot_families(letters: frozenset[str]) -> tuple[str, ...]:
     return tuple(families)
 
 
-@cache
 def drawable(text: str) -> str:
-    """A name with the letters that no font has as backslash escapes; a warning tells of them.
+    """A name with the letters that no font has as backslash escapes.
 
-    Every name is warned of once in a process.
+    The first such name in a piece of work is warned of.
     """
+    escaped = _escaped(text)
+    current = callbacks.current()
+    if escaped != text and current not in _warned:
+        _warned.add(current)
+        current.on_warning(
+            f"no font of this system has all letters of '{text}'; pictures show such names by code "
+            f"points, as {escaped}; install one that has, such as Noto Sans CJK"
+        )
+    return escaped
+
+
+@cache
+def _escaped(text: str) -> str:
     missing = frozenset(text) - _of_font(_plot_font(), frozenset(text))
     for _, path in _system_fonts() if missing else ():
         missing -= _of_font(path, missing)
         if not missing:
             break
-    if not missing:
-        return text
-    escaped = "".join(
+    return "".join(
         letter.encode("ascii", "backslashreplace").decode() if letter in missing else letter
         for letter in text
     )
-    callbacks.current().on_warning(
-        f"no font of this system has all letters of '{text}'; pictures show it as {escaped}; "
-        "install one that has, such as Noto Sans CJK"
-    )
-    return escaped
 
 
 @cache

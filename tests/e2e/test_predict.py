@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiff_files import torn_tiff
 
 from edgedistill.runtime import Classifier
 
@@ -131,13 +132,13 @@ def test_unreadable_images_are_reported_and_the_rest_answered(
     (tmp_path / "folder").mkdir()
     whole = (photos / "green.jpg").read_bytes()
     (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "torn.tiff").write_bytes(torn_tiff())
     shutil.copy(photos / "red.png", tmp_path / "z.png")
-    result = predict(
-        "empty.png", "text.jpg", "none.png", "*.tif", "folder", "half.jpg", "z.png", cwd=tmp_path
-    )
+    names = ("empty.png", "text.jpg", "none.png", "*.tif", "folder", "half.jpg", "torn.tiff")
+    result = predict(*names, "z.png", cwd=tmp_path)
     assert result.status == 1
     assert len(result.out.splitlines()) == 2 and result.out.endswith("z.png\n")
-    *reasons, half = result.failures
+    *reasons, half, torn = result.failures
     assert reasons == [
         "empty.png: the file is empty",
         "text.jpg: not an image",
@@ -146,7 +147,10 @@ def test_unreadable_images_are_reported_and_the_rest_answered(
         "folder: no image files in this folder",
     ]
     assert half.startswith("half.jpg: cannot be decoded")
-    assert result.err.splitlines()[-1] == "1 known, 0 unknown, 6 without an answer"
+    assert torn.startswith("torn.tiff: cannot be decoded")
+    # Nothing of libtiff's own stands between them.
+    assert len(result.err.splitlines()) == len(names) + 1
+    assert result.err.splitlines()[-1] == "1 known, 0 unknown, 7 without an answer"
 
 
 def test_names_that_no_terminal_should_see(predict: Predict, photos: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class Recorder(callbacks.Callback):
 @pytest.fixture
 def forgetful() -> Iterator[None]:
     """Nothing is remembered of the fonts before and after the test."""
-    cached = (fonts.plot_families, fonts.drawable, fonts.font_file)
+    cached = (fonts.plot_families, fonts._escaped, fonts.font_file)
     for function in cached:
         function.cache_clear()
     yield
@@ -98,6 +98,7 @@ def test_a_letter_that_no_font_has_is_escaped_and_told_of_once(
     recorder = Recorder()
     with callbacks.reporting([recorder]):
         assert fonts.drawable(name) == "x\\uf8f0"
+        assert fonts.drawable(f"{IN_NONE}y") == "\\uf8f0y"
         index = load_dataset(dataset(tmp_path, name))
         contact_sheet(index)
         counts = np.eye(3, dtype=int)
@@ -106,6 +107,14 @@ def test_a_letter_that_no_font_has_is_escaped_and_told_of_once(
     assert_names(warning, "x\\uf8f0")
     escaped = png(confusion_matrix(counts, ["x\\uf8f0", "b"]))
     assert drawn == escaped
+
+
+def test_every_piece_of_work_is_told_of_missing_letters(forgetful: None) -> None:
+    recorder = Recorder()
+    for _ in range(2):
+        with callbacks.reporting([recorder]):
+            fonts.drawable(IN_NONE)
+    assert len(recorder.warnings) == 2
 
 
 def test_latin_greek_and_cyrillic_need_no_other_font(forgetful: None) -> None:
