@@ -98,6 +98,20 @@ def test_the_file_answers_as_the_run_without_teacher_or_words(
     assert len(scores) == 12 and all(0 <= score <= 1 for score in scores)
 
 
+def test_other_classes_are_compared_with_the_same_words(
+    run: tuple[Path, Any], cli: Any, shapes: Path, tmp_path: Path
+) -> None:
+    classes, path = tmp_path / "two.toml", tmp_path / "two.onnx"
+    classes.write_text('[classes]\nstar = "star"\nboat = "boat"\n')
+    result = cli("export", run[0], "--classes", classes, "-o", path)
+    assert result.status == 0, result.err
+    # Another word is now a class.
+    assert "'boat'" in result.out + result.err
+    info = read_model(path)[1]
+    assert (info.score, info.classes) == ("known_mass", ("star", "boat"))
+    assert cli("predict", path, shapes / "sea" / "star").status == 0
+
+
 def test_a_missing_file_of_words_is_named(run: tuple[Path, Any], cli: Any, tmp_path: Path) -> None:
     recipe = run[0].parent / "tiny.toml"
     result = cli(

@@ -29,6 +29,7 @@ from edgedistill.train.distributed import ProcessGroup, init_distributed
 from edgedistill.train.loop import fit
 from edgedistill.train.predict import predict
 from edgedistill.train.synced_norm import synchronize_cpu_norms
+from edgedistill.train.wise_ft import ship_interpolated, snapshot
 
 Work = Callable[[ProcessGroup], None]
 
@@ -120,6 +121,12 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int]] = {
     "scipd, shares of three sizes": ("scipd", {}, {"average": "ema", "ema_decay": 0.9}, 3),
     "scipd, two optimisers": ("scipd", {"two_optimizers": True}, {"replacement": True}, 2),
     "scmd, selection": ("scmd", {"worst_case_p": 0.6}, {}, 2),
+    "ovd, unlabelled images": (
+        "ovd",
+        {"kd_weight": 0.5, "contrast_weight": 0.5},
+        {"unlabelled": 8, "unlabelled_per_step": 5},
+        3,
+    ),
     "kd, unlabelled images": ("kd", {}, {"unlabelled": 8, "unlabelled_per_step": 5}, 3),
 }
 
@@ -151,6 +158,39 @@ def test_several_processes_end_where_one_does(
     assert [row["step"] for row in one["history"]] == [row["step"] for row in many["history"]]
     for ours, theirs in zip(many["history"], one["history"], strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+
+
+def test_what_one_process_measured_of_the_teacher_is_known_to_all(
+    tmp_path: Path, together: Processes
+) -> None:
+    right, images = torch.tensor([[9, 4, 7], [10, 10, 10]])
+
+    def work(processes: ProcessGroup) -> None:
+        counts = torch.zeros(2, 3, dtype=torch.int64)
+        if processes.rank == 0:
+            counts = torch.stack([right, images])
+        received = processes.broadcast_tensor(counts)
+        np.save(tmp_path / f"{processes.rank}.npy", received.numpy())
+
+    assert together(2, work) == [0, 0]
+    for rank in range(2):
+        assert np.load(tmp_path / f"{rank}.npy").tolist() == [right.tolist(), images.tolist()]
+
+
+def test_several_processes_ship_the_same_weights_between_start_and_end(
+    tmp_path: Path, make_task: Callable[..., TrainContext], together: Processes
+) -> None:
+    def work(processes: ProcessGroup) -> None:
+        context = replace(make_task("ovd"), processes=processes)
+        start = snapshot(context.student)
+        trained(context, tmp_path)
+        interpolation = ship_interpolated(context, start, "validation")
+        shares = np.full((1, 8), interpolation.share)
+        np.save(tmp_path / f"{processes.rank}.npy", np.vstack([probabilities(context), shares]))
+
+    assert together(2, work) == [0, 0]
+    first, second = (np.load(tmp_path / f"{rank}.npy") for rank in range(2))
+    assert np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("kind", [nn.BatchNorm2d, BatchNormAct2d])
