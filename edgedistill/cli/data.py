@@ -92,6 +92,7 @@ def _print_dataset_json(dataset: "DatasetInfo", sheet: Path | None) -> None:
             "target": dataset.target,
             "test_kind": dataset.test_kind,
             "unlabelled_images": dataset.unlabelled,
+            "training_unlabelled": dict(dataset.training_unlabelled),
             "problems": list(dataset.problems),
             "omitted": list(dataset.index.omitted),
             "similar": list(dataset.similar),
@@ -116,6 +117,8 @@ def _print_dataset(dataset: "DatasetInfo", sheet: Path | None) -> None:
         print_lines(f"layout         {dataset.layout}")
     if dataset.test_kind is not None:
         print_lines(f"test           {_test_text(dataset)}")
+    for entry, count in dataset.training_unlabelled.items():
+        print_lines(f"unlabelled     {count} images of {entry} may join the training")
     _print_sheet(sheet)
     if dataset.notes:
         print_lines(*dataset.notes)

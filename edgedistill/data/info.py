@@ -1,8 +1,8 @@
 """Contents of a dataset, counted: domains, classes, split and unreadable files."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from edgedistill.data.published.benchmarks import benchmarks
 from edgedistill.data.published.check import Check, check_benchmark
 from edgedistill.data.spelling import similar_names
 from edgedistill.data.store.image_store import open_store
+from edgedistill.data.unlabelled import open_unlabelled
 from edgedistill.errors import DataError
 from edgedistill.recipe.load import data_of, load_data
 
@@ -84,6 +85,7 @@ class DatasetInfo:
         unlabelled: number of images of an unlabelled target; 0 without one.
         notes: warnings about the split, a line each.
         layout: how the images lie on the disk; None for a dataset by name.
+        training_unlabelled: images of each entry of `data.unlabelled` that a run may learn from.
     """
 
     index: Index
@@ -95,6 +97,7 @@ class DatasetInfo:
     unlabelled: int = 0
     notes: tuple[str, ...] = ()
     layout: LayoutKind | None = None
+    training_unlabelled: Mapping[str, int] = field(default_factory=dict)
 
     def contact_sheet(self) -> Image.Image:
         """Some images of every class and domain, as one picture."""
@@ -154,6 +157,8 @@ def dataset_info(
             return DatasetInfo(index, None, rows, problems, similar_names(index), layout=layout)
         dataset = resolve_split(data, index)
         split, unlabelled = dataset.split, dataset.unlabelled
+        images, lines = open_unlabelled(data, dataset, _CHECK_SIZE)
+        counts = {entry: len(part) for entry, part in zip(data.unlabelled, images, strict=True)}
         return DatasetInfo(
             index,
             split.target,
@@ -162,8 +167,9 @@ def dataset_info(
             similar_names(index),
             split.test_kind,
             0 if unlabelled is None else len(unlabelled),
-            dataset.notes,
+            (*dataset.notes, *lines),
             layout,
+            counts,
         )
 
 

@@ -74,7 +74,9 @@ class TeacherCheck:
 
     def as_json(self) -> dict[str, Any]:
         """The content of teacher_check.json."""
-        return asdict(self)
+        # As JSON gives it back, which has no tuples.
+        values = asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 def summary(check: TeacherCheck) -> str:

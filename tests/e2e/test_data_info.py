@@ -76,3 +76,19 @@ def test_nonsense_is_one_line(
     cli: Any, photos: Path, arguments: list[str], culprits: list[str]
 ) -> None:
     cli("data", "info", photos, *arguments).assert_refused(*culprits)
+
+
+def test_images_without_labels_for_training(cli: Any, photos: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        Image.new("RGB", (8, 8), (9, number, 200)).save(tmp_path / f"{number}.png")
+    (tmp_path / "3.png").write_bytes((photos / "other" / "0.png").read_bytes())
+    (tmp_path / "4.png").touch()
+    sets = "--set", f"data.unlabelled=[{tmp_path}]", "--set", "data.unknown=[other]"
+    listed = info(cli, photos, *sets)
+    assert listed["training_unlabelled"] == {str(tmp_path): 3}
+    assert any("3.png" in note for note in listed["notes"])
+    assert any("4.png" in note for note in listed["notes"])
+    assert f"3 images of {tmp_path}" in cli("data", "info", photos, *sets).out
+    cli("data", "info", photos, "--set", "data.unlabelled=[nowhere]").assert_refused(
+        "data.unlabelled", "nowhere"
+    )

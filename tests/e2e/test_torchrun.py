@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import tomli_w
 import torch
+from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
 import edgedistill as ed
@@ -47,6 +48,30 @@ def test_a_run_of_two_processes(recipe: Path, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("Unseen domain sea") == 1
     assert (tmp_path / "x" / "report.html").is_file()
+
+
+def test_unlabelled_images_of_two_processes_are_those_of_one(
+    tmp_path: Path, shapes: Path, tree_of: Callable[..., dict[str, Any]]
+) -> None:
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    for path in sorted((shapes / "paint" / "star").iterdir()):
+        # In other colours, or the run would know them as its own.
+        ImageOps.invert(Image.open(path)).save(pool / path.name)
+    tree = tree_of(
+        data={"unlabelled": [str(pool)]},
+        method={"name": "kd"},
+        train={"lr": 1e-4, "unlabelled_per_step": 5},
+    )
+    recipe = tmp_path / "kd.toml"
+    recipe.write_text(tomli_w.dumps(tree))
+    result = torchrun("run", recipe, "--runs", tmp_path, "--name", "two")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("join every step") == 1
+    one, two = ed.run(recipe, tmp_path / "one", callbacks=[]), ed.load_run(tmp_path / "two")
+    for ours, theirs in zip(two.history, one.history, strict=True):
+        assert ours["cross_entropy"] == pytest.approx(theirs["cross_entropy"], rel=1e-2)
+        assert ours["distillation"] == pytest.approx(theirs["distillation"], rel=1e-2)
 
 
 def test_a_pretraining_of_two_processes(
