@@ -79,12 +79,14 @@ def pretrain(
 
 
 def _print_summary(finished: "ed.Pretrained") -> None:
+    import shlex
+
     from edgedistill.cli.tables import duration, percent, print_lines
 
     if finished.before == "finished":
         print_lines(f"{finished.path}: already finished; see {finished.report}")
         return
-    figures, lines = finished.figures, []
+    figures, lines, weights = finished.figures, [], shlex.quote(str(finished.path))
     if figures["zero_shot"] is not None:
         shown = figures["zero_shot"]
         line = f"zero-shot   {percent(shown['accuracy'])} % right on {shown['data']}"
@@ -97,5 +99,5 @@ def _print_summary(finished: "ed.Pretrained") -> None:
         f"report      {finished.report}",
         f"weights     {finished.path}",
         f"next        edgedistill run RECIPE --set student.model={figures['student']} "
-        f"--set student.weights={finished.path}",
+        f"--set student.size={figures['size']} --set student.weights={weights}",
     )

@@ -17,6 +17,7 @@ from edgedistill.errors import RunFolderError
 from edgedistill.pretraining.folder import PretrainingFolder, folder_of
 from edgedistill.pretraining.images import Listing, list_and_split
 from edgedistill.pretraining.prepare import Prepared, prepare
+from edgedistill.recipe import to_toml
 from edgedistill.recipe.pretraining import PretrainingRecipe, with_steps
 from edgedistill.report.pretraining import write_pretraining_report
 from edgedistill.runs.folder import STATES, State, locked_run, write_history
@@ -133,7 +134,7 @@ def _pretrain(
     others = before_training - started + time.perf_counter() - after_training
     times = {"seconds": seconds + others, "training_seconds": seconds}
     figures = _figures(recipe, prepared, history) | times
-    write_pretraining_report(folder.report, figures, history)
+    write_pretraining_report(folder.report, figures, history, to_toml(recipe))
     write_json(folder.metrics, figures)
     callbacks.current().on_note(
         f"trained {figures['steps']} steps in {seconds:.0f} s, cosine to the teacher "

@@ -17,7 +17,7 @@ _NO_LOSSES = ("step", "lr")
 
 
 def write_pretraining_report(
-    path: Path, figures: Mapping[str, Any], history: Sequence[Mapping[str, float]]
+    path: Path, figures: Mapping[str, Any], history: Sequence[Mapping[str, float]], recipe: str
 ) -> None:
     """Write the page, and its plot as curves.png beside it, each atomically.
 
@@ -25,6 +25,7 @@ def write_pretraining_report(
         path: report.html in the working folder.
         figures: contents of figures.json.
         history: a row for each validation.
+        recipe: the resolved recipe as TOML.
 
     Raises OutputError where they cannot be written.
     """
@@ -40,6 +41,7 @@ def write_pretraining_report(
             cards=_cards(figures),
             curves=data_uri(curves),
             duration=format_duration(figures["training_seconds"]),
+            recipe=recipe,
             rows=flatten(figures),
         )
     )

@@ -239,7 +239,8 @@ def _refuse_damage(files: CacheFiles, images: ImageSet, rows: NDArray[np.int64])
         raise CacheError(
             f"teacher cache: {files.embeddings_file}: the embeddings of "
             f"{len(damaged)} images are not what was computed, first {images.paths[damaged[0]]}; "
-            "compute them again with: edgedistill cache verify RECIPE --repair"
+            "compute them again with: edgedistill cache verify RECIPE --repair, or remove them, as "
+            f"those of a pretraining, with: edgedistill cache clear {files.folder.name}"
         )
 
 
