@@ -19,6 +19,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -66,6 +68,22 @@ SETTINGS, RECORD = (Path(__file__).with_name(n) for n in ("settings.toml", "resu
 PAGE = Path(__file__).with_name("README.md")
 COMMAND = "python -m benchmarks.distillation.run run"
 Rows = dict[tuple[Any, ...], Row]
+
+
+def end_with_parent() -> None:
+    """End this process when its parent does, killed or not: nobody would record its result.
+
+    Ctrl-C reaches both, and is the parent's to answer.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class TrainingClock(Callback):
@@ -271,7 +289,9 @@ def work(settings: Settings, cells: Sequence[Cell], options: argparse.Namespace)
     print(f"{total} trainings, {text}; record: {options.record}", flush=True)
     # Of this process too: the children inherit it before they start.
     os.environ["OMP_NUM_THREADS"] = "1"
-    pool = ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        options.jobs, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
+    )
     try:
         while True:
             while len(running) < options.jobs and (job := queue.next()) is not None:
@@ -294,6 +314,9 @@ def work(settings: Settings, cells: Sequence[Cell], options: argparse.Namespace)
                 left, text = time_left(queue, options.jobs)
                 print(f"{job.name}: {_outcome(row)}; {left} left, {text}", flush=True)
     except KeyboardInterrupt:
+        # A training saves its state at this, and everything else ends.
+        for child in multiprocessing.active_children():
+            child.terminate()
         print("stopped; the same command goes on", flush=True)
         raise SystemExit(130) from None
     finally:
