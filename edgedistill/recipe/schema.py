@@ -392,6 +392,16 @@ class OpenSetSection(Section):
     )
 
 
+class ReportSection(Section):
+    """Optional parts of the report."""
+
+    tsne: bool = Field(
+        default=False,
+        description="draw the features of test images in two dimensions (t-SNE), the student's and "
+        "the teacher's",
+    )
+
+
 class LogSection(Section):
     """Experiment trackers; another choice does not make another run."""
 
@@ -424,4 +434,5 @@ class Recipe(Section):
     method: MethodSection
     train: TrainSection = TrainSection()
     openset: OpenSetSection = OpenSetSection()
+    report: ReportSection = ReportSection()
     log: LogSection = LogSection()

@@ -2,6 +2,7 @@
 
 from edgedistill.report.data import (
     AnsweredImages,
+    FeatureMaps,
     Kind,
     ReportData,
     SampleImages,
@@ -13,6 +14,7 @@ from edgedistill.report.html import write_report
 
 __all__ = [
     "AnsweredImages",
+    "FeatureMaps",
     "Kind",
     "ReportData",
     "SampleImages",

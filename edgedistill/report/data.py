@@ -133,6 +133,19 @@ class SampleImages(AnsweredImages):
 
 
 @dataclass(frozen=True)
+class FeatureMaps:
+    """Images as points.
+
+    Attributes:
+        points: whose features ("student", "teacher") -> float `[n, 2]`.
+        labels: int `[n]`, -1 for unknown.
+    """
+
+    points: Mapping[str, NDArray[np.floating]]
+    labels: NDArray[np.integer]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """A finished run, as arrays and plain values.
 
@@ -161,6 +174,7 @@ class ReportData:
     environment: Mapping[str, Any]
     warnings: Sequence[str] = ()  # what the data left out or may mean otherwise, a line each
     next_command: str = ""  # what to run after this run
+    feature_maps: FeatureMaps | None = None  # where the recipe asks for them
 
     @property
     def threshold(self) -> float:

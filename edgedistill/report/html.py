@@ -106,6 +106,8 @@ def figures(data: ReportData) -> dict[str, bytes]:
                 data.target_predictions, data.target_labels, data.accepted, len(data.known)
             )
             drawn["confusion.png"] = plots.confusion_matrix(counts, data.known)
+    if data.feature_maps is not None:
+        drawn["features.png"] = plots.feature_maps(data.feature_maps, data.known)
     drawn["risk_coverage.png"] = plots.risk_coverage_curve(curves, data.threshold)
     drawn["curves.png"] = plots.training_curves(data.history)
     return {name: png(figure) for name, figure in drawn.items()}

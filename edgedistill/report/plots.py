@@ -21,6 +21,7 @@ from scipy.special import expit, logit
 
 from edgedistill.openset.metrics import risk_coverage
 from edgedistill.registries import SCORES
+from edgedistill.report.data import FeatureMaps
 from edgedistill.report.gallery import shorten
 from edgedistill.report.style import (
     BLUE,
@@ -187,6 +188,48 @@ def _bins(axes: Axes, low: float, high: float, *, probability: bool) -> NDArray[
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.7g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     return edges
+
+
+# Colours times shapes that a legend tells apart.
+_LEGEND_CLASSES = 24
+_SHAPES = ("o", "^", "s", "D")
+
+
+@styled
+def feature_maps(maps: FeatureMaps, names: Sequence[str]) -> Figure:
+    """Points of images, a panel for whose features they are, by class; unknown ones as crosses.
+
+    Of more than 24 classes only known and unknown are told apart.
+    """
+    panels = len(maps.points)
+    figure = Figure(figsize=(5.2 * panels, 5.8), layout="constrained")
+    grid = figure.subplots(1, panels, squeeze=False)[0]
+    known = maps.labels >= 0
+    groups = [("known", known)]
+    if len(names) <= _LEGEND_CLASSES:
+        groups = [(shorten(name, 18), maps.labels == c) for c, name in enumerate(names)]
+    colors = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
+    for axes, (title, points) in zip(grid, maps.points.items(), strict=True):
+        axes.scatter(*points[~known].T, c=MUTED, marker="x", s=14, linewidths=0.8, label="unknown")
+        for number, (name, rows) in enumerate(groups):
+            axes.scatter(
+                *points[rows].T,
+                c=colors[number % len(colors)],
+                marker=_SHAPES[number // len(colors)],
+                s=16,
+                linewidths=0,
+                alpha=0.85,
+                label=name,
+            )
+        axes.set(title=f"Features of the {title}", xticks=[], yticks=[])
+        axes.grid(visible=False)
+    figure.legend(
+        *grid[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3 * panels,
+        fontsize=8.5,
+    )
+    return figure
 
 
 @styled

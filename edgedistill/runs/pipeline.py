@@ -76,7 +76,7 @@ class Stages:
                 student=recipe.student.model,
                 seed=seed,
             ),
-            Report(seed=seed),
+            Report(report=recipe.report, seed=seed, teacher_batch=recipe.teacher.batch),
         )
 
 

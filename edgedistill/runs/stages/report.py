@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill import callbacks
 from edgedistill._utils.atomic import write_json
 from edgedistill.openset import Outputs, too_few_images
+from edgedistill.recipe.schema import ReportSection
 from edgedistill.report import (
     AnsweredImages,
+    FeatureMaps,
     ReportData,
     SampleImages,
     sample_answers,
@@ -20,15 +23,24 @@ from edgedistill.report import (
 from edgedistill.runs.folder import RunFolder
 from edgedistill.runs.stages.calibrate import Calibrated
 from edgedistill.runs.stages.evaluate import Evaluated
+from edgedistill.runs.stages.feature_maps import SMALLEST, feature_maps
 from edgedistill.runs.stages.prepare import Prepared, data_warnings, file_warnings
 from edgedistill.runs.stages.train import Trained
 
 
 @dataclass(frozen=True)
 class Report:
-    """The last stage; `seed` draws the images to show."""
+    """The last stage.
 
+    Attributes:
+        report: its optional parts.
+        seed: draws the images to show.
+        teacher_batch: images that the teacher embeds at once, at most.
+    """
+
+    report: ReportSection
     seed: int
+    teacher_batch: int
 
     def __call__(
         self,
@@ -56,9 +68,20 @@ class Report:
             environment=prepared.environment,
             warnings=_warnings(prepared, metrics["openset"]["acceptance"]),
             next_command=f"edgedistill export {shlex.quote(str(folder.path))}",
+            feature_maps=self._feature_maps(prepared),
         )
         write_report(folder.path, data)
         write_json(folder.metrics, metrics)
+
+    def _feature_maps(self, prepared: Prepared) -> FeatureMaps | None:
+        if not self.report.tsne:
+            return None
+        maps = feature_maps(prepared, seed=self.seed, batch=self.teacher_batch)
+        if maps is None:
+            callbacks.current().on_warning(
+                f"report.tsne: fewer than {SMALLEST} labelled test images; nothing is drawn"
+            )
+        return maps
 
     def _samples(
         self, prepared: Prepared, target: Outputs, accepted: NDArray[np.bool_]

@@ -10,7 +10,7 @@ from culprits import raises
 from PIL import Image
 
 from edgedistill.errors import OutputError
-from edgedistill.report import AnsweredImages, ReportData, SampleImages, write_report
+from edgedistill.report import AnsweredImages, FeatureMaps, ReportData, SampleImages, write_report
 from edgedistill.report.html import figures, render
 
 PICTURES = {"curves.png", "scores.png", "confusion.png", "risk_coverage.png", "answers.png"}
@@ -339,3 +339,14 @@ def test_thirds_of_the_classes_and_unknowns_of_the_sources_are_shown(
     assert "Source validation, with unknown classes" in text
     assert heading in text and text.count("minor") >= 2 and "1,234" in text
     assert "12.3 %" in text and "45.6 %" in text and "77.7 %" in text
+
+
+def test_features_are_drawn_where_the_recipe_asks_for_them(light: ReportData) -> None:
+    points = np.random.default_rng(0).standard_normal((7, 2))
+    labels = np.array([0, 1, 0, -1, -1, 1, 0])
+    maps = FeatureMaps({"student": points, "teacher": points}, labels)
+    assert "features.png" not in figures(light)
+    with_maps = replace(light, feature_maps=maps)
+    pictures = figures(with_maps)
+    assert pictures["features.png"].startswith(b"\x89PNG")
+    assert "7 test images by their features" in _flat(_Page(render(with_maps, pictures)).text)
