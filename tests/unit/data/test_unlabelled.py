@@ -137,3 +137,15 @@ def test_joined_sets_are_read_part_by_part() -> None:
     assert [joined.name(0), joined.name(3)] == ["d", "/pool/y"]
     with pytest.raises(ValueError, match="2, 4"):
         ImageSet.join([first, ImageSet.from_array(np.zeros((1, 4, 4, 3), np.uint8))])
+
+
+def test_images_that_a_run_is_to_answer_are_left_out_too(shapes: Path, tmp_path: Path) -> None:
+    target, pool = tmp_path / "new", tmp_path / "pool"
+    noise(target / "1.png", 1)
+    noise(pool / "copy.png", 1)
+    noise(pool / "other.png", 2)
+    _, paths, lines = opened(section(shapes, pool, target=str(target), unknown=[]))
+    assert paths == [["other.png"]]
+    assert_names(lines[0], pool, "copy.png")
+    with raises(DataError, "data.unlabelled", target):
+        opened(section(shapes, target, target=str(target), unknown=[]))
