@@ -58,12 +58,12 @@ def run_pretraining(
             if state != "finished":
                 _pretrain(recipe, listing, folder, output, processes)
             return {}, state
-        output.parent.mkdir(parents=True, exist_ok=True)
-        # What cannot be written is refused before hours of training, not behind them.
-        probe(output)
         with locked_run(folder, recipe) as state:
             complete = state == "finished" and output.is_file()
-            state = "unfinished" if state == "finished" and not complete else state
+            if not complete:
+                # What cannot be written is refused before hours of training, not behind them.
+                probe(output)
+                state = "unfinished" if state == "finished" else state
             processes.broadcast(STATES.index(state))
             if complete:
                 return read_figures(folder), state

@@ -75,6 +75,7 @@ def pretrain(
 
     Raises:
         RecipeError: the recipe is not valid.
+        UsageError: neither images nor a recipe are given, or `out` is no .safetensors file.
         RunFolderError: the working folder is of another recipe, or is in use.
         DataError, WeightsError, CacheError, TrainingError, OutputError: what the recipe names is
             not there, or the training came to nothing.
@@ -107,6 +108,8 @@ def pretrain(
     with init_distributed() as processes:
         resolved = read_pretraining({} if recipe is None else recipe, arguments, overrides)
         path = _default_output(recipe, resolved) if out is None else Path(out)
+        if path.suffix != ".safetensors":
+            raise UsageError(f"{path}: start weights are safetensors; name it {path}.safetensors")
         folder = folder_of(path).path
         loggers = [
             LOGGERS[name](folder, resolved.model_dump(), resolved.log) for name in resolved.log.to

@@ -146,7 +146,7 @@ def _walk(length: int, stream: tuple[int, ...], step: int, count: int) -> NDArra
     return np.concatenate(passes)[offset : offset + count]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _pass(length: int, stream: tuple[int, ...], number: int) -> NDArray[np.int64]:
     """The permutation of one pass, read-only; of a million images it takes longer than a step."""
     order = np.random.default_rng([*stream, number]).permutation(length)

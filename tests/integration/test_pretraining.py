@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from edgedistill.data.views import ViewBatch, draw_views, view_spec
 from edgedistill.errors import (
     DataError,
     Interrupted,
+    OutputError,
     RecipeError,
     RunFolderError,
     UsageError,
@@ -111,6 +113,13 @@ def test_the_figures_of_a_pretraining(finished: Any, shapes: Path) -> None:
     assert 0 <= shown["teacher"]["accuracy"] <= 1
     page = finished.report.read_text(encoding="utf-8")
     assert "mobilenet_v3_small" in page and "data:image/png;base64," in page
+
+
+def test_figures_json_has_the_documented_keys(finished: Any) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "json-schemas.md"
+    section = page.read_text(encoding="utf-8").partition("\n## figures.json\n")[2]
+    cells = re.findall(r"^\| (`.*?) \|", section.partition("\n## ")[0], re.MULTILINE)
+    assert set(finished.figures) == {k for cell in cells for k in re.findall(r"`(\w+)`", cell)}
 
 
 def test_the_weights_are_those_that_were_measured(finished: Any, recipe_of: Make) -> None:
@@ -256,6 +265,15 @@ def test_what_a_pretraining_refuses(tmp_path: Path, recipe_of: Make, tiny_clip: 
 
     with raises(UsageError):
         ed.pretrain(())
+    with raises(UsageError, tmp_path / "start.pth"):
+        ed.pretrain((), tmp_path / "start.pth", recipe=recipe_of())
+    deep = tmp_path / "new" / "a.safetensors"
+    with raises(WeightsError):
+        ed.pretrain((), deep, recipe=recipe_of(student={"weights": str(tmp_path / "w.pth")}))
+    (tmp_path / "a.safetensors").mkdir()
+    with raises(OutputError, out):
+        ed.pretrain((), out, recipe=recipe_of())
+    out.rmdir()
     refused(DataError, "data.images", data={"images": [str(tmp_path / "nowhere")]})
     refused(RecipeError, "data.imges", "images", data={"imges": ["x"]})
     refused(RecipeError, "loss", "words", loss={"vocabulary": 0.1})
