@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from networks import FEW_NODES
 from safetensors.torch import load_file
 
 import edgedistill as ed
@@ -28,7 +29,11 @@ class StopAt(ed.Callback):
 def test_a_stopped_run_ends_with_the_same_bits_weight_and_share(
     tree_of: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    tree = tree_of(method={"name": "ovd", "reliability": "class"}, train={"wise_ft": "validation"})
+    tree = tree_of(
+        student=FEW_NODES,
+        method={"name": "ovd", "reliability": "class"},
+        train={"wise_ft": "validation"},
+    )
     whole = ed.run(tree, tmp_path / "whole", callbacks=[])
     with pytest.raises(ed.errors.Interrupted):
         ed.run(tree, tmp_path / "cut", callbacks=[StopAt(3)])
@@ -39,6 +44,7 @@ def test_a_stopped_run_ends_with_the_same_bits_weight_and_share(
         assert whole.metrics[key] == resumed.metrics[key]
 
 
+@pytest.mark.slow
 def test_half_of_the_way_is_the_mean_of_start_and_trained_weights(
     tree_of: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
