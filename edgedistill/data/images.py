@@ -153,6 +153,14 @@ class LabelledImages:
         return np.flatnonzero(self.labels < 0)
 
     @cached_property
+    def domain_of(self) -> NDArray[np.int64]:
+        """Number of each image's domain, int64 `[n]`; -1 for an image of none."""
+        numbers = np.full(len(self), -1, np.int64)
+        for number, positions in enumerate(self.domains):
+            numbers[positions] = number
+        return numbers
+
+    @cached_property
     def classes(self) -> tuple[tuple[NDArray[np.int64], ...], ...]:
         """For each of `domains`, the positions of the images of each class it has, int64."""
         return tuple(

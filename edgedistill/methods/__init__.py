@@ -1,6 +1,14 @@
 """Training methods, one file each; `METHODS` has them by name."""
 
-from edgedistill.methods.base import Method, ParamGroup, StudentOutput, TeacherOutputs
+from edgedistill.methods.base import (
+    DomainMethod,
+    Method,
+    Mixture,
+    ParamGroup,
+    SourceRows,
+    StudentOutput,
+    TeacherOutputs,
+)
 from edgedistill.methods.hyper import (
     HyperParameters,
     SearchRange,
@@ -12,10 +20,13 @@ from edgedistill.registries import METHODS
 
 __all__ = [
     "METHODS",
+    "DomainMethod",
     "HyperParameters",
     "Method",
+    "Mixture",
     "ParamGroup",
     "SearchRange",
+    "SourceRows",
     "StudentOutput",
     "TeacherOutputs",
     "authors_default",

@@ -19,7 +19,9 @@ from typing import (
     TypeVar,
 )
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgedistill.methods.hyper import HyperParameters, authors_values
@@ -49,6 +51,28 @@ class TeacherOutputs(NamedTuple):
     """Texts of the known classes, in label order, on the same device."""
     reliability: Reliability | None = None
     """Of the teacher on source validation, on the same device; None where it was not measured."""
+
+
+class Mixture(NamedTuple):
+    """Which images of a batch of B a student sees mixed with which; see `Method.mix`."""
+
+    partners: NDArray[np.int64]
+    """[B] row of the image that each row is mixed with."""
+    shares: NDArray[np.float32]
+    """[B] weight of the row's own image, in [0, 1]; its partner's is the rest."""
+
+
+class SourceRows(NamedTuple):
+    """What the B rows of a batch are images of, for methods that compare source domains."""
+
+    domains: Tensor
+    """int64 [B] number of each row's source domain; -1 for an image without a label."""
+    num_domains: int
+    """Number of source domains, each with at least one row."""
+    partners: Tensor | None = None
+    """int64 [B] row whose image each was mixed with; None where nothing was mixed."""
+    shares: Tensor | None = None
+    """float32 [B] weight of each row's own image; None likewise."""
 
 
 class ParamGroup(TypedDict):
@@ -81,6 +105,8 @@ class Method(ABC, Generic[HyperT, HeadT]):
     """Openness score where a recipe names none; every head has logits."""
     uses_unlabelled: ClassVar[bool] = False
     """Whether `losses` takes rows without a label, which are -1 in its labels; see `losses`."""
+    uses_domains: ClassVar[bool] = False
+    """Whether `losses` reads each row's source domain; see `DomainMethod`."""
     projection_weight: ClassVar[str | None] = None
     """Name of the head's matrix from features into the teacher's space, which a later student may
     start from; None for a head without one."""
@@ -148,6 +174,7 @@ class Method(ABC, Generic[HyperT, HeadT]):
         out: StudentOutput,
         labels: Tensor,
         teacher_outputs: TeacherOutputs | None,
+        rows: SourceRows | None = None,
     ) -> dict[str, Tensor]:
         """Scalar float32 losses: "loss" is what to minimise, the rest its unweighted terms.
 
@@ -155,7 +182,7 @@ class Method(ABC, Generic[HyperT, HeadT]):
         unlabelled images with ``UNLABELLED``, -1, in the rows of these, behind at least one that
         has a label. Computed in float32 whatever the outputs' dtype and the surrounding autocast:
         at CLIP's logit scale of 100 the rounding of a bfloat16 cosine would move a logit by about
-        0.4.
+        0.4. ``rows`` is for methods that use the source domains.
         Raises ValueError if the method needs the teacher and ``teacher_outputs`` is None.
         """
         with torch.autocast(out.logits.device.type, enabled=False):
@@ -172,8 +199,17 @@ class Method(ABC, Generic[HyperT, HeadT]):
         """
         return None
 
+    def mix(self, domains: NDArray[np.int64], rng: np.random.Generator) -> Mixture | None:
+        """The images of a batch to mix, pixel by pixel, before the student sees them; None: none.
+
+        Pure in ``domains``, [B] number of each row's source domain, and in ``rng``, which is the
+        same in every process and at a repetition of the step. The teacher's embeddings are those of
+        the images themselves. Not asked where `keep_fraction` selects.
+        """
+        return None
+
     def after_step(self, head: HeadT) -> None:
-        """Bring parameters back into their range; called once after every optimiser step."""
+        """Bring parameters and buffers into their range; called once after every step."""
 
     def describe_reliability(self, reliability: Reliability) -> str | None:
         """A line on what the method makes of the teacher's reliability; None if nothing."""
@@ -190,6 +226,45 @@ class Method(ABC, Generic[HyperT, HeadT]):
         if teacher_outputs is None:
             raise ValueError(f"method {type(self).__name__} needs the teacher's embeddings")
         return teacher_outputs
+
+
+class DomainMethod(Method[HyperT, HeadT]):
+    """Training method that compares the source domains of a batch and needs no teacher.
+
+    Every row has a label. A run of fewer than two source domains is refused.
+    """
+
+    needs_teacher: ClassVar[bool] = False
+    uses_domains: ClassVar[bool] = True
+
+    @abstractmethod
+    def compute_domain_losses(
+        self, head: HeadT, out: StudentOutput, labels: Tensor, rows: SourceRows
+    ) -> dict[str, Tensor]:
+        """The named losses of `losses`, given float32 outputs, with autocast off."""
+
+    def compute_losses(
+        self,
+        head: HeadT,
+        out: StudentOutput,
+        labels: Tensor,
+        teacher_outputs: TeacherOutputs | None,
+    ) -> dict[str, Tensor]:
+        raise ValueError(f"method {type(self).__name__} needs the source domain of every row")
+
+    def losses(
+        self,
+        head: HeadT,
+        out: StudentOutput,
+        labels: Tensor,
+        teacher_outputs: TeacherOutputs | None,
+        rows: SourceRows | None = None,
+    ) -> dict[str, Tensor]:
+        """`Method.losses`. Raises ValueError if ``rows`` is None."""
+        if rows is None:
+            return self.compute_losses(head, out, labels, teacher_outputs)
+        with torch.autocast(out.logits.device.type, enabled=False):
+            return self.compute_domain_losses(head, _float32(out), labels, rows)
 
 
 def group(name: str, *modules: nn.Module, lr_scale: float = 1.0) -> ParamGroup:

@@ -23,6 +23,55 @@ class LinearHead(nn.Module):
         return StudentOutput(features, self.classifier(features), None)
 
 
+class CountingHead(LinearHead):
+    """V-REx: a linear layer, and the number of training steps so far, int64."""
+
+    steps: Tensor
+
+    def __init__(self, feature_dim: int, num_classes: int) -> None:
+        super().__init__(feature_dim, num_classes)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+
+class GroupHead(LinearHead):
+    """GroupDRO: a linear layer, and the logarithms of the source domains' weights.
+
+    ``log_weights`` [MAX_GROUPS] has those of the run's domains first and is part of the state;
+    ``next_log_weights`` is what they become after the step.
+    """
+
+    # A buffer has one size whatever the run: a finished head is rebuilt without its domains.
+    MAX_GROUPS = 1024
+
+    log_weights: Tensor
+    next_log_weights: Tensor
+
+    def __init__(self, feature_dim: int, num_classes: int) -> None:
+        super().__init__(feature_dim, num_classes)
+        self.register_buffer("log_weights", torch.zeros(self.MAX_GROUPS))
+        self.register_buffer("next_log_weights", torch.zeros(self.MAX_GROUPS), persistent=False)
+
+
+class ReciprocalPointHead(nn.Module):
+    """ARPL: one reciprocal point per class, and the radius of the known classes' features.
+
+    Logits are distances from the points over ``temperature``: mean squared difference minus inner
+    product, the farther the likelier. The points start near the origin, the radius at 0.
+    """
+
+    def __init__(self, feature_dim: int, num_classes: int, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.points = nn.Parameter(0.1 * torch.randn(num_classes, feature_dim))
+        self.radius = nn.Parameter(torch.zeros(1))
+
+    def forward(self, features: Tensor) -> StudentOutput:
+        inner = features @ self.points.T
+        squares = features.square().sum(dim=1, keepdim=True) + self.points.square().sum(dim=1)
+        distances = (squares - 2 * inner) / features.shape[1] - inner
+        return StudentOutput(features, distances / self.temperature, None)
+
+
 class TextHead(nn.Module):
     """SCI-PD and RISE: a hidden layer as wide as the teacher's embeddings, then the classifier.
 

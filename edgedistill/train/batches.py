@@ -103,6 +103,11 @@ def draw_unlabelled_batch(
     return Batch(positions[entries], numbers)
 
 
+def mixing_generator(seed: int, step: int) -> np.random.Generator:
+    """Source of the draws with which a method mixes the images of a step."""
+    return np.random.default_rng([seed, 8, step])
+
+
 def _with_views(parts: Sequence[NDArray[np.int64]], seed: int, step: int, views: int) -> Batch:
     chosen = np.concatenate(parts)
     rng = np.random.default_rng([seed, 2, step])

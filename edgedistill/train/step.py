@@ -13,7 +13,7 @@ from edgedistill.data.pixels import normalize
 from edgedistill.data.views import ViewBatch, draw_views
 from edgedistill.errors import TrainingError
 from edgedistill.methods import TeacherOutputs
-from edgedistill.methods.base import StudentOutput
+from edgedistill.methods.base import Mixture, SourceRows, StudentOutput
 from edgedistill.methods.functional import (
     UNLABELLED,
     hard_sample_count,
@@ -24,6 +24,7 @@ from edgedistill.train.batches import (
     draw_batch,
     draw_class_balanced_batch,
     draw_unlabelled_batch,
+    mixing_generator,
 )
 from edgedistill.train.context import TrainContext
 from edgedistill.train.device import autocast, to_device
@@ -96,6 +97,12 @@ def train_step(
     own = batch.part(processes.shard(len(batch)))
     views = view_batch(context, own)
     x = _input(context, views)
+    mixture = None
+    if share is None:
+        domains = context.images.domain_of[batch.positions]
+        mixture = method.mix(domains, mixing_generator(context.seed, step))
+        if mixture is not None:
+            x = _mixed(context, x, batch, mixture)
     labels = to_device(context.images.labels[batch.positions], context.device)
     hard_rows = None
     if share is not None:
@@ -135,7 +142,13 @@ def train_step(
             "train.batch_per_domain: a step trains on a single image, too little for batch norm; "
             "raise it"
         ) from error
-    losses = method.losses(student.head, _gathered(processes, out, count), labels, teacher_outputs)
+    losses = method.losses(
+        student.head,
+        _gathered(processes, out, count),
+        labels,
+        teacher_outputs,
+        _source_rows(context, batch, hard_rows, mixture) if method.uses_domains else None,
+    )
     factor = lr_factor(
         step,
         settings.steps,
@@ -191,6 +204,35 @@ def _input(context: TrainContext, views: ViewBatch) -> Tensor:
     if context.settings.channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
     return x
+
+
+def _mixed(context: TrainContext, x: Tensor, batch: Batch, mixture: Mixture) -> Tensor:
+    """This process's inputs, each mixed with its partner's."""
+    own = context.processes.shard(len(batch))
+    if context.processes.size == 1:
+        others = x[to_device(mixture.partners, context.device)]
+    else:
+        # A partner may be among another process's rows.
+        others = _input(context, view_batch(context, batch.part(mixture.partners[own])))
+    shares = to_device(mixture.shares[own], context.device)[:, None, None, None]
+    mixed = shares * x + (1 - shares) * others
+    if context.settings.channels_last:
+        mixed = mixed.contiguous(memory_format=torch.channels_last)
+    return mixed
+
+
+def _source_rows(
+    context: TrainContext, batch: Batch, hard_rows: Tensor | None, mixture: Mixture | None
+) -> SourceRows:
+    """Of the rows that the losses are of."""
+    images, device = context.images, context.device
+    domains = to_device(images.domain_of[batch.positions], device)
+    rows = SourceRows(domains if hard_rows is None else domains[hard_rows], len(images.domains))
+    if mixture is None:
+        return rows
+    return rows._replace(
+        partners=to_device(mixture.partners, device), shares=to_device(mixture.shares, device)
+    )
 
 
 def _gathered(processes: ProcessGroup, out: StudentOutput, count: int) -> StudentOutput:

@@ -162,6 +162,13 @@ class Prepare:
                 text = with_vocabulary(text, self.prompts, known, names, teacher)
             text = text.to(device)
         method = kind(hyper, text=text)
+        sources = np.unique(dataset.index.domain[dataset.split.train])
+        if kind.uses_domains and len(sources) == 1:
+            raise RecipeError(
+                f"method.name: {self.method.name} compares source domains, and this run has "
+                f"{dataset.index.domains[sources[0]]} alone; give it images of others or choose "
+                "another method"
+            )
         student, openset, start = self.build_student(
             method, len(dataset.split.known), teacher, device
         )

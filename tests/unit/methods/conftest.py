@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgedistill.methods import METHODS, Method, StudentOutput, TeacherOutputs
+from edgedistill.methods.base import SourceRows
 
 CLASSES, WIDTH, FEATURES, BATCH = 5, 8, 6, 12
 
@@ -37,13 +38,16 @@ class Setting:
     images: Tensor
     labels: Tensor
     teacher_outputs: TeacherOutputs
+    rows: SourceRows
 
     def output(self) -> StudentOutput:
         out: StudentOutput = self.head(self.backbone(self.images))
         return out
 
     def losses(self) -> dict[str, Tensor]:
-        return self.method.losses(self.head, self.output(), self.labels, self.teacher_outputs)
+        return self.method.losses(
+            self.head, self.output(), self.labels, self.teacher_outputs, self.rows
+        )
 
 
 @pytest.fixture
@@ -75,6 +79,12 @@ def make_setting() -> Callable[..., Setting]:
             normal(BATCH, 3, 2, 2).to(device),
             (torch.arange(BATCH) % CLASSES).to(device),
             TeacherOutputs(F.normalize(normal(BATCH, WIDTH), dim=-1).to(device), texts),
+            SourceRows(
+                (torch.arange(BATCH) % 3).to(device),
+                3,
+                torch.arange(BATCH).roll(1).to(device),
+                torch.linspace(0.5, 1, BATCH).to(device),
+            ),
         )
 
     return make

@@ -85,9 +85,10 @@ class TestEveryMethod:
     def test_autocast_does_not_round_the_losses(self, name: str, make_setting: Any) -> None:
         setting = make_setting(name, logit_scale=100.0)
         out = setting.output()
-        plain = setting.method.losses(setting.head, out, setting.labels, setting.teacher_outputs)
+        given = (setting.head, out, setting.labels, setting.teacher_outputs, setting.rows)
+        plain = setting.method.losses(*given)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            cast = setting.method.losses(setting.head, out, setting.labels, setting.teacher_outputs)
+            cast = setting.method.losses(*given)
         assert all(torch.equal(plain[key], cast[key]) for key in plain)
 
     def test_it_says_whether_it_projects(self, name: str, make_setting: Any) -> None:
@@ -96,7 +97,7 @@ class TestEveryMethod:
 
     def test_teacher_is_asked_for_when_needed(self, name: str, make_setting: Any) -> None:
         setting = make_setting(name)
-        arguments = (setting.head, setting.output(), setting.labels, None)
+        arguments = (setting.head, setting.output(), setting.labels, None, setting.rows)
         if setting.method.needs_teacher:
             with pytest.raises(ValueError, match=f"{METHODS[name].__name__} needs the teacher"):
                 setting.method.losses(*arguments)

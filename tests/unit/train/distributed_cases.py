@@ -127,6 +127,13 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int]] = {
         {"unlabelled": 8, "unlabelled_per_step": 5},
         3,
     ),
+    "coral": ("coral", {}, {}, 2),
+    "mmd, kernels across processes": ("mmd", {}, {}, 2),
+    "groupdro, weights of its own": ("groupdro", {"eta": 0.5}, {"average": "ema"}, 2),
+    "vrex": ("vrex", {"weight": 3.0, "anneal_steps": 3}, {}, 2),
+    "rsc, quantiles across processes": ("rsc", {}, {}, 2),
+    "arpl": ("arpl", {}, {}, 2),
+    "mixup, partners in other processes": ("mixup", {"alpha": 1.0}, {}, 3),
     "kd, unlabelled images": ("kd", {}, {"unlabelled": 8, "unlabelled_per_step": 5}, 3),
 }
 

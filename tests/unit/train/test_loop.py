@@ -44,6 +44,9 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "scmd with selection": ("scmd", {"worst_case_p": 0.5}, {"optimizer": "adamw"}),
     "kd, unlabelled images": ("kd", {}, {"unlabelled": 8, "unlabelled_per_step": 3}),
+    "groupdro, weights of the domains": ("groupdro", {"eta": 0.5}, {"balance": "class"}),
+    "vrex, a count of steps": ("vrex", {"anneal_steps": 4}, {"average": "ema"}),
+    "mixup": ("mixup", {"alpha": 1.0}, {}),
     "scipd, two optimisers": (
         "scipd",
         {"two_optimizers": True, "double_softmax": True},

@@ -19,7 +19,11 @@ from edgedistill.data.images import LabelledImages
 from edgedistill.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from edgedistill.data.views import ViewBatch
 from edgedistill.methods import METHODS
+from edgedistill.methods.base import SourceRows
+from edgedistill.methods.coral import CORAL
 from edgedistill.methods.kd import KD
+from edgedistill.methods.mixup import Mixup
+from edgedistill.students import Student
 from edgedistill.teacher.open_clip import Teacher
 from edgedistill.train import step
 from edgedistill.train.batches import Batch
@@ -252,3 +256,84 @@ def test_every_unlabelled_image_of_a_batch_is_learned_from(
     assert rows == len(labels) == labelled + 3
     assert labels[labelled:] == [-1] * 3 and min(labels[:labelled]) >= 0
     assert torch.isfinite(losses["loss"])
+
+
+class Recorded(nn.Module):
+    """A context's student; notes what it was given."""
+
+    def __init__(self, context: TrainContext) -> None:
+        super().__init__()
+        self.student, self.inputs = context.student, []
+
+    def forward(self, x: Tensor) -> Any:
+        self.inputs.append(x.detach().clone())
+        return self.student(x)
+
+
+def test_a_method_that_mixes_gets_the_blends_and_their_partners(
+    tiny_context: Callable[..., TrainContext],
+) -> None:
+    given: list[Any] = []
+
+    class Noted(Mixup):
+        def compute_domain_losses(
+            self, head: Any, out: Any, labels: Tensor, rows: SourceRows
+        ) -> dict[str, Tensor]:
+            given.append((labels, rows))
+            return super().compute_domain_losses(head, out, labels, rows)
+
+    inputs = []
+    for name in ("erm", "mixup"):
+        context = tiny_context(name, {"alpha": 1.0} if name == "mixup" else {})
+        if name == "mixup":
+            context = replace(context, method=Noted(context.method.hyper, text=None))
+        forward = Recorded(context)
+        groups = context.method.param_groups(context.student.backbone, context.student.head)
+        train_step(context, forward, build_optimizers(groups, "sgd", lr=0.1), off(), 3)
+        inputs += forward.inputs
+    plain, mixed = inputs
+    ((labels, rows),) = given
+    positions = batch_of(context, 3).positions
+    assert labels.tolist() == context.images.labels[positions].tolist()
+    assert rows.domains.tolist() == [0] * 4 + [1] * 4 and rows.num_domains == 2
+    assert rows.partners is not None and rows.shares is not None
+    assert rows.partners.tolist() == [4, 5, 6, 7, 0, 1, 2, 3]
+    shares = rows.shares[:, None, None, None]
+    torch.testing.assert_close(mixed, shares * plain + (1 - shares) * plain[rows.partners])
+    assert not torch.allclose(mixed, plain, atol=0.01)
+
+
+@pytest.mark.parametrize("balance", ["none", "class"])
+def test_a_row_has_the_domain_of_its_image(
+    tiny_context: Callable[..., TrainContext], balance: str
+) -> None:
+    given: list[tuple[Tensor, SourceRows]] = []
+
+    class Hardest(CORAL):
+        """Keeps the harder rows, in the order of their loss."""
+
+        def keep_fraction(self, step: int, total_steps: int) -> float:
+            return 0.75
+
+        def compute_domain_losses(
+            self, head: Any, out: Any, labels: Tensor, rows: SourceRows
+        ) -> dict[str, Tensor]:
+            given.append((labels, rows))
+            return super().compute_domain_losses(head, out, labels, rows)
+
+    context = tiny_context("coral", balance=balance)
+    # Every label is a position now, so a row says which image it is.
+    images = context.images
+    numbered = LabelledImages(images.images, np.arange(len(images)), images.domains)
+    student = Student(context.student.backbone, context.method.head(6, len(images)))
+    context = replace(
+        context,
+        images=numbered,
+        student=student,
+        method=Hardest(context.method.hyper, text=None),
+    )
+    groups = context.method.param_groups(student.backbone, student.head)
+    train_step(context, student, build_optimizers(groups, "sgd", lr=0.1), off(), 0)
+    ((labels, rows),) = given
+    assert len(labels) == 6
+    assert rows.domains.tolist() == (labels % 2).tolist()
