@@ -9,10 +9,11 @@ from pydantic import Field
 from torch import Tensor
 
 from edgedistill.methods.authors_code import HDG_DISTILLATION
-from edgedistill.methods.base import Method, StudentOutput, TeacherOutputs
+from edgedistill.methods.base import StudentOutput, TeacherOutputs
 from edgedistill.methods.functional import half_similarity, similarity, soft_cross_entropy
 from edgedistill.methods.heads import LinearHead
 from edgedistill.methods.hyper import HyperParameters
+from edgedistill.methods.linear import LinearMethod
 from edgedistill.registries import METHODS
 
 
@@ -34,17 +35,12 @@ class CLIPBaseHyper(HyperParameters):
 
 
 @METHODS.register("clipbase")
-class CLIPBase(Method[CLIPBaseHyper, LinearHead]):
+class CLIPBase(LinearMethod[CLIPBaseHyper]):
     """Distillation of the teacher's class probabilities alone (arXiv 2404.09011, a baseline)."""
 
     Hyper: ClassVar[type[HyperParameters]] = CLIPBaseHyper
     needs_teacher: ClassVar[bool] = True
     authors_recipe: ClassVar[Mapping[str, Any]] = HDG_DISTILLATION
-
-    def head(
-        self, feature_dim: int, num_classes: int, projection: Tensor | None = None
-    ) -> LinearHead:
-        return LinearHead(feature_dim, num_classes)
 
     def compute_losses(
         self,

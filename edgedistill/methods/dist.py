@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from edgedistill.methods.base import Method, StudentOutput, TeacherOutputs
+from edgedistill.methods.base import StudentOutput, TeacherOutputs
 from edgedistill.methods.functional import correlation_distance
 from edgedistill.methods.heads import LinearHead
 from edgedistill.methods.hyper import HyperParameters, searched
+from edgedistill.methods.linear import LinearMethod
 from edgedistill.registries import METHODS
 
 
@@ -45,16 +46,11 @@ class DISTHyper(HyperParameters):
 
 
 @METHODS.register("dist")
-class DIST(Method[DISTHyper, LinearHead]):
+class DIST(LinearMethod[DISTHyper]):
     """Distillation from a stronger teacher by correlations (DIST, arXiv 2205.10536)."""
 
     Hyper: ClassVar[type[HyperParameters]] = DISTHyper
     needs_teacher: ClassVar[bool] = True
-
-    def head(
-        self, feature_dim: int, num_classes: int, projection: Tensor | None = None
-    ) -> LinearHead:
-        return LinearHead(feature_dim, num_classes)
 
     def compute_losses(
         self,

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from edgedistill.methods.base import Method, StudentOutput, TeacherOutputs
+from edgedistill.methods.base import StudentOutput, TeacherOutputs
 from edgedistill.methods.functional import non_target_distillation, target_distillation
 from edgedistill.methods.heads import LinearHead
 from edgedistill.methods.hyper import HyperParameters, searched
+from edgedistill.methods.linear import LinearMethod
 from edgedistill.registries import METHODS
 
 
@@ -45,16 +46,11 @@ class DKDHyper(HyperParameters):
 
 
 @METHODS.register("dkd")
-class DKD(Method[DKDHyper, LinearHead]):
+class DKD(LinearMethod[DKDHyper]):
     """Decoupled knowledge distillation (DKD, arXiv 2203.08679)."""
 
     Hyper: ClassVar[type[HyperParameters]] = DKDHyper
     needs_teacher: ClassVar[bool] = True
-
-    def head(
-        self, feature_dim: int, num_classes: int, projection: Tensor | None = None
-    ) -> LinearHead:
-        return LinearHead(feature_dim, num_classes)
 
     def compute_losses(
         self,

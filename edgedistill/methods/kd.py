@@ -7,10 +7,11 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from edgedistill.methods.base import Method, StudentOutput, TeacherOutputs
+from edgedistill.methods.base import StudentOutput, TeacherOutputs
 from edgedistill.methods.functional import distillation, labelled_cross_entropy
 from edgedistill.methods.heads import LinearHead
 from edgedistill.methods.hyper import HyperParameters, searched
+from edgedistill.methods.linear import LinearMethod
 from edgedistill.registries import METHODS
 
 
@@ -34,17 +35,12 @@ class KDHyper(HyperParameters):
 
 
 @METHODS.register("kd")
-class KD(Method[KDHyper, LinearHead]):
+class KD(LinearMethod[KDHyper]):
     """Knowledge distillation (arXiv 1503.02531) from the teacher's zero-shot classifier."""
 
     Hyper: ClassVar[type[HyperParameters]] = KDHyper
     needs_teacher: ClassVar[bool] = True
     uses_unlabelled: ClassVar[bool] = True
-
-    def head(
-        self, feature_dim: int, num_classes: int, projection: Tensor | None = None
-    ) -> LinearHead:
-        return LinearHead(feature_dim, num_classes)
 
     def compute_losses(
         self,

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from edgedistill.methods.base import Method, StudentOutput, TeacherOutputs
+from edgedistill.methods.base import StudentOutput, TeacherOutputs
 from edgedistill.methods.functional import non_target_cross_entropy
 from edgedistill.methods.heads import LinearHead
 from edgedistill.methods.hyper import HyperParameters, searched
+from edgedistill.methods.linear import LinearMethod
 from edgedistill.registries import METHODS
 
 
@@ -39,16 +40,11 @@ class NKDHyper(HyperParameters):
 
 
 @METHODS.register("nkd")
-class NKD(Method[NKDHyper, LinearHead]):
+class NKD(LinearMethod[NKDHyper]):
     """Normalised knowledge distillation (NKD, arXiv 2303.13005)."""
 
     Hyper: ClassVar[type[HyperParameters]] = NKDHyper
     needs_teacher: ClassVar[bool] = True
-
-    def head(
-        self, feature_dim: int, num_classes: int, projection: Tensor | None = None
-    ) -> LinearHead:
-        return LinearHead(feature_dim, num_classes)
 
     def compute_losses(
         self,

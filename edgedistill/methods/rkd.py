@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from edgedistill.methods.base import Method, StudentOutput, TeacherOutputs
+from edgedistill.methods.base import StudentOutput, TeacherOutputs
 from edgedistill.methods.functional import pairwise_angles, relative_distances
 from edgedistill.methods.heads import LinearHead
 from edgedistill.methods.hyper import HyperParameters, searched
+from edgedistill.methods.linear import LinearMethod
 from edgedistill.registries import METHODS
 
 
@@ -38,16 +39,11 @@ class RKDHyper(HyperParameters):
 
 
 @METHODS.register("rkd")
-class RKD(Method[RKDHyper, LinearHead]):
+class RKD(LinearMethod[RKDHyper]):
     """Relational knowledge distillation (RKD, arXiv 1904.05068)."""
 
     Hyper: ClassVar[type[HyperParameters]] = RKDHyper
     needs_teacher: ClassVar[bool] = True
-
-    def head(
-        self, feature_dim: int, num_classes: int, projection: Tensor | None = None
-    ) -> LinearHead:
-        return LinearHead(feature_dim, num_classes)
 
     def compute_losses(
         self,
