@@ -1,5 +1,6 @@
 """TIFF files where Pillow's reading of them differs from the TIFF specification."""
 
+import logging
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +14,7 @@ _GRAY_16 = 65535
 
 
 def extend_pillow() -> None:
-    """Let Pillow open all gray TIFFs of 12 and 16 bits, and keep libtiff from printing on stderr.
+    """Let Pillow open all gray TIFFs of 12 and 16 bits, and keep it and libtiff off stderr.
 
     Pillow's table of pixel layouts has no line for those that are white at zero or in the other
     byte order, though it has the decoders; samples of 12 bits are packed alike in both orders.
@@ -24,6 +25,8 @@ def extend_pillow() -> None:
             for bits, layout in ((12, ("I;16", "I;12")), (16, (deep, deep))):
                 key = (order, color_model, (1,), 1, (bits,), ())
                 TiffImagePlugin.OPEN_INFO.setdefault(key, layout)
+    # Its TIFF reader logs errors besides raising them; without any handler, Python prints those.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     # Without effect where Python lacks ctypes, or Pillow hides the functions of its libtiff.
     with suppress(ImportError, OSError, AttributeError):
         import ctypes

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import io
 import json
+import logging
 import os
 import struct
 import sys
@@ -116,7 +117,7 @@ def load(path: Path, threshold: float | None, threads: int) -> Model:
 
 
 def extend_pillow() -> None:
-    """Let Pillow open all grey TIFFs of 12 and 16 bits, and keep libtiff from printing on stderr.
+    """Let Pillow open all grey TIFFs of 12 and 16 bits, and keep it and libtiff off stderr.
 
     Pillow has the decoders for those that are white at zero or in the other byte order, but no
     line in its table of layouts.
@@ -126,6 +127,8 @@ def extend_pillow() -> None:
             for bits, layout in ((12, ("I;16", "I;12")), (16, (deep, deep))):
                 key = (order, colour_model, (1,), 1, (bits,), ())
                 TiffImagePlugin.OPEN_INFO.setdefault(key, layout)
+    # Its TIFF reader logs errors besides raising them; without any handler, Python prints those.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     # Without effect where Python lacks ctypes, or Pillow hides the functions of its libtiff.
     with contextlib.suppress(ImportError, OSError, AttributeError):
         import ctypes

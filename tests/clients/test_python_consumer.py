@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiff_files import torn_tiff
+from tiff_files import BLACK_IS_ZERO, tiff, torn_tiff
 
 from edgedistill.runtime import Classifier
 from edgedistill.runtime.preprocess import RESIZE_RULE, image_suffixes, read_rgb
@@ -177,9 +177,10 @@ def test_pixels_without_an_agreed_range_and_damaged_tiffs_are_one_line(
     for path in rangeless_tiffs:
         shutil.copy(path, tmp_path)
     (tmp_path / "torn.tif").write_bytes(torn_tiff())
+    (tmp_path / "many.tif").write_bytes(tiff(range(64), 8, BLACK_IS_ZERO, samples=8))
     status, out, err = run(exported, tmp_path, "--once")
     assert (status, out) == (1, [])
-    # libtiff prints nothing of its own between them.
+    # Pillow and libtiff print nothing of their own between them.
     assert [line.split(":")[0] for line in err] == [
         str(file) for file in sorted(tmp_path.iterdir())
     ]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiff_files import torn_tiff
+from tiff_files import BLACK_IS_ZERO, tiff, torn_tiff
 
 from edgedistill.runtime import Classifier
 
@@ -133,12 +133,15 @@ def test_unreadable_images_are_reported_and_the_rest_answered(
     whole = (photos / "green.jpg").read_bytes()
     (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "torn.tiff").write_bytes(torn_tiff())
+    # More samples per pixel than Pillow takes, which it logs besides.
+    (tmp_path / "many.tiff").write_bytes(tiff(range(64), 8, BLACK_IS_ZERO, samples=8))
     shutil.copy(photos / "red.png", tmp_path / "z.png")
-    names = ("empty.png", "text.jpg", "none.png", "*.tif", "folder", "half.jpg", "torn.tiff")
+    names = ("empty.png", "text.jpg", "none.png", "*.tif", "folder", "half.jpg")
+    names = (*names, "torn.tiff", "many.tiff")
     result = predict(*names, "z.png", cwd=tmp_path)
     assert result.status == 1
     assert len(result.out.splitlines()) == 2 and result.out.endswith("z.png\n")
-    *reasons, half, torn = result.failures
+    *reasons, half, torn, many = result.failures
     assert reasons == [
         "empty.png: the file is empty",
         "text.jpg: not an image",
@@ -148,9 +151,10 @@ def test_unreadable_images_are_reported_and_the_rest_answered(
     ]
     assert half.startswith("half.jpg: cannot be decoded")
     assert torn.startswith("torn.tiff: cannot be decoded")
-    # Nothing of libtiff's own stands between them.
+    assert many.startswith("many.tiff: ")
+    # Nothing of Pillow's or libtiff's own stands between them.
     assert len(result.err.splitlines()) == len(names) + 1
-    assert result.err.splitlines()[-1] == "1 known, 0 unknown, 7 without an answer"
+    assert result.err.splitlines()[-1] == "1 known, 0 unknown, 8 without an answer"
 
 
 def test_names_that_no_terminal_should_see(predict: Predict, photos: Path, tmp_path: Path) -> None:
