@@ -78,6 +78,8 @@ def one_per_cache(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
         images = (recipe.data.dataset, recipe.data.root)
         needs: set[Any] = {(images, recipe.views.store_size), (images, recipe.student.size)}
         needs |= {_cache_key(recipe)} - {None}
+        if METHODS[recipe.method.name].uses_unlabelled:
+            needs |= {(_cache_key(recipe), entry) for entry in recipe.data.unlabelled}
         if not needs <= covered:
             covered |= needs
             chosen.append(run)

@@ -281,6 +281,21 @@ class Recorded:
             yield Outcome(job.name, 0 if fills else 1, 1.0, "" if fills else "no luck")
 
 
+def test_a_cache_of_unlabelled_images_is_filled_by_a_run_that_uses_them(plan_of: PlanOf) -> None:
+    plan = plan_of(
+        """
+        recipe = "base.toml"
+        [set]
+        "data.unlabelled" = ["emoji"]
+        [variants.method]
+        scipd = {}
+        kd = { "method.name" = "kd" }
+        vl2v = { "method.name" = "vl2v" }
+        """
+    )
+    assert [run.name for run in one_per_cache(plan.runs)] == ["scipd", "kd"]
+
+
 def test_shared_caches_are_filled_before_the_first_run(
     plan_of: PlanOf, finish: Callable[..., None], tmp_path: Path
 ) -> None:
