@@ -246,7 +246,9 @@ class Queue:
             if pending:
                 counts.append((pending[0].kind, cell, len(pending)))
             if pending and pending[0].kind == "trial":
-                counts.append(("run", cell, len(self.settings.seeds)))
+                # Runs of the record may turn out to be those that the trials choose.
+                seeds = [s for s in self.settings.seeds if ("run", *cell, s) not in self.rows]
+                counts.append(("run", cell, len(seeds)))
         return counts
 
 
