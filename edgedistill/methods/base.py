@@ -144,6 +144,11 @@ class Method(ABC, Generic[HyperT, HeadT]):
         """
         return ()
 
+    @classmethod
+    def score_of(cls, hyper: HyperT) -> str:
+        """Openness score where a recipe with these hyper-parameters names none."""
+        return cls.default_score
+
     @property
     def optimizers(self) -> int:
         """Number of identical optimisers that step on each gradient."""

@@ -68,6 +68,17 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * F.log_softmax(logits, dim=-1)).sum(dim=-1)
 
 
+def focal_loss(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
+    """Mean over rows [B, C] of ``-(1 - p_y)**gamma log p_y``; ``labels`` is int64 [B].
+
+    Lin et al. 2017, arXiv 1708.02002, equation 4.
+    """
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    # A power of zero has no finite gradient.
+    others = (-torch.expm1(-losses)).clamp_min(_TINY)
+    return (others.pow(gamma) * losses).mean()
+
+
 def labelled_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy averaged over the rows [B, C] that have a label; int64 [B], -1 for none."""
     return F.cross_entropy(logits, labels, ignore_index=UNLABELLED)

@@ -24,7 +24,7 @@ from edgedistill.methods.base import (
     TeacherOutputs,
     group,
 )
-from edgedistill.methods.functional import distillation
+from edgedistill.methods.functional import distillation, focal_loss
 from edgedistill.methods.heads import ProjectionHead
 from edgedistill.methods.hyper import HyperParameters, searched
 from edgedistill.registries import METHODS
@@ -40,6 +40,18 @@ class SCMDHyper(HyperParameters):
         le=1000,
         description="Weight of the cross-modal term.",
         json_schema_extra=searched(0.125, 8),
+    )
+    cross_modal: bool = Field(
+        True,
+        description="Train the cross-modal term; false: the authors' SCMD_no_CM, and with "
+        "worst_case_p = 1 their Baseline. The score is then max_logit where none is given.",
+    )
+    focal_gamma: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="Exponent of the focal loss in place of cross-entropy, the authors' "
+        "SCMD_focal; 0 is cross-entropy.",
     )
     temperature: float = Field(
         3.0,
@@ -113,6 +125,11 @@ class SCMD(Method[SCMDHyper, ProjectionHead]):
             for name, (key, draw) in _DRAWS.items()
         }
 
+    @classmethod
+    def score_of(cls, hyper: SCMDHyper) -> str:
+        # Without the term the projection is nobody's: it ends where it starts.
+        return cls.default_score if hyper.cross_modal else "max_logit"
+
     def head(
         self, feature_dim: int, num_classes: int, projection: Tensor | None = None
     ) -> ProjectionHead:
@@ -144,13 +161,18 @@ class SCMD(Method[SCMDHyper, ProjectionHead]):
         if out.projected is None:
             raise ValueError("method 'scmd' needs the projected output of its own head")
         teacher = text.cosines(image) * text.logit_scale
-        across = text.cosines(out.projected) * head.log_scale.exp()
-        hard = F.cross_entropy(out.logits, labels)
+        # The focal loss falls as the cross-entropy does, so both rank a batch alike.
+        hard, name = F.cross_entropy(out.logits, labels), "cross_entropy"
+        if self.hyper.focal_gamma:
+            hard, name = focal_loss(out.logits, labels, self.hyper.focal_gamma), "focal_loss"
         logit = distillation(teacher, out.logits, self.hyper.temperature)
+        across = text.cosines(out.projected) * head.log_scale.exp()
         cross_modal = distillation(teacher, across, self.hyper.temperature)
+        # A gradient of zero is one: several processes wait for that of every parameter.
+        weight = self.hyper.lambda2 if self.hyper.cross_modal else 0.0
         return {
-            "loss": hard + self.hyper.lambda1 * logit + self.hyper.lambda2 * cross_modal,
-            "cross_entropy": hard,
+            "loss": hard + self.hyper.lambda1 * logit + weight * cross_modal,
+            name: hard,
             "logit_distillation": logit,
             "cross_modal": cross_modal,
         }

@@ -195,7 +195,8 @@ def resolve(tree: dict[str, Any], where: str = "recipe") -> Recipe:
         "teacher": _with_model(recipe, method.needs_teacher, where),
     }
     if recipe.openset.score is None:
-        sections["openset"] = recipe.openset.model_copy(update={"score": method.default_score})
+        score = method.score_of(checked)
+        sections["openset"] = recipe.openset.model_copy(update={"score": score})
     sections["student"], sections["views"] = fill_sizes(recipe.student, recipe.views, student)
     return recipe.model_copy(update=sections)
 

@@ -22,6 +22,7 @@ from edgedistill.methods.functional import (
     UNLABELLED,
     cosine_matrix,
     distillation,
+    focal_loss,
     half_similarity,
     hard_sample_indices,
     labelled_mean,
@@ -178,6 +179,16 @@ def test_a_step_never_synchronises_with_the_host(name: str, make_setting: Any) -
         setting.method.after_step(setting.head)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_loss(gamma: float) -> None:
+    # The labels' probabilities are 1/4 and 1, the latter exactly.
+    logits = torch.tensor([[0.0, math.log(3)], [200.0, 0.0]], requires_grad=True)
+    loss = focal_loss(logits, torch.tensor([0, 0]), gamma)
+    assert float(loss.detach()) == pytest.approx(0.75**gamma * math.log(4) / 2)
+    loss.backward()
+    assert logits.grad is not None and bool(logits.grad.isfinite().all())
 
 
 class TestERM:
@@ -365,6 +376,16 @@ class TestSCMD:
         expected = F.cross_entropy(out.logits[rows], setting.labels[rows])
         torch.testing.assert_close(loss, expected)
         assert loss > F.cross_entropy(out.logits, setting.labels)
+
+    def test_without_the_cross_modal_term(self, make_setting: Any) -> None:
+        losses = make_setting("scmd", cross_modal=False, lambda1=0.3).losses()
+        expected = losses["cross_entropy"] + 0.3 * losses["logit_distillation"]
+        torch.testing.assert_close(losses["loss"], expected)
+
+    def test_focal_loss_in_place_of_cross_entropy(self, make_setting: Any) -> None:
+        setting = make_setting("scmd", focal_gamma=2.0, lambda1=0.0, lambda2=0.0)
+        p = F.softmax(setting.output().logits, dim=1)[torch.arange(12), setting.labels]
+        torch.testing.assert_close(setting.losses()["loss"], -((1 - p) ** 2 * p.log()).mean())
 
     def test_total_is_the_weighted_sum(self, make_setting: Any) -> None:
         losses = make_setting("scmd", lambda1=0.3, lambda2=2.0).losses()

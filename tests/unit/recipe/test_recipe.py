@@ -307,6 +307,13 @@ def test_an_unset_score_is_the_method_s_own(method: str) -> None:
     assert resolve(tree(method)).openset.keep == 0.95
 
 
+def test_scmd_without_a_trained_projection_scores_by_logits() -> None:
+    own = tree("scmd")
+    own["method"] = {**own["method"], "cross_modal": False}
+    assert resolve(own).openset.score == "max_logit"
+    assert resolve({**own, "openset": {"score": "max_cosine"}}).openset.score == "max_cosine"
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_only_a_method_with_a_place_among_the_texts_scores_by_cosine(method: str) -> None:
     assert (METHODS[method].default_score == "max_cosine") == METHODS[method].projects

@@ -127,6 +127,12 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int]] = {
         {"unlabelled": 8, "unlabelled_per_step": 5},
         3,
     ),
+    "scmd, an untrained projection": (
+        "scmd",
+        {"worst_case_p": 0.6, "cross_modal": False, "focal_gamma": 2.0},
+        {},
+        2,
+    ),
     "coral": ("coral", {}, {}, 2),
     "mmd, kernels across processes": ("mmd", {}, {}, 2),
     "groupdro, weights of its own": ("groupdro", {"eta": 0.5}, {"average": "ema"}, 2),
