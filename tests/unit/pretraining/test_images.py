@@ -11,7 +11,7 @@ from PIL import Image
 
 from edgedistill.errors import DataError, RecipeError
 from edgedistill.pretraining.images import MOST_HELD_OUT, hold_out, list_images, part_of
-from edgedistill.pretraining.vocabulary import read_words
+from edgedistill.teacher.vocabulary import read_words
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ def test_of_very_many_images_a_fixed_number_is_held_out(folders: Path) -> None:
 def test_a_file_of_words(tmp_path: Path) -> None:
     file = tmp_path / "words.txt"
     file.write_text("﻿cat\r\n\n# beasts\n  sea lion # wet\ncat\n", encoding="utf-8")
-    assert read_words(file) == ["cat", "sea lion"]
+    assert read_words(file, "loss.words") == ["cat", "sea lion"]
     file.write_text("cat\n")
     with raises(RecipeError, "loss.words", file):
-        read_words(file)
+        read_words(file, "loss.words")
     with raises(RecipeError, "loss.words", tmp_path / "none.txt"):
-        read_words(tmp_path / "none.txt")
+        read_words(tmp_path / "none.txt", "loss.words")
