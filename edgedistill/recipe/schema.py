@@ -317,12 +317,24 @@ class TrainSection(Section):
     warmup_steps: Annotated[int, Field(ge=0)] = Field(
         default=20, description="steps in which the learning rate rises linearly"
     )
-    average: Literal["none", "ema", "sma"] = Field(
-        default="none", description="validate and ship the weights' exponential or plain average"
+    average: Literal["none", "ema", "sma", "swad"] = Field(
+        default="none",
+        description="validate and ship the weights' exponential or plain average; 'swad': ship the "
+        "plain one between two validations that the validation loss chooses",
     )
     ema_decay: Share = Field(default=0.99, description="weight of the past in 'ema'")
     sma_start: Annotated[int, Field(ge=0)] = Field(
         default=300, description="first update that 'sma' averages"
+    )
+    swad_start: Positive = Field(
+        default=3,
+        description="validations in a row of which the first is best, where 'swad' starts",
+    )
+    swad_end: Positive = Field(
+        default=6, description="validations in a row of too large a loss, before which 'swad' ends"
+    )
+    swad_tolerance: Annotated[float, Field(ge=1)] = Field(
+        default=1.3, description="a loss above this times that at the start of 'swad' is too large"
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
@@ -370,6 +382,12 @@ class TrainSection(Section):
             raise ValueError(
                 f"sma_start is {self.sma_start}, and the run has {self.steps} steps: nothing would "
                 "be averaged; lower it"
+            )
+        validations = -(-self.steps // self.eval_every)
+        if self.average == "swad" and self.swad_start > validations:
+            raise ValueError(
+                f"swad_start is {self.swad_start}, and the run has {validations} validations: its "
+                "start would never be found; lower it or eval_every"
             )
         return self
 

@@ -24,6 +24,7 @@ from edgedistill.train.device import gpu_use
 from edgedistill.train.optim import build_optimizers, load_optimizer
 from edgedistill.train.step import Forward, batch_of, train_step
 from edgedistill.train.stopping import stop_requests
+from edgedistill.train.swad import DenseAverage
 
 # Image paths that an error line names.
 _SHOWN = 12
@@ -34,7 +35,7 @@ class _State:
     """The state of a checkpoint beside the student; `sums` are loss terms since a validation."""
 
     optimizers: list[Optimizer]
-    average: WeightAverage | None
+    average: WeightAverage | DenseAverage | None
     scaler: torch.amp.GradScaler
     step: int = 0
     seconds: float = 0.0
@@ -56,10 +57,10 @@ def fit(
     """Train, or go on training, and leave the selected weights in `context.student`.
 
     The weights selected are those of the best validation (see `Validator.figure`), of ties the
-    recipe's choice; averaged ones if the recipe averages. Without any step the start weights are
-    validated and selected. `callback` hears
-    of steps and validations, `log` of the whole history after every validation, both in process 0
-    only, which also writes the checkpoint.
+    recipe's choice; averaged ones if the recipe averages. SWAD's average ships whatever its
+    accuracy, and what is validated is the student on its way. Without any step the start weights
+    are validated and selected. `callback` hears of steps and validations, `log` of the whole
+    history after every validation, both in process 0 only, which also writes the checkpoint.
 
     Returns:
         One row per validation (step, lr, loss terms, the validator's figures), and the seconds
@@ -83,7 +84,8 @@ def _fit(
         _restore(context, state, saved, checkpoint)
     forward = _forward(context)
     _refuse_other_step(context, state, checkpoint)
-    evaluated = deepcopy(context.student) if state.average else context.student
+    averaged = isinstance(state.average, WeightAverage)
+    evaluated = deepcopy(context.student) if averaged else context.student
     settings, total = context.settings, context.settings.steps
     first = context.processes.rank == 0
     started_at = time.perf_counter() - state.seconds
@@ -199,8 +201,15 @@ def _fresh(context: TrainContext) -> _State:
         count=context.method.optimizers,
         fused=context.device.type == "cuda",
     )
-    average = None
-    if settings.average != "none":
+    average: WeightAverage | DenseAverage | None = None
+    if settings.average == "swad":
+        average = DenseAverage(
+            context.student,
+            start=settings.swad_start,
+            end=settings.swad_end,
+            tolerance=settings.swad_tolerance,
+        )
+    elif settings.average != "none":
         average = WeightAverage(
             context.student,
             settings.average,
@@ -214,12 +223,17 @@ def _fresh(context: TrainContext) -> _State:
 def _validate(
     context: TrainContext, state: _State, evaluated: Student, means: dict[str, float]
 ) -> Mapping[str, float]:
-    if state.average is not None:
+    if isinstance(state.average, WeightAverage):
         state.average.copy_to(evaluated)
     figures = context.validator(context, evaluated)
     value = figures[context.validator.figure]
     best = max(_values(context, state), default=-math.inf)
-    if value > best or (value == best and context.settings.ties == "latest"):
+    if isinstance(state.average, DenseAverage):
+        state.average.close(figures["val_loss"])
+        average = deepcopy(context.student)
+        state.average.copy_to(average)
+        state.best = average.state_dict()
+    elif value > best or (value == best and context.settings.ties == "latest"):
         state.best = {k: v.detach().clone() for k, v in evaluated.state_dict().items()}
     lr = state.optimizers[0].param_groups[0]["lr"]
     state.history.append({"step": state.step, "lr": lr, **means, **figures})

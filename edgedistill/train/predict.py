@@ -63,6 +63,17 @@ def predict(
     return Outputs(predictions, scores, probabilities, labelled.labels)
 
 
+def label_losses(
+    student: Student, head: OpenSetHead, labelled: LabelledImages, **options: Any
+) -> NDArray[np.float64]:
+    """Cross-entropy of each of N images, float64 `[N]`. Arguments as in `predict`."""
+    (probabilities,) = _answer(
+        lambda answers: (answers.probabilities,), student, head, labelled, **options
+    )
+    of_labels = probabilities[np.arange(len(labelled)), labelled.labels].astype(np.float64)
+    return -np.log(np.maximum(of_labels, np.finfo(np.float32).tiny))
+
+
 def predict_probabilities(
     student: Student, head: OpenSetHead, images: ImageSet, *, device: torch.device
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from edgedistill.openset.head import OpenSetHead
 from edgedistill.openset.metrics import closed_set_accuracy
 from edgedistill.students import Student
 from edgedistill.train.context import TrainContext
-from edgedistill.train.predict import predict
+from edgedistill.train.predict import label_losses, predict
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,25 @@ class SourceValidation:
         return "val_accuracy"
 
     def __call__(self, context: TrainContext, student: Student) -> dict[str, float]:
-        """The share of right answers. Raises DivergedError where an output is not finite."""
-        outputs = predict(
-            student,
-            self.openset,
-            self.images,
-            device=context.device,
-            channels_last=context.settings.channels_last,
-            processes=context.processes,
-            views=self.views,
-            size=context.size,
-        )
-        return {self.figure: _mean_over_domains(outputs, self.images.domains)}
+        """The share of right answers, and for SWAD their mean cross-entropy, "val_loss".
+
+        Raises DivergedError where an output is not finite.
+        """
+        options: dict[str, Any] = {
+            "device": context.device,
+            "channels_last": context.settings.channels_last,
+            "batch": 256,
+            "processes": context.processes,
+            "views": self.views,
+            "size": context.size,
+        }
+        outputs = predict(student, self.openset, self.images, **options)
+        figures = {self.figure: _mean_over_domains(outputs, self.images.domains)}
+        if context.settings.average == "swad":
+            losses = label_losses(student, self.openset, self.images, **options)
+            of_domains = [losses[rows].mean() for rows in self.images.domains if len(rows)]
+            figures["val_loss"] = float(np.mean(of_domains))
+        return figures
 
     def standard_error(self, value: float) -> float:
         """Of a mean over the domains of accuracies that are each about `value`."""

@@ -133,6 +133,7 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int]] = {
         {},
         2,
     ),
+    "erm, swad": ("erm", {}, {"average": "swad", "swad_start": 2, "eval_every": 2}, 2),
     "coral": ("coral", {}, {}, 2),
     "mmd, kernels across processes": ("mmd", {}, {}, 2),
     "groupdro, weights of its own": ("groupdro", {"eta": 0.5}, {"average": "ema"}, 2),

@@ -46,6 +46,11 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "kd, unlabelled images": ("kd", {}, {"unlabelled": 8, "unlabelled_per_step": 3}),
     "groupdro, weights of the domains": ("groupdro", {"eta": 0.5}, {"balance": "class"}),
     "vrex, a count of steps": ("vrex", {"anneal_steps": 4}, {"average": "ema"}),
+    "erm, swad": (
+        "erm",
+        {},
+        {"average": "swad", "swad_start": 2, "swad_end": 2, "eval_every": 2, "lr": 0.05},
+    ),
     "mixup": ("mixup", {"alpha": 1.0}, {}),
     "scipd, two optimisers": (
         "scipd",
