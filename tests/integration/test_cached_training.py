@@ -31,6 +31,8 @@ from edgedistill.train.validation import SourceValidation
 CPU = torch.device("cpu")
 # Half precision moves a cosine by up to 5e-4, either way, and a loss is a mean over images.
 HALF_PRECISION = 1e-3
+# Embeddings that were rounded alike still meet different sums.
+ROUNDING = 1e-4
 
 
 @pytest.fixture
@@ -47,8 +49,10 @@ def task_of(recipe: Recipe, views: int) -> TrainContext:
     dataset = resolve_split(recipe.data)
     teacher = find_teacher(recipe.teacher, CPU, required=True)
     assert teacher is not None
-    text = class_texts(recipe.prompts, dataset, teacher)
-    method = METHODS[recipe.method.name](METHODS[recipe.method.name].Hyper(), text=text)
+    kind = METHODS[recipe.method.name]
+    hyper = kind.Hyper()
+    text = class_texts(recipe.prompts, dataset, teacher, sentences=kind.sentences(hyper))
+    method = kind(hyper, text=text)
     student, openset, _ = prepare.build_student(method, len(dataset.split.known), teacher, CPU)
     images = prepare.decode(dataset, teacher)
     prepared = Prepared(dataset, images, teacher, text, method, student, openset, {})
@@ -128,16 +132,16 @@ def test_a_step_from_the_cache_is_a_step_with_the_teacher_but_for_half_precision
     assert fly.teacher_fn is not None
     for term, value in losses.items():
         assert value.item() == pytest.approx(other_losses[term].item(), abs=HALF_PRECISION), term
-    # The embeddings of another view do not pass.
-    _, wrong = first_step(
-        replace(task_of(recipe_of(name, 2), views=2), teacher_fn=astray(cached.teacher_fn))
-    )
-    assert abs(wrong["loss"].item() - other_losses["loss"].item()) > HALF_PRECISION
     half = replace(task_of(recipe_of(name, 0), views=2), teacher_fn=rounded(fly.teacher_fn))
     _, half_losses = first_step(half)
     for term, value in losses.items():
         # Now only embeddings on the edge between two halves may differ.
-        assert value.item() == pytest.approx(half_losses[term].item(), abs=1e-4), term
+        assert value.item() == pytest.approx(half_losses[term].item(), abs=ROUNDING), term
+    # The embeddings of another view do not pass.
+    _, wrong = first_step(
+        replace(task_of(recipe_of(name, 2), views=2), teacher_fn=astray(cached.teacher_fn))
+    )
+    assert max(abs(wrong[term] - half_losses[term]).item() for term in wrong) > 2 * ROUNDING
 
 
 def test_a_packed_store_read_as_it_is_used_trains_the_same(

@@ -111,14 +111,15 @@ def test_cached_equals_on_the_fly_to_half_precision(
     assert (cached[2] - cached[3]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].needs_teacher])
 def test_losses_agree_between_cached_and_on_the_fly(
     name: str, whole: ViewCache, teacher: Teacher, source: ImageSet
 ) -> None:
-    text = build_text_bank(
-        teacher.encode_texts, [["circle", "disc"], ["cross"], ["bar"]], ["a {}"], "best", 30.0
-    )
-    method = METHODS[name](METHODS[name].Hyper(), text=text)
+    hyper = METHODS[name].Hyper()
+    names = [["circle", "disc"], ["cross"], ["bar"]]
+    sentences = METHODS[name].sentences(hyper)
+    text = build_text_bank(teacher.encode_texts, names, ["a {}"], "best", 30.0, sentences)
+    method = METHODS[name](hyper, text=text)
     torch.manual_seed(0)
     head = method.head(8, 3)
     positions, views = np.arange(9), np.arange(9) % COUNT
@@ -137,12 +138,8 @@ def test_losses_agree_between_cached_and_on_the_fly(
     for term in a:
         rounding = HALF_PRECISION * max(1, abs(a[term].item()))
         assert a[term].item() == pytest.approx(b[term].item(), abs=rounding), term
-    if method.needs_teacher:
-        # The embeddings of another view do not pass.
-        rounding = HALF_PRECISION * max(1, abs(a["loss"].item()))
-        assert abs(a["loss"].item() - c["loss"].item()) > rounding
-    else:
-        assert a["loss"].item() == b["loss"].item() == c["loss"].item()
+    # Those of another view move some term by far more than half precision does.
+    assert any(abs(a[term] - c[term]) > 5 * abs(a[term] - b[term]) for term in a)
 
 
 def test_rows_not_asked_for_stay_empty_and_are_filled_later(
