@@ -43,7 +43,7 @@ def pretrain(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Distil a teacher into start weights of a student, on images without labels.
+    """Distil a teacher into start weights, without labels.
 
     Started again, it goes on where it stopped; its working folder lies beside the weights.
     """

@@ -169,9 +169,9 @@ class TestDisks:
         ("limit", "count", "where"),
         [
             (400, 2, "recipe.toml"),
-            (12_000, 2, "/store/"),
+            pytest.param(12_000, 2, "/store/", marks=pytest.mark.slow),
             (300_000, 48, "/views/"),
-            (300_000, 2, "checkpoint.pt"),
+            pytest.param(300_000, 2, "checkpoint.pt", marks=pytest.mark.slow),
         ],
     )
     def test_a_full_disk_and_then_room_again(

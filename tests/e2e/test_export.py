@@ -105,6 +105,7 @@ def test_exported_twice_it_is_the_same_file(
     assert report["verified"]["clear_but_other"] == 0
 
 
+@pytest.mark.slow
 def test_int8_at_another_size(cli: Any, exported: Any, runs: Path) -> None:
     result = cli(
         *("export", runs / "tiny", "--onnx", "--int8", "--max-drop", "100", "--size", "48")

@@ -65,9 +65,15 @@ def check_answers(file: Path, run: ed.Run, image: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    # Layers of EfficientNet are also those of the MobileNets, which other fast tests export.
+    # Layers of EfficientNet are also those of the MobileNets, which other fast tests export, and
+    # ConvNeXt's norm and activation are the transformer's.
     "name",
-    [pytest.param(n, marks=pytest.mark.slow if n == "test_efficientnet" else ()) for n in TINY],
+    [
+        pytest.param(
+            n, marks=pytest.mark.slow if n in ("test_efficientnet", "test_convnext") else ()
+        )
+        for n in TINY
+    ],
 )
 def test_a_family_trains_and_answers_in_int8(
     name: str, trained: Callable[[str], ed.Run], shapes: Path, tmp_path: Path

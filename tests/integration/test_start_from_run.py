@@ -60,7 +60,9 @@ def test_the_start_weights_answer_without_training_where_they_bring_a_projection
     untrained = ed.run(
         tree, out=tmp_path / "untrained", overrides={**start, "train.steps": 0}, callbacks=[]
     ).metrics
-    assert untrained["start"]["target"] == untrained["target"]
+    # What a class has of training images says nothing of a student that saw none.
+    target = {k: v for k, v in untrained["target"].items() if k != "class_thirds"}
+    assert untrained["start"]["target"] == target
     assert untrained["start"]["source_val"] == untrained["source_val"]
     assert untrained["start"]["openset"] == untrained["openset"]
     # A method without a place for the projection is measured against the same.
@@ -75,8 +77,8 @@ def test_the_start_weights_answer_without_training_where_they_bring_a_projection
     accuracy = f"{100 * untrained['source_val']['accuracy']:.1f} %"
     assert any(line.startswith("start weights") and accuracy in line for line in notes.lines)
     # Images without labels have no figures of right and wrong.
-    target = shutil.copytree(shapes / "sea" / "star", tmp_path / "new")
-    overrides = {**start, "data.target": str(target), "train.steps": 0}
+    folder = shutil.copytree(shapes / "sea" / "star", tmp_path / "new")
+    overrides = {**start, "data.target": str(folder), "train.steps": 0}
     answered = ed.run(tree, out=tmp_path / "answered", overrides=overrides, callbacks=[]).metrics
     assert answered["start"]["target"] is None
     assert answered["start"]["unlabelled"] == answered["unlabelled"]

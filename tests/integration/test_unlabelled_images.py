@@ -65,6 +65,7 @@ def student(run: ed.Run) -> bytes:
     return (run.path / "student.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits_and_needs_the_same_images(
     tree: dict[str, Any], pools: list[str], tmp_path: Path
 ) -> None:

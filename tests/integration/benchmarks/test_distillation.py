@@ -124,6 +124,7 @@ class TestPlan:
         assert (one.recipe.data.target, one.recipe.data.sources) == ("sea", None)
         assert (one.recipe.seed, other.recipe.seed) == (0, 1)
 
+    @pytest.mark.slow
     def test_unlabelled_images_are_as_many_as_labelled_ones_of_a_step(
         self, weights: dict[str, Path]
     ) -> None:

@@ -29,7 +29,7 @@ def test_a_foreseen_failure_is_one_line_and_status_2(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=env)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "measure.py: here: something is wrong; do that\n"
+    assert done.stderr == "measure.py: here: something\\nis wrong; do that\n"
 
 
 def test_success_is_status_0_and_a_mistake_of_ours_stays_one() -> None:

@@ -145,7 +145,23 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# Their losses meet other processes' rows as those of a fast case do.
+ALIKE = (
+    "kd",
+    "fitnet, a regressor of its own",
+    "rise",
+    "clipbase",
+    "scmd, an untrained projection",
+    "coral",
+    "vrex",
+    "rsc, quantiles across processes",
+    "arpl",
+)
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow if k in ALIKE else ()) for k in KINDS]
+)
 def test_several_processes_end_where_one_does(
     tmp_path: Path, make_task: Callable[..., TrainContext], together: Processes, kind: str
 ) -> None:

@@ -11,12 +11,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CASES = Path(__file__).with_name("distributed_cases.py")
 
 
-def test_several_processes() -> None:
+@pytest.mark.parametrize("speed", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_several_processes(speed: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", CASES],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", speed, CASES],
         cwd=CASES.parents[3],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
