@@ -18,6 +18,7 @@ from edgedistill.methods.base import DomainMethod, SourceRows, StudentOutput
 from edgedistill.methods.domain_formulas import coral_distance
 from edgedistill.methods.heads import LinearHead
 from edgedistill.methods.hyper import HyperParameters, searched
+from edgedistill.methods.linear import LinearMethod
 from edgedistill.registries import METHODS
 
 
@@ -34,16 +35,11 @@ class CORALHyper(HyperParameters):
 
 
 @METHODS.register("coral")
-class CORAL(DomainMethod[CORALHyper, LinearHead]):
+class CORAL(LinearMethod[CORALHyper], DomainMethod[CORALHyper, LinearHead]):
     """Correlation alignment between source domains (CORAL, arXiv 1607.01719), no teacher."""
 
     Hyper: ClassVar[type[HyperParameters]] = CORALHyper
     authors_recipe: ClassVar[Mapping[str, Any]] = DOMAINBED_BASELINE
-
-    def head(
-        self, feature_dim: int, num_classes: int, projection: Tensor | None = None
-    ) -> LinearHead:
-        return LinearHead(feature_dim, num_classes)
 
     def compute_domain_losses(
         self, head: LinearHead, out: StudentOutput, labels: Tensor, rows: SourceRows

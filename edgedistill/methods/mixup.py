@@ -19,6 +19,7 @@ from edgedistill.methods.base import DomainMethod, Mixture, SourceRows, StudentO
 from edgedistill.methods.domain_formulas import mixed_cross_entropy
 from edgedistill.methods.heads import LinearHead
 from edgedistill.methods.hyper import HyperParameters, searched
+from edgedistill.methods.linear import LinearMethod
 from edgedistill.registries import METHODS
 
 
@@ -35,16 +36,11 @@ class MixupHyper(HyperParameters):
 
 
 @METHODS.register("mixup")
-class Mixup(DomainMethod[MixupHyper, LinearHead]):
+class Mixup(LinearMethod[MixupHyper], DomainMethod[MixupHyper, LinearHead]):
     """Mixup of images of different source domains (arXiv 2001.00677), no teacher."""
 
     Hyper: ClassVar[type[HyperParameters]] = MixupHyper
     authors_recipe: ClassVar[Mapping[str, Any]] = DOMAINBED_BASELINE
-
-    def head(
-        self, feature_dim: int, num_classes: int, projection: Tensor | None = None
-    ) -> LinearHead:
-        return LinearHead(feature_dim, num_classes)
 
     def mix(self, domains: NDArray[np.int64], rng: np.random.Generator) -> Mixture:
         order = rng.permutation(np.unique(domains))

@@ -19,6 +19,7 @@ from edgedistill.methods.base import DomainMethod, SourceRows, StudentOutput
 from edgedistill.methods.domain_formulas import gaussian_mmd
 from edgedistill.methods.heads import LinearHead
 from edgedistill.methods.hyper import HyperParameters, searched
+from edgedistill.methods.linear import LinearMethod
 from edgedistill.registries import METHODS
 
 
@@ -35,16 +36,11 @@ class MMDHyper(HyperParameters):
 
 
 @METHODS.register("mmd")
-class MMD(DomainMethod[MMDHyper, LinearHead]):
+class MMD(LinearMethod[MMDHyper], DomainMethod[MMDHyper, LinearHead]):
     """Maximum mean discrepancy between source domains (MMD, arXiv 1502.02791), no teacher."""
 
     Hyper: ClassVar[type[HyperParameters]] = MMDHyper
     authors_recipe: ClassVar[Mapping[str, Any]] = DOMAINBED_BASELINE
-
-    def head(
-        self, feature_dim: int, num_classes: int, projection: Tensor | None = None
-    ) -> LinearHead:
-        return LinearHead(feature_dim, num_classes)
 
     def compute_domain_losses(
         self, head: LinearHead, out: StudentOutput, labels: Tensor, rows: SourceRows

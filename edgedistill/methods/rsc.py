@@ -15,10 +15,11 @@ from pydantic import Field
 from torch import Tensor
 
 from edgedistill.methods.authors_code import DOMAINBED_BASELINE
-from edgedistill.methods.base import Method, StudentOutput, TeacherOutputs
+from edgedistill.methods.base import StudentOutput, TeacherOutputs
 from edgedistill.methods.domain_formulas import salient_features
 from edgedistill.methods.heads import LinearHead
 from edgedistill.methods.hyper import HyperParameters, searched
+from edgedistill.methods.linear import LinearMethod
 from edgedistill.registries import METHODS
 
 
@@ -42,17 +43,12 @@ class RSCHyper(HyperParameters):
 
 
 @METHODS.register("rsc")
-class RSC(Method[RSCHyper, LinearHead]):
+class RSC(LinearMethod[RSCHyper]):
     """Representation self-challenging (RSC, arXiv 2007.02454), no teacher."""
 
     Hyper: ClassVar[type[HyperParameters]] = RSCHyper
     needs_teacher: ClassVar[bool] = False
     authors_recipe: ClassVar[Mapping[str, Any]] = DOMAINBED_BASELINE
-
-    def head(
-        self, feature_dim: int, num_classes: int, projection: Tensor | None = None
-    ) -> LinearHead:
-        return LinearHead(feature_dim, num_classes)
 
     def compute_losses(
         self,
