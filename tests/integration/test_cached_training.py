@@ -116,6 +116,11 @@ def astray(teacher_fn: TeacherFn) -> TeacherFn:
     return lambda batch, views, rows: teacher_fn(replace(batch, views=1 - batch.views), views, rows)
 
 
+def of_next_image(teacher_fn: TeacherFn) -> TeacherFn:
+    """A teacher that speaks of the next image of the batch."""
+    return lambda batch, views, rows: teacher_fn(batch, views, rows).roll(1, dims=0)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_step_from_the_cache_is_a_step_with_the_teacher_but_for_half_precision(
     name: str, recipe_of: Callable[..., Recipe]
@@ -142,6 +147,11 @@ def test_a_step_from_the_cache_is_a_step_with_the_teacher_but_for_half_precision
         replace(task_of(recipe_of(name, 2), views=2), teacher_fn=astray(cached.teacher_fn))
     )
     assert max(abs(wrong[term] - half_losses[term]).item() for term in wrong) > 2 * ROUNDING
+    # Those of another image do not even pass for what half precision may do.
+    _, other = first_step(
+        replace(task_of(recipe_of(name, 2), views=2), teacher_fn=of_next_image(cached.teacher_fn))
+    )
+    assert abs(other["loss"] - other_losses["loss"]).item() > HALF_PRECISION
 
 
 def test_a_packed_store_read_as_it_is_used_trains_the_same(
